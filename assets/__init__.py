@@ -1,0 +1,1 @@
+"""Events to derived tables: pure folds, and Dagster definitions over them."""

@@ -1,0 +1,114 @@
+"""Derived tables: written whole, with what they were derived from.
+
+**Derivation is a function** of input digests, code version and parameters; its result is digested in key order.
+**An unchanged result makes no new version.**
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import polars as pl
+import pyarrow as pa
+from lance import LanceDataset
+from pydantic import BaseModel, ConfigDict
+
+from lake.digest import event_ids_digest, schema_digest, table_digest
+from lake.layout import table_path
+from lake.store import ObjectStore
+from lake.tables import DERIVATION, open_table, replace_rows, schema_note
+from schemas.columns import COMPRESSED
+from schemas.errors import BadInputError, TableMissingError
+from schemas.events import CLASS_OF_KIND
+from schemas.pin import PinnedTable
+
+
+class Derivation(BaseModel):
+    """What a derived table is a function of."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    key: tuple[str, ...]
+    """Columns that order the rows totally."""
+    code_version: str
+    inputs: dict[str, str] = {}
+    """Digest of each input table."""
+    parameters: dict[str, Any] = {}
+
+
+class DerivedNote(Derivation):
+    """A derivation together with the digest of what came out."""
+
+    digest: str
+
+
+def write_derived(store: ObjectStore, name: str, frame: pl.DataFrame, derivation: Derivation) -> PinnedTable:
+    """Raises BadInputError if the key does not tell all rows apart."""
+    if name in CLASS_OF_KIND:
+        raise BadInputError("an event table cannot be written", got=name, expected="the name of a derived table")
+    if frame.height != frame.select(pl.struct(list(derivation.key)).n_unique()).item() and frame.height:
+        raise BadInputError(
+            f"rows of {name} share a key",
+            got=f"{frame.height} rows",
+            expected=f"distinct values of ({', '.join(derivation.key)})",
+        )
+    rows = _plain_arrow(frame.sort(list(derivation.key)))
+    note = DerivedNote(**derivation.model_dump(), digest=table_digest(rows, derivation.key))
+    location = store.location(table_path(name))
+    dataset = open_table(location)
+    if dataset is None or schema_note(dataset, DERIVATION) != note.model_dump(mode="json"):
+        metadata = {DERIVATION: note.model_dump_json()}
+        dataset = replace_rows(location, rows.replace_schema_metadata(metadata))
+    return table_state(store, name, dataset.version)
+
+
+def table_state(store: ObjectStore, name: str, version: int | None = None, *, recompute: bool = False) -> PinnedTable:
+    """A table as it is at a version; `recompute` reads the rows and does not trust the stored digest.
+
+    Raises TableMissingError.
+    """
+    dataset = open_dataset(store, name, version)
+    if name in CLASS_OF_KIND:
+        digest = event_ids_digest(dataset.to_table(columns=["event_id"])["event_id"])
+        derivation: dict[str, Any] = {}
+    else:
+        note = DerivedNote.model_validate(schema_note(dataset, DERIVATION))
+        digest = table_digest(dataset.to_table(), note.key) if recompute else note.digest
+        derivation = {"code_version": note.code_version, "inputs": note.inputs, "parameters": note.parameters}
+    return PinnedTable(
+        version=dataset.version,
+        row_count=dataset.count_rows(),
+        digest=digest,
+        schema_digest=schema_digest(dataset.schema),
+        **derivation,
+    )
+
+
+def derived_note(store: ObjectStore, name: str) -> DerivedNote | None:
+    """How the current version came about; null for event tables and tables that are not there."""
+    dataset = open_table(store.location(table_path(name)))
+    note = None if dataset is None else schema_note(dataset, DERIVATION)
+    return None if note is None else DerivedNote.model_validate(note)
+
+
+def open_dataset(store: ObjectStore, name: str, version: int | None = None) -> LanceDataset:
+    """Raises TableMissingError."""
+    dataset = open_table(store.location(table_path(name)), version)
+    if dataset is None:
+        raise TableMissingError(
+            "the lake has no such table",
+            got=name,
+            expected="one that `tracelake query --tables` lists",
+            cure="Run `tracelake build` to derive it.",
+        )
+    return dataset
+
+
+def _plain_arrow(frame: pl.DataFrame) -> pa.Table:
+    """Text as large_string with compression declared: a view type cannot be written to Lance."""
+    table = frame.to_arrow(compat_level=pl.CompatLevel.oldest())
+    fields: list[pa.Field] = []
+    for field in table.schema:
+        text = pa.types.is_large_string(field.type) or pa.types.is_string(field.type)
+        fields.append(field.with_metadata(COMPRESSED) if text else field)
+    return table.cast(pa.schema(fields))

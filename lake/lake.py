@@ -1,0 +1,134 @@
+"""The lake: one root, and everything that may be done with it.
+
+Flow: `writer` lands events → `project` brings them into tables → `scan` reads, folds derive, `derive` writes back → `pin` names
+exact contents → `open_pin` reads them, for ever the same → `verify` audits it all.
+
+**Opening is light**: Lance and Polars are imported by the methods that need them, so that an import or an `append` starts at once.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from lake.layout import FORMAT_VERSION, MARKER, TABLES, table_path
+from lake.store import ObjectStore, open_store
+from lake.writer import Origin, Writer
+from schemas.errors import LakeError, LakeExistsError, LakeMissingError
+from schemas.event import Event
+from schemas.version import TRACELAKE_VERSION
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from lake.audit import Audit
+    from lake.derived import Derivation
+    from lake.pins import OpenPin
+    from schemas.pin import Pin, PinnedTable
+
+PROJECT_RUN = "project"
+
+
+class Lake:
+    """Open one with `Lake.open`, make one with `Lake.create`."""
+
+    def __init__(self, store: ObjectStore) -> None:
+        self._store = store
+
+    @classmethod
+    def create(cls, uri: str) -> Lake:
+        """Raises LakeExistsError."""
+        store = open_store(uri)
+        marker = {"format_version": FORMAT_VERSION, "created_by": f"tracelake {TRACELAKE_VERSION}"}
+        if not store.put_new(MARKER, json.dumps(marker).encode()):
+            raise LakeExistsError("there is a lake here already", got=uri, cure="Open it, or name another place.")
+        return cls(store)
+
+    @classmethod
+    def open(cls, uri: str) -> Lake:
+        """Raises LakeMissingError, LakeError for a lake of a newer format."""
+        store = open_store(uri)
+        if not store.exists(MARKER):
+            raise LakeMissingError(
+                "there is no lake here", got=uri, expected=f"a folder with {MARKER}", cure="Run `tracelake init`."
+            )
+        version = json.loads(store.read(MARKER)).get("format_version")
+        if version != FORMAT_VERSION:
+            raise LakeError("a lake of another format", got=version, expected=FORMAT_VERSION.__str__(), cure="Upgrade tracelake.")
+        return cls(store)
+
+    @property
+    def uri(self) -> str:
+        return self._store.uri
+
+    def writer(self, run_id: str) -> Writer:
+        return Writer(self._store, run_id)
+
+    def project(self) -> dict[str, int]:
+        """Bring every event table up to date; rows added by kind."""
+        from lake.projection import project_kind, projected_kinds
+
+        added: dict[str, int] = {}
+        found: list[Event] = []
+        for kind in projected_kinds(self._store):
+            added[kind], conflicts = project_kind(self._store, kind)
+            found.extend(conflicts)
+        if found:
+            with self.writer(PROJECT_RUN) as writer:
+                writer.append(found, Origin("derived"))
+            added["conflict_found"] = added.get("conflict_found", 0) + project_kind(self._store, "conflict_found")[0]
+        return added
+
+    def tables(self) -> list[str]:
+        """Names of all tables, event tables and derived ones."""
+        suffix = ".lance"
+        paths = {path.split("/")[1] for path in self._store.list(TABLES)}
+        return sorted(name.removesuffix(suffix) for name in paths if name.endswith(suffix))
+
+    def scan(self, table: str, at: str | int | None = None) -> pl.LazyFrame:
+        """Rows of a table: the newest version, a version number, or a pin `name@N`. Row order is not defined: sort.
+
+        Raises TableMissingError, PinMissingError, PinChangedError.
+        """
+        from lake.derived import open_dataset
+        from lake.tables import scan_table
+
+        if isinstance(at, str):
+            return self.open_pin(at).scan(table)
+        open_dataset(self._store, table, at)
+        return scan_table(self._store.location(table_path(table)), at)
+
+    def state(self, table: str) -> PinnedTable:
+        """Version, rows and digest of a table as it is now. Raises TableMissingError."""
+        from lake.derived import table_state
+
+        return table_state(self._store, table)
+
+    def derive(self, table: str, frame: pl.DataFrame, derivation: Derivation) -> PinnedTable:
+        """Write a derived table. Raises BadInputError if its key does not tell all rows apart."""
+        from lake.derived import write_derived
+
+        return write_derived(self._store, table, frame, derivation)
+
+    def pin(self, name: str, tables: Sequence[str]) -> Pin:
+        """Raises TableMissingError, BadInputError."""
+        from lake.pins import make_pin
+
+        return make_pin(self._store, name, tables)
+
+    def pins(self) -> list[Pin]:
+        from lake.pins import list_pins
+
+        return list_pins(self._store)
+
+    def open_pin(self, reference: str) -> OpenPin:
+        """Raises PinMissingError, PinChangedError."""
+        from lake.pins import open_pin
+
+        return open_pin(self._store, reference)
+
+    def verify(self, *, deep: bool = False) -> Audit:
+        from lake.audit import audit
+
+        return audit(self._store, deep=deep)

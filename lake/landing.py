@@ -1,0 +1,128 @@
+"""Events to landed Parquet files, and back.
+
+Flow: stamped events of one kind → Arrow table → Parquet bytes → create-only file named by their hash.
+
+**A landed file is a fact**: never rewritten, self-describing (kind, schema version, sequence range in its footer),
+zstd-compressed, every page with a checksum.
+**Reading upcasts** older schema versions and refuses bytes that differ from the hash in the file's name.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any, NamedTuple
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from lake.layout import LandedName, landed_path, parse_landed_path
+from lake.store import ObjectStore
+from schemas.columns import ENVELOPE_COLUMNS, arrow_schema
+from schemas.errors import CorruptFileError
+from schemas.event import Event, EventIdentity
+from schemas.events import class_of_kind
+from schemas.upcast import upcast
+
+ZSTD_LEVEL = 3
+# Columns of few distinct values; for the others a dictionary only costs time.
+DICTIONARY_COLUMNS = frozenset(
+    {"kind", "run_id", "writer_epoch", "provenance", "source_uri", "source_hash", "rollout_id", "tool_name", "name"}
+    | {"model_requested", "model_served", "finish_reason", "system_fingerprint", "teacher", "origin", "grader", "arm"}
+)
+
+
+class Stamped(NamedTuple):
+    """An accepted event with what the writer adds."""
+
+    event: Event
+    identity: EventIdentity
+    writer_seq: int
+    provenance: str
+    source_uri: str | None
+    source_hash: str | None
+
+
+def stamped_table(kind: str, stamped: Sequence[Stamped], *, run_id: str, epoch: str, recorded_at: datetime) -> pa.Table:
+    """Rows of one kind in the order of their sequence numbers."""
+    schema = arrow_schema(kind)
+    version = class_of_kind(kind).SCHEMA_VERSION
+    envelope: dict[str, Any] = {
+        "event_id": [item.identity.event_id for item in stamped],
+        "key_hash": [item.identity.key_hash for item in stamped],
+        "payload_hash": [item.identity.payload_hash for item in stamped],
+        "writer_seq": [item.writer_seq for item in stamped],
+        "provenance": [item.provenance for item in stamped],
+        "source_uri": [item.source_uri for item in stamped],
+        "source_hash": [item.source_hash for item in stamped],
+    }
+    constants = {
+        "kind": kind,
+        "schema_version": version,
+        "recorded_at": recorded_at,
+        "run_id": run_id,
+        "writer_epoch": epoch,
+    }
+    fields = [item.event.__dict__ for item in stamped]
+    columns: list[pa.Array] = []
+    for field in schema:
+        if field.name in constants:
+            columns.append(pa.repeat(pa.scalar(constants[field.name], field.type), len(stamped)))
+        elif field.name in envelope:
+            columns.append(pa.array(envelope[field.name], field.type))
+        else:
+            columns.append(pa.array([row[field.name] for row in fields], field.type))
+    return pa.Table.from_arrays(columns, schema=schema)
+
+
+def land(store: ObjectStore, table: pa.Table) -> str:
+    """Write one kind's rows as a landed file; returns its path once it is durable."""
+    kind = table.column("kind")[0].as_py()
+    epoch = table.column("writer_epoch")[0].as_py()
+    first_seq = table.column("writer_seq")[0].as_py()
+    data = parquet_bytes(table)
+    path = landed_path(LandedName(kind, epoch, first_seq, hashlib.sha256(data).hexdigest()))
+    # A file of this name has these bytes: that it is there already is the success of an earlier try.
+    store.put_new(path, data)
+    return path
+
+
+def parquet_bytes(table: pa.Table) -> bytes:
+    sink = pa.BufferOutputStream()
+    sequence = table.column("writer_seq")
+    notes = {"tracelake.first_seq": str(sequence[0]), "tracelake.last_seq": str(sequence[table.num_rows - 1])}
+    metadata = {**(table.schema.metadata or {}), **{key.encode(): value.encode() for key, value in notes.items()}}
+    pq.write_table(
+        table.replace_schema_metadata(metadata),
+        sink,
+        compression="zstd",
+        compression_level=ZSTD_LEVEL,
+        use_dictionary=[name for name in table.column_names if name in DICTIONARY_COLUMNS],
+        write_statistics=[name for name in table.column_names if name in ("rollout_id", "writer_seq", "occurred_at")],
+        write_page_checksum=True,
+    )
+    return sink.getvalue().to_pybytes()
+
+
+def read_landed(store: ObjectStore, path: str, columns: list[str] | None = None) -> pa.Table:
+    """Rows of one landed file, upcast; `columns` are envelope columns only and are not upcast.
+
+    Raises CorruptFileError if the bytes are not those that the name says.
+    """
+    name = parse_landed_path(path)
+    data = store.read(path)
+    found = hashlib.sha256(data).hexdigest()
+    if found != name.sha256:
+        raise CorruptFileError(
+            f"landed file {path} is damaged",
+            got=f"sha256 {found}",
+            expected=f"sha256 {name.sha256}",
+            cure="Restore the file from a copy; everything derived from it is listed by `tracelake verify --deep`.",
+        )
+    reader = pq.ParquetFile(pa.BufferReader(data), page_checksum_verification=True)
+    if columns is not None:
+        return reader.read([column for column in columns if column in ENVELOPE_COLUMNS])
+    table = reader.read()
+    metadata = table.schema.metadata or {}
+    return upcast(table, name.kind, int(metadata.get(b"tracelake.schema_version", b"1")))

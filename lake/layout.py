@@ -1,0 +1,70 @@
+"""Where everything lies under a lake's root. The one owner of paths.
+
+    lake.json                                            format of the lake
+    events/v1/kind=K/EPOCH/SEQ-SHA256.parquet            landed files: the facts
+    tables/NAME.lance                                    projections (one per kind) and derived tables
+    pins/NAME/NUMBER.json                                pin manifests
+
+**Landed files are named by content** and by the first sequence number that they hold.
+**Ids never become paths**: names that do are checked against a pattern.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from schemas.errors import BadInputError
+from schemas.pin import NAME_PATTERN
+
+MARKER = "lake.json"
+EVENTS = "events/v1"
+TABLES = "tables"
+PINS = "pins"
+FORMAT_VERSION = 1
+
+
+class LandedName(NamedTuple):
+    """What a landed file's path says."""
+
+    kind: str
+    writer_epoch: str
+    first_seq: int
+    sha256: str
+
+
+def kind_prefix(kind: str) -> str:
+    return f"{EVENTS}/kind={kind}"
+
+
+def landed_path(name: LandedName) -> str:
+    return f"{kind_prefix(name.kind)}/{name.writer_epoch}/{name.first_seq:012d}-{name.sha256}.parquet"
+
+
+def parse_landed_path(path: str) -> LandedName:
+    """Raises BadInputError for a path that is not a landed file's."""
+    parts = path.removeprefix(f"{EVENTS}/kind=").split("/")
+    stem, dot, suffix = parts[-1].partition(".")
+    seq, dash, sha256 = stem.partition("-")
+    if len(parts) != 3 or not dot or suffix != "parquet" or not dash or not seq.isdecimal() or len(sha256) != 64:
+        raise BadInputError("not a landed file", got=path, expected=f"{EVENTS}/kind=K/EPOCH/SEQ-SHA256.parquet")
+    return LandedName(parts[0], parts[1], int(seq), sha256)
+
+
+def table_path(name: str) -> str:
+    return f"{TABLES}/{checked_name(name)}.lance"
+
+
+def pin_path(name: str, number: int) -> str:
+    return f"{PINS}/{checked_name(name)}/{number:06d}.json"
+
+
+def pin_tag(name: str, number: int) -> str:
+    return f"pin-{checked_name(name)}-{number}"
+
+
+def checked_name(name: str) -> str:
+    if not NAME_PATTERN.fullmatch(name):
+        raise BadInputError(
+            "not a usable name", got=name, expected="letters, digits, '.', '_', '-', at most 128, no leading mark"
+        )
+    return name

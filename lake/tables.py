@@ -1,0 +1,107 @@
+"""Lance tables: opening, committing and scanning them. The only file that knows pylance.
+
+**A commit of rows and cursor is one compare-and-swap.** `Merge` with the fragments of the version that was read is refused if
+anything else was committed since; the cursor travels in the schema's metadata, so it lands with the rows or not at all.
+**Nothing else appends to these tables.** A plain append would not be refused, only make us try again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from typing import Any, cast
+
+import lance
+import polars as pl
+import pyarrow as pa
+from lance import LanceDataset, LanceOperation, Transaction
+from lance.commit import CommitConflictError
+
+from schemas.errors import TableMissingError
+
+STORAGE_VERSION = "2.2"
+CURSOR = "tracelake.cursor"
+DERIVATION = "tracelake.derivation"
+
+
+def open_table(location: str, version: int | None = None) -> LanceDataset | None:
+    """Null if there is no table at the location. Raises TableMissingError if there is one, but not of this version."""
+    try:
+        return lance.dataset(location, version=version)
+    except (ValueError, OSError) as error:
+        if version is not None and open_table(location) is not None:
+            raise TableMissingError(
+                f"table {location.rsplit('/', 1)[-1]} has no version {version}",
+                got=str(error).splitlines()[0],
+                expected="a version that cleanup has kept",
+                cure="Run `tracelake pins` for the versions that are pinned.",
+            ) from error
+        if "not found" in str(error).lower():
+            return None
+        raise
+
+
+def create_table(location: str, schema: pa.Schema) -> LanceDataset:
+    """An empty table, or the one that another process has just created."""
+    with contextlib.suppress(OSError):
+        return lance.write_dataset(
+            schema.empty_table(),
+            location,
+            mode="create",
+            enable_stable_row_ids=True,
+            data_storage_version=STORAGE_VERSION,
+        )
+    dataset = open_table(location)
+    assert dataset is not None
+    return dataset
+
+
+def append_with_cursor(dataset: LanceDataset, rows: pa.Table, cursor: dict[str, int]) -> LanceDataset | None:
+    """Commit rows and cursor onto exactly the version that was read; null if another commit came first."""
+    fragments = lance.fragment.write_fragments(rows, dataset) if rows.num_rows else []
+    text = json.dumps(cursor, sort_keys=True)
+    schema = _with_metadata(dataset.lance_schema, CURSOR, text)
+    merge = LanceOperation.Merge([fragment.metadata for fragment in dataset.get_fragments()] + list(fragments), schema)
+    transaction = Transaction(dataset.version, merge, transaction_properties={CURSOR: text})
+    try:
+        return LanceDataset.commit(dataset, transaction, max_retries=0)
+    except CommitConflictError:
+        return None
+
+
+def replace_rows(location: str, rows: pa.Table) -> LanceDataset:
+    """A new version that holds exactly these rows; older versions stay until cleanup."""
+    return lance.write_dataset(
+        rows, location, mode="overwrite", enable_stable_row_ids=True, data_storage_version=STORAGE_VERSION
+    )
+
+
+def schema_note(dataset: LanceDataset, key: str) -> dict[str, Any] | None:
+    """A JSON note in the table's schema metadata; null if there is none."""
+    text = (dataset.schema.metadata or {}).get(key.encode())
+    return None if text is None else cast("dict[str, Any]", json.loads(text))
+
+
+def scan_table(location: str, version: int | None) -> pl.LazyFrame:
+    """Row order is not defined: sort. `pl.scan_lance` is unstable API; this is its only call."""
+    return pl.scan_lance(location, version=version)
+
+
+def protect(dataset: LanceDataset, tag: str, version: int) -> bool:
+    """Keep cleanup away from a version. False if the tag is taken for another version."""
+    try:
+        dataset.tags.create(tag, version)
+    except (ValueError, OSError):
+        return dataset.tags.list().get(tag, {}).get("version") == version
+    return True
+
+
+def _with_metadata(lance_schema: Any, key: str, value: str) -> Any:
+    """pylance 14 has no setter for a LanceSchema's metadata, and a pyarrow schema in `Merge` may remap field ids.
+
+    Its pickle form holds the metadata as the JSON text of {key: [bytes]}; that is edited here.
+    """
+    rebuild, arguments = lance_schema.__reduce__()[:2]
+    metadata = json.loads(arguments[0])
+    metadata[key] = list(value.encode())
+    return rebuild(json.dumps(metadata), *arguments[1:])

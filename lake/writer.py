@@ -1,0 +1,155 @@
+"""The way in: events are named, compared with what is known, numbered and landed.
+
+Flow: `add` names and books each event → `flush` lands what is new, one file per kind → the receipt is final.
+
+**Acknowledged means durable**: `append` and `flush` return after the landed files have been synced.
+**Same key, same payload: a no-op. Same key, other payload: both are kept and `ConflictFound` is told.**
+**Sequence numbers are contiguous** within one opening of a writer (its epoch), over all kinds.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterable
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from datetime import UTC, datetime
+from types import TracebackType
+from typing import Literal, NamedTuple
+
+from lake.known import KnownKeys
+from lake.landing import Stamped, land, stamped_table
+from lake.store import ObjectStore
+from schemas.errors import LakeError
+from schemas.event import Event, EventIdentity, event_identity
+from schemas.lake_events import ConflictFound
+
+
+class Origin(NamedTuple):
+    """Where events come from."""
+
+    provenance: Literal["live", "imported", "derived"] = "live"
+    source_uri: str | None = None
+    source_hash: str | None = None
+
+
+LIVE = Origin()
+
+
+class Receipt(NamedTuple):
+    """What became of the events of one call."""
+
+    new_count: int
+    duplicate_count: int
+    conflict_count: int
+
+
+class Writer:
+    """One opening; not for use by several threads."""
+
+    def __init__(self, store: ObjectStore, run_id: str) -> None:
+        self._store = store
+        self._run_id = run_id
+        self._epoch = f"{datetime.now(UTC):%Y%m%dT%H%M%S%f}-{uuid.uuid4().hex[:12]}"
+        self._known: KnownKeys | None = None
+        self._next_seq = 0
+        self._waiting: dict[str, list[Stamped]] = {}
+        self._lander = ThreadPoolExecutor(max_workers=2, thread_name_prefix="land")
+        self._landing: list[Future[str]] = []
+        self._closed = False
+
+    def append(self, events: Iterable[Event], origin: Origin = LIVE) -> Receipt:
+        """Add and flush: durable when it returns. Raises EventInvalidError; nothing of the call has landed then."""
+        receipt = self.add(events, origin)
+        self.flush()
+        return receipt
+
+    def add(self, events: Iterable[Event], origin: Origin = LIVE) -> Receipt:
+        """Book events; they are durable after the next `flush`. All of the call are booked or, on an error, none."""
+        if self._closed:
+            raise LakeError("the writer is closed", cure="Open another with `lake.writer`.")
+        if self._known is None:
+            self._known = KnownKeys.load(self._store)
+        named = [(event, event_identity(event)) for event in events]
+        new_count = duplicate_count = conflict_count = 0
+        for event, identity in named:
+            first = self._known.first(identity.key_hash)
+            if first is None:
+                self._book(event, identity, origin)
+                new_count += 1
+            elif self._known.holds(identity.key_hash, identity.event_id):
+                duplicate_count += 1
+            else:
+                self._book(event, identity, origin)
+                self._book_conflict(event, identity, first)
+                conflict_count += 1
+        return Receipt(new_count, duplicate_count, conflict_count)
+
+    def start_flush(self) -> None:
+        """Begin to land what is booked, beside the caller; `flush` waits for it.
+
+        One flush at a time: a kind's files must land in the order of their numbers, or a projector's cursor would pass one.
+        """
+        self._wait()
+        recorded_at = datetime.now(UTC)
+        for kind, stamped in self._waiting.items():
+            self._landing.append(self._lander.submit(self._land, kind, stamped, recorded_at))
+        self._waiting = {}
+
+    def flush(self) -> None:
+        """Returns when everything booked is durable. Raises what landing raised."""
+        self.start_flush()
+        self._wait()
+
+    def close(self) -> None:
+        if not self._closed:
+            try:
+                self.flush()
+            finally:
+                self._closed = True
+                self._lander.shutdown()
+
+    def __enter__(self) -> Writer:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _wait(self) -> None:
+        landing, self._landing = self._landing, []
+        wait(landing)
+        try:
+            for future in landing:
+                future.result()
+        except BaseException:
+            # What this writer believes to be known may not have landed: it must not judge another event.
+            self._closed = True
+            raise
+
+    def _land(self, kind: str, stamped: list[Stamped], recorded_at: datetime) -> str:
+        table = stamped_table(kind, stamped, run_id=self._run_id, epoch=self._epoch, recorded_at=recorded_at)
+        return land(self._store, table)
+
+    def _book(self, event: Event, identity: EventIdentity, origin: Origin) -> None:
+        assert self._known is not None
+        self._known.add(identity.key_hash, identity.event_id)
+        stamped = Stamped(event, identity, self._next_seq, *origin)
+        self._waiting.setdefault(event.KIND, []).append(stamped)
+        self._next_seq += 1
+
+    def _book_conflict(self, event: Event, identity: EventIdentity, first: str) -> None:
+        conflict = conflict_between(event.KIND, identity.key_hash, first, identity.event_id, event.__dict__)
+        self._book(conflict, event_identity(conflict), Origin("derived"))
+
+
+def conflict_between(kind: str, key_hash: str, first: str, other: str, fields: dict[str, object]) -> ConflictFound:
+    """The event that tells of two payloads under one key."""
+    rollout_id = fields.get("rollout_id")
+    return ConflictFound(
+        conflict_kind=kind,
+        conflict_key_hash=key_hash,
+        first_event_id=first,
+        other_event_id=other,
+        rollout_id=rollout_id if isinstance(rollout_id, str) else None,
+    )

@@ -1,0 +1,1 @@
+"""World to events: importers, environments, teachers."""

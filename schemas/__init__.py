@@ -1,0 +1,1 @@
+"""Facts and contracts: events, their Arrow schemas, experiment files, the error tree."""

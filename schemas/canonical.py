@@ -1,0 +1,91 @@
+"""Canonical JSON (RFC 8785) and the hashes that name facts.
+
+**Equal values have equal bytes.** Keys in UTF-16 order, numbers as ECMAScript prints them, no white space.
+**Nothing is lost.** An integer beyond 2^53 keeps its digits, where RFC 8785 would round it: foreign tool arguments hold such ids.
+**Only JSON passes.** NaN, infinities and lone surrogates raise `EventInvalidError`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any, cast
+
+import orjson
+import rfc8785
+
+from schemas.errors import EventInvalidError
+
+INT_64_MAX = 2**63 - 1
+# Below this code point UTF-8 order and UTF-16 order agree.
+UTF16_ORDER_SAFE_BELOW = "\ud800"
+
+
+def canonical_json(value: object) -> bytes:
+    """RFC 8785 bytes of a JSON value. Raises EventInvalidError for what JSON cannot say."""
+    try:
+        plain = _is_plain(value)
+        return orjson.dumps(value if plain else _prepared(value), option=orjson.OPT_SORT_KEYS if plain else 0)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise EventInvalidError(
+            "a value has no canonical JSON form",
+            got=f"{type(value).__name__}: {error}",
+            expected="JSON: finite numbers, well-formed text, text keys",
+            cure="Refuse the record, or repair it in its importer.",
+        ) from error
+
+
+
+def canonical_text(value: object) -> str:
+    """`canonical_json` as text, the form in which nested payloads are stored."""
+    return canonical_json(value).decode()
+
+
+def sha256_hex(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def hash_of(value: object) -> str:
+    """SHA-256 over the canonical JSON of a value."""
+    return sha256_hex(canonical_json(value))
+
+
+def number_text(number: float) -> bytes:
+    """A finite float as ECMAScript prints it. Raises ValueError otherwise."""
+    if 1e-6 < abs(number) < 1e15 and number != int(number):
+        return repr(number).encode()
+    return rfc8785.dumps(number)
+
+
+def _is_plain(value: object) -> bool:
+    """True if sorting by UTF-8 and orjson's number text already give the canonical form."""
+    kind = type(value)
+    if kind is str or value is None or kind is bool:
+        return True
+    if kind is int:
+        return abs(cast(int, value)) <= INT_64_MAX
+    if kind is list or kind is tuple:
+        return all(_is_plain(item) for item in cast("list[Any]", value))
+    if kind is dict:
+        mapping = cast("dict[Any, Any]", value)
+        return all(
+            type(key) is str and (key.isascii() or max(key) < UTF16_ORDER_SAFE_BELOW) and _is_plain(item)
+            for key, item in mapping.items()
+        )
+    return False
+
+
+def _prepared(value: Any) -> Any:
+    """The value with numbers as ready-made text and keys in UTF-16 order."""
+    if isinstance(value, bool) or value is None or isinstance(value, str):
+        return value
+    if isinstance(value, int):
+        return orjson.Fragment(str(value).encode())
+    if isinstance(value, float):
+        return orjson.Fragment(number_text(value))
+    if isinstance(value, (list, tuple)):
+        return [_prepared(item) for item in cast("list[Any]", value)]
+    if isinstance(value, dict):
+        mapping = cast("dict[str, Any]", value)
+        ordered = sorted(mapping, key=lambda key: key.encode("utf-16-be"))
+        return {key: _prepared(mapping[key]) for key in ordered}
+    raise TypeError(f"{type(value).__name__} is not JSON")

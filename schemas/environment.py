@@ -1,0 +1,139 @@
+"""The contract between worlds, policies and whatever plays rollouts with them.
+
+Flow: environment.reset(task) → policy.act(contexts) → environment.call(tool) for each call → … → environment.rewards().
+
+**Messages and tool definitions are OpenAI's shapes**, tool arguments are the JSON text that the model wrote, malformed or not.
+**Nothing that a policy writes may raise**: a bad call comes back as a `ToolOutcome` with an error, which the policy sees.
+**Token ids are never made twice.** A later context starts with the ids that were really sent and sampled (`prefix_ids`).
+**Raw and visible tool output are separate**: the policy sees `visible_output`, the lake keeps both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal, NamedTuple, Protocol
+
+from schemas.message import Message
+from schemas.rollout_events import StopReason
+
+ToolDefinition = dict[str, Any]
+"""`{"type": "function", "function": {"name", "description", "parameters"}}`."""
+FinishReason = Literal["stop", "tool_calls", "length"]
+"""`length`: the completion was cut; its tool calls, if any, must not be executed."""
+
+
+class TaskIdentity(Protocol):
+    """What every task has, whatever its world adds."""
+
+    @property
+    def task_id(self) -> str: ...
+
+    @property
+    def task_hash(self) -> str:
+        """Hash over prompt and environment data: equal for equal tasks, and what splits are cut by."""
+        ...
+
+
+class ToolOutcome(NamedTuple):
+    """What one tool call caused."""
+
+    visible_output: str
+    """What the policy reads."""
+    raw_output: str
+    """Everything that the tool said."""
+    error: str | None
+    """Class of the error, such as `bad_arguments` or `timeout`; None when the tool did what was asked."""
+    done: bool
+    """The environment takes no more calls."""
+    duration_ms: float
+
+
+class Environment(Protocol):
+    """One world that can be reset to a task; reused for one task after another, never by two at once."""
+
+    @property
+    def tools(self) -> Sequence[ToolDefinition]:
+        """Tool definitions, the same for every task."""
+        ...
+
+    def reset(self, task: Any) -> list[Message]:
+        """Begin a task. Returns the messages that open its context."""
+        ...
+
+    def call(self, name: str, arguments_json: str) -> ToolOutcome:
+        """Execute one tool call. Never raises for what a policy wrote."""
+        ...
+
+    def rewards(self) -> dict[str, float]:
+        """Scores of the state as it stands, by name; `reward` is the one that counts. May be called without `done`."""
+        ...
+
+
+class PolicyAction(NamedTuple):
+    """One model call's result. Ids are None where the policy's engine does not tell them."""
+
+    message: Message
+    prompt_ids: tuple[int, ...] | None
+    """The whole context as the engine saw it."""
+    completion_ids: tuple[int, ...] | None
+    """Sampled ids with the end-of-turn id, unless cut."""
+    sampling_logprobs: tuple[float, ...] | None
+    """float32 values, nats, one per completion id, of the very distribution that was sampled from."""
+    finish_reason: FinishReason
+
+
+class Policy(Protocol):
+    """Whatever chooses the next action."""
+
+    def act(
+        self,
+        contexts: Sequence[Sequence[Message]],
+        tools: Sequence[ToolDefinition],
+        *,
+        seeds: Sequence[int],
+        prefix_ids: Sequence[Sequence[int] | None] | None = None,
+    ) -> list[PolicyAction]:
+        """One action per context, in order.
+
+        seeds: one per context, so that a rollout's draws do not depend on who shares its batch.
+        prefix_ids: ids of each context up to and including its last assistant message; the policy continues them
+        and tokenises only what follows. None (for all, or for one) tokenises the whole context.
+        """
+        ...
+
+
+class ToolCallRecord(NamedTuple):
+    """One tool call and what it caused."""
+
+    tool_call_id: str
+    name: str
+    arguments_json: str
+    outcome: ToolOutcome
+
+
+class TurnRecord(NamedTuple):
+    """One model call and the tool results that it caused."""
+
+    turn_index: int
+    new_messages: tuple[Message, ...]
+    """What joined the context since the turn before: the opening messages at turn 0, tool messages later."""
+    action: PolicyAction
+    latency_ms: float
+    """Wall clock of the batched model call that this turn shared with the other live rollouts."""
+    tool_calls: tuple[ToolCallRecord, ...]
+
+
+class RolloutRecord(NamedTuple):
+    """One policy executing one task, with all that an event needs."""
+
+    task_id: str
+    task_hash: str
+    seed: int
+    turns: tuple[TurnRecord, ...]
+    tools: tuple[ToolDefinition, ...]
+    final_messages: tuple[Message, ...]
+    """Tool messages after the last action, which no model call has read."""
+    rewards: dict[str, float]
+    stop_reason: StopReason
+    duration_ms: float
+    """From reset to rewards, by the wall clock of the batch."""

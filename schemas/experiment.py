@@ -1,0 +1,166 @@
+"""Experiment files: what is claimed, what would show it, and how it is run.
+
+**Unknown keys are refused.** A typo in a threshold must not become a default.
+**The file says the intent; the lock says the fact** (`schemas.lock`). The resolved specification is registered as an event
+before the first run, under its hash.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+
+from schemas.canonical import hash_of
+from schemas.errors import ExperimentInvalidError, SourceMissingError
+
+IDENTIFIER = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$"
+
+
+class Part(BaseModel):
+    """Base of every table of an experiment file."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+class Hypothesis(Part):
+    given: str
+    when: str
+    then: str
+
+
+class Data(Part):
+    pin: str
+    """`name@N`; a name without a number is refused, because it would move."""
+    pairs_table: str = "preference_pairs"
+    pairs_level: Literal["L0", "L1"] = "L1"
+    """Level of action equivalence whose pairs are trained on."""
+
+
+class Arm(Part):
+    """One treatment. Arms share everything but what stands here."""
+
+    title: str
+    sdpo_weight: float = Field(default=0.0, ge=0)
+    replay_weight: float = Field(default=0.0, ge=0)
+    pairs: Literal["as_voted", "orientation_shuffled"] = "as_voted"
+    """`orientation_shuffled` is the control: the same pairs, each turned by a coin."""
+
+
+class Training(Part):
+    train_steps: int = Field(ge=1)
+    tasks_per_batch: int = Field(default=8, ge=1)
+    group_size: int = Field(default=8, ge=2)
+    learning_rate: float = Field(default=1e-4, gt=0)
+    loss_type: Literal["grpo", "dapo", "dr_grpo", "bnpo"] = "dr_grpo"
+    temperature: float = Field(default=1.0, gt=0)
+    turn_limit: int = Field(default=6, ge=1)
+    completion_token_limit: int = Field(default=512, ge=16)
+    gradient_accumulation: int = Field(default=1, ge=1)
+    pairs_per_micro_batch: int = Field(default=4, ge=1)
+    dpo_beta: float = Field(default=0.1, gt=0)
+    checkpoint_every: int = Field(default=0, ge=0)
+    """Optimizer updates between checkpoints; 0: only at the end."""
+
+
+class Evaluation(Part):
+    task_count: int = Field(ge=1)
+    samples_per_task: int = Field(default=1, ge=1)
+    task_seed: int = 0
+    temperature: float = Field(default=0.0, ge=0)
+
+
+class VerdictRule(Part):
+    metric: str = "pass"
+    minimum_effect: float = Field(gt=0)
+    """Smallest difference B − A that would matter, in units of the metric."""
+    alpha: float = Field(default=0.05, gt=0, lt=1)
+    required_power: float = Field(default=0.8, gt=0, lt=1)
+    resample_count: int = Field(default=10_000, ge=100)
+    bootstrap_seed: int = 0
+
+
+class Experiment(Part):
+    """Two arms over one pin, on paired seeds."""
+
+    type: Literal["ab"]
+    id: str = Field(pattern=IDENTIFIER)
+    title: str
+    scale: str
+    """What the verdict may speak for, such as `small world`; printed with it."""
+    gate: str = "none"
+    """What had to be shown before this may run."""
+    world: str
+    policy: str = "warm-start"
+    """Initial weights: `warm-start`, `tiny-random`, or a folder."""
+    hypothesis: Hypothesis
+    stop_rule: str
+    seeds: tuple[int, ...] = Field(min_length=1)
+    data: Data
+    arms: dict[Literal["A", "B"], Arm]
+    training: Training
+    evaluation: Evaluation
+    verdict: VerdictRule
+
+
+class PlannedExperiment(Part):
+    """A row of the program whose machinery is not in place; it is on the board, and cannot be run."""
+
+    type: Literal["planned"]
+    id: str = Field(pattern=IDENTIFIER)
+    title: str
+    gate: str = "none"
+    hypothesis: Hypothesis
+    thresholds: dict[str, Any]
+    blocked_by: str
+    """What is missing."""
+
+
+AnyExperiment = Annotated[Experiment | PlannedExperiment, Field(discriminator="type")]
+_ADAPTER: TypeAdapter[Experiment | PlannedExperiment] = TypeAdapter(AnyExperiment)
+
+
+def parse_experiment(text: str, *, name: str) -> Experiment | PlannedExperiment:
+    """Raises ExperimentInvalidError naming the key."""
+    try:
+        experiment = _ADAPTER.validate_python(tomllib.loads(text))
+    except tomllib.TOMLDecodeError as error:
+        raise ExperimentInvalidError(f"{name} is not TOML", got=str(error), expected="a TOML file") from error
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        raise ExperimentInvalidError(
+            f"{name} breaks the contract at {'.'.join(map(str, first['loc'])) or 'its top'}",
+            got=repr(first.get("input")),
+            expected=first["msg"],
+            cure="docs/experiments.md lists every key.",
+        ) from error
+    if isinstance(experiment, Experiment):
+        _check(experiment, name)
+    return experiment
+
+
+def load_experiment(path: Path) -> Experiment | PlannedExperiment:
+    """Raises SourceMissingError, ExperimentInvalidError."""
+    if not path.is_file():
+        raise SourceMissingError("no experiment file", got=str(path), expected="a TOML file")
+    return parse_experiment(path.read_text(encoding="utf-8"), name=path.name)
+
+
+def spec_hash(experiment: Experiment | PlannedExperiment) -> str:
+    return hash_of(experiment.model_dump(mode="json"))
+
+
+def _check(experiment: Experiment, name: str) -> None:
+    if set(experiment.arms) != {"A", "B"}:
+        raise ExperimentInvalidError(f"{name} needs two arms", got=", ".join(experiment.arms), expected="A and B")
+    if len(set(experiment.seeds)) != len(experiment.seeds):
+        raise ExperimentInvalidError(f"{name} repeats a seed", got=str(list(experiment.seeds)), expected="distinct seeds")
+    if "@" not in experiment.data.pin:
+        raise ExperimentInvalidError(
+            f"{name} names a moving pin",
+            got=experiment.data.pin,
+            expected="name@N",
+            cure="Run `tracelake pins` and name the number.",
+        )

@@ -1,0 +1,88 @@
+"""The pin: an immutable name for exact contents of several tables.
+
+**The digest covers contents, never storage**: table digests, row counts, schemas, code and schema versions, ledger. Lance
+versions are where the rows lie today; compaction or a move may change them and not the pin.
+**`name@N` is created once**; the same name with other contents is the next number.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+from schemas.canonical import hash_of
+from schemas.errors import BadInputError
+
+NAME_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+
+
+class PinnedTable(BaseModel):
+    """One table as it was when the pin was made."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    version: int
+    """Lance version that holds the rows."""
+    row_count: int
+    digest: str
+    """SHA-256 over canonical rows in key order."""
+    schema_digest: str
+    code_version: str | None = None
+    """Version of the fold that derived it; null for event tables."""
+    inputs: dict[str, str] = {}
+    """Digest of each table that it was derived from."""
+    parameters: dict[str, Any] = {}
+
+
+class LedgerLine(BaseModel):
+    """How many events of one kind stand behind the pin."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    landed: int
+    conflicting: int
+    rejected: int
+
+
+class Pin(BaseModel):
+    """The manifest, as it lies in the lake."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    name: str
+    number: int
+    digest: str
+    """SHA-256 over everything below."""
+    tables: dict[str, PinnedTable]
+    ledger: dict[str, LedgerLine]
+    """By kind of event."""
+    tracelake_version: str
+    schema_versions: dict[str, int]
+
+    @property
+    def reference(self) -> str:
+        return f"{self.name}@{self.number}"
+
+
+def pin_digest(
+    tables: dict[str, PinnedTable], ledger: dict[str, LedgerLine], tracelake_version: str, schema_versions: dict[str, int]
+) -> str:
+    """The content address: storage positions (`version`) are left out."""
+    return hash_of(
+        {
+            "tables": {name: table.model_dump(exclude={"version"}) for name, table in tables.items()},
+            "ledger": {kind: line.model_dump() for kind, line in ledger.items()},
+            "tracelake_version": tracelake_version,
+            "schema_versions": schema_versions,
+        }
+    )
+
+
+def parse_reference(reference: str) -> tuple[str, int | None]:
+    """`name@N` as (name, N), `name` as (name, None). Raises BadInputError."""
+    name, at, number = reference.partition("@")
+    if not NAME_PATTERN.fullmatch(name) or (at and not number.isdecimal()):
+        raise BadInputError("not the name of a pin", got=reference, expected="NAME@NUMBER, such as pairs-a@1")
+    return name, int(number) if at else None
