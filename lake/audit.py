@@ -1,8 +1,8 @@
 """Does the lake still say what it was told? Re-hash, recount, look for gaps and orphans, reopen pins.
 
 **A problem names the file or table and what depends on it.** An audit reads and never repairs.
-**Shallow** checks names, counts and manifests; **deep** also re-hashes every landed file, recomputes the identity of every
-event from its fields, and the digest of every pinned table from its rows.
+**Shallow** checks names, counts and manifests; **deep** also re-hashes every landed file, recomputes the
+identity of every event from its fields, and the digest of every pinned table from its rows.
 """
 
 from __future__ import annotations
@@ -57,7 +57,9 @@ def audit(store: ObjectStore, *, deep: bool) -> Audit:
     )
 
 
-def _landed_events(store: ObjectStore, deep: bool, problems: list[str]) -> tuple[dict[str, set[str]], dict[str, list[int]]]:
+def _landed_events(
+    store: ObjectStore, deep: bool, problems: list[str]
+) -> tuple[dict[str, set[str]], dict[str, list[int]]]:
     """Event ids by kind and sequence numbers by epoch, of every readable landed file."""
     ids: dict[str, set[str]] = {}
     seqs: dict[str, list[int]] = {}
@@ -83,7 +85,9 @@ def _find_gaps(seqs: dict[str, list[int]], problems: list[str]) -> None:
     for epoch, numbers in seqs.items():
         if sorted(numbers) != list(range(len(numbers))):
             missing = sorted(set(range(max(numbers) + 1)) - set(numbers))
-            problems.append(f"writer {epoch}: {len(missing)} sequence numbers have not landed, first {missing[:1]}")
+            problems.append(
+                f"writer {epoch}: {len(missing)} sequence numbers have not landed, first {missing[:1]}"
+            )
 
 
 def _compare_table(store: ObjectStore, kind: str, landed: set[str], problems: list[str]) -> None:

@@ -1,6 +1,7 @@
 """Derived tables: written whole, with what they were derived from.
 
-**Derivation is a function** of input digests, code version and parameters; its result is digested in key order.
+**Derivation is a function** of input digests, code version and parameters; its result is digested in key
+order.
 **An unchanged result makes no new version.**
 """
 
@@ -45,7 +46,9 @@ class DerivedNote(Derivation):
 def write_derived(store: ObjectStore, name: str, frame: pl.DataFrame, derivation: Derivation) -> PinnedTable:
     """Raises BadInputError if the key does not tell all rows apart."""
     if name in CLASS_OF_KIND:
-        raise BadInputError("an event table cannot be written", got=name, expected="the name of a derived table")
+        raise BadInputError(
+            "an event table cannot be written", got=name, expected="the name of a derived table"
+        )
     if frame.height != frame.select(pl.struct(list(derivation.key)).n_unique()).item() and frame.height:
         raise BadInputError(
             f"rows of {name} share a key",
@@ -62,7 +65,9 @@ def write_derived(store: ObjectStore, name: str, frame: pl.DataFrame, derivation
     return table_state(store, name, dataset.version)
 
 
-def table_state(store: ObjectStore, name: str, version: int | None = None, *, recompute: bool = False) -> PinnedTable:
+def table_state(
+    store: ObjectStore, name: str, version: int | None = None, *, recompute: bool = False
+) -> PinnedTable:
     """A table as it is at a version; `recompute` reads the rows and does not trust the stored digest.
 
     Raises TableMissingError.

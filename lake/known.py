@@ -22,7 +22,9 @@ class KnownKeys:
         known = cls()
         for path in store.list(EVENTS, ".parquet"):
             rows = read_landed(store, path, ["key_hash", "event_id"])
-            for key_hash, event_id in zip(rows["key_hash"].to_pylist(), rows["event_id"].to_pylist(), strict=True):
+            for key_hash, event_id in zip(
+                rows["key_hash"].to_pylist(), rows["event_id"].to_pylist(), strict=True
+            ):
                 known.add(key_hash, event_id)
         return known
 

@@ -1,9 +1,11 @@
 """The lake: one root, and everything that may be done with it.
 
-Flow: `writer` lands events → `project` brings them into tables → `scan` reads, folds derive, `derive` writes back → `pin` names
-exact contents → `open_pin` reads them, for ever the same → `verify` audits it all.
+Flow: `writer` lands events → `project` brings them into tables → `scan` reads, folds derive, `derive`
+writes back → `pin` names exact contents → `open_pin` reads them, for ever the same → `verify` audits it
+all.
 
-**Opening is light**: Lance and Polars are imported by the methods that need them, so that an import or an `append` starts at once.
+**Opening is light**: Lance and Polars are imported by the methods that need them, so that an import or an
+`append` starts at once.
 """
 
 from __future__ import annotations
@@ -42,7 +44,9 @@ class Lake:
         store = open_store(uri)
         marker = {"format_version": FORMAT_VERSION, "created_by": f"tracelake {TRACELAKE_VERSION}"}
         if not store.put_new(MARKER, json.dumps(marker).encode()):
-            raise LakeExistsError("there is a lake here already", got=uri, cure="Open it, or name another place.")
+            raise LakeExistsError(
+                "there is a lake here already", got=uri, cure="Open it, or name another place."
+            )
         return cls(store)
 
     @classmethod
@@ -51,11 +55,19 @@ class Lake:
         store = open_store(uri)
         if not store.exists(MARKER):
             raise LakeMissingError(
-                "there is no lake here", got=uri, expected=f"a folder with {MARKER}", cure="Run `tracelake init`."
+                "there is no lake here",
+                got=uri,
+                expected=f"a folder with {MARKER}",
+                cure="Run `tracelake init`.",
             )
         version = json.loads(store.read(MARKER)).get("format_version")
         if version != FORMAT_VERSION:
-            raise LakeError("a lake of another format", got=version, expected=FORMAT_VERSION.__str__(), cure="Upgrade tracelake.")
+            raise LakeError(
+                "a lake of another format",
+                got=version,
+                expected=FORMAT_VERSION.__str__(),
+                cure="Upgrade tracelake.",
+            )
         return cls(store)
 
     @property
@@ -65,19 +77,25 @@ class Lake:
     def writer(self, run_id: str) -> Writer:
         return Writer(self._store, run_id)
 
-    def project(self) -> dict[str, int]:
-        """Bring every event table up to date; rows added by kind."""
+    @property
+    def store(self) -> ObjectStore:
+        return self._store
+
+    def project(self, kinds: Sequence[str] | None = None) -> dict[str, int]:
+        """Bring event tables up to date, all of them or those named; rows added by kind."""
         from lake.projection import project_kind, projected_kinds
 
         added: dict[str, int] = {}
         found: list[Event] = []
-        for kind in projected_kinds(self._store):
+        for kind in projected_kinds(self._store) if kinds is None else kinds:
             added[kind], conflicts = project_kind(self._store, kind)
             found.extend(conflicts)
         if found:
             with self.writer(PROJECT_RUN) as writer:
                 writer.append(found, Origin("derived"))
-            added["conflict_found"] = added.get("conflict_found", 0) + project_kind(self._store, "conflict_found")[0]
+            added["conflict_found"] = (
+                added.get("conflict_found", 0) + project_kind(self._store, "conflict_found")[0]
+            )
         return added
 
     def tables(self) -> list[str]:
@@ -87,7 +105,8 @@ class Lake:
         return sorted(name.removesuffix(suffix) for name in paths if name.endswith(suffix))
 
     def scan(self, table: str, at: str | int | None = None) -> pl.LazyFrame:
-        """Rows of a table: the newest version, a version number, or a pin `name@N`. Row order is not defined: sort.
+        """Rows of a table: the newest version, a version number, or a pin `name@N`. Row order is not
+        defined: sort.
 
         Raises TableMissingError, PinMissingError, PinChangedError.
         """

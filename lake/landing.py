@@ -2,8 +2,8 @@
 
 Flow: stamped events of one kind → Arrow table → Parquet bytes → create-only file named by their hash.
 
-**A landed file is a fact**: never rewritten, self-describing (kind, schema version, sequence range in its footer),
-zstd-compressed, every page with a checksum.
+**A landed file is a fact**: never rewritten, self-describing (kind, schema version, sequence range in its
+footer), zstd-compressed, every page with a checksum.
 **Reading upcasts** older schema versions and refuses bytes that differ from the hash in the file's name.
 """
 
@@ -28,8 +28,27 @@ from schemas.upcast import upcast
 ZSTD_LEVEL = 3
 # Columns of few distinct values; for the others a dictionary only costs time.
 DICTIONARY_COLUMNS = frozenset(
-    {"kind", "run_id", "writer_epoch", "provenance", "source_uri", "source_hash", "rollout_id", "tool_name", "name"}
-    | {"model_requested", "model_served", "finish_reason", "system_fingerprint", "teacher", "origin", "grader", "arm"}
+    {
+        "kind",
+        "run_id",
+        "writer_epoch",
+        "provenance",
+        "source_uri",
+        "source_hash",
+        "rollout_id",
+        "tool_name",
+        "name",
+    }
+    | {
+        "model_requested",
+        "model_served",
+        "finish_reason",
+        "system_fingerprint",
+        "teacher",
+        "origin",
+        "grader",
+        "arm",
+    }
 )
 
 
@@ -44,7 +63,9 @@ class Stamped(NamedTuple):
     source_hash: str | None
 
 
-def stamped_table(kind: str, stamped: Sequence[Stamped], *, run_id: str, epoch: str, recorded_at: datetime) -> pa.Table:
+def stamped_table(
+    kind: str, stamped: Sequence[Stamped], *, run_id: str, epoch: str, recorded_at: datetime
+) -> pa.Table:
     """Rows of one kind in the order of their sequence numbers."""
     schema = arrow_schema(kind)
     version = class_of_kind(kind).SCHEMA_VERSION
@@ -92,14 +113,19 @@ def parquet_bytes(table: pa.Table) -> bytes:
     sink = pa.BufferOutputStream()
     sequence = table.column("writer_seq")
     notes = {"tracelake.first_seq": str(sequence[0]), "tracelake.last_seq": str(sequence[table.num_rows - 1])}
-    metadata = {**(table.schema.metadata or {}), **{key.encode(): value.encode() for key, value in notes.items()}}
+    metadata = {
+        **(table.schema.metadata or {}),
+        **{key.encode(): value.encode() for key, value in notes.items()},
+    }
     pq.write_table(
         table.replace_schema_metadata(metadata),
         sink,
         compression="zstd",
         compression_level=ZSTD_LEVEL,
         use_dictionary=[name for name in table.column_names if name in DICTIONARY_COLUMNS],
-        write_statistics=[name for name in table.column_names if name in ("rollout_id", "writer_seq", "occurred_at")],
+        write_statistics=[
+            name for name in table.column_names if name in ("rollout_id", "writer_seq", "occurred_at")
+        ],
         write_page_checksum=True,
     )
     return sink.getvalue().to_pybytes()

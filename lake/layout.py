@@ -45,8 +45,17 @@ def parse_landed_path(path: str) -> LandedName:
     parts = path.removeprefix(f"{EVENTS}/kind=").split("/")
     stem, dot, suffix = parts[-1].partition(".")
     seq, dash, sha256 = stem.partition("-")
-    if len(parts) != 3 or not dot or suffix != "parquet" or not dash or not seq.isdecimal() or len(sha256) != 64:
-        raise BadInputError("not a landed file", got=path, expected=f"{EVENTS}/kind=K/EPOCH/SEQ-SHA256.parquet")
+    if (
+        len(parts) != 3
+        or not dot
+        or suffix != "parquet"
+        or not dash
+        or not seq.isdecimal()
+        or len(sha256) != 64
+    ):
+        raise BadInputError(
+            "not a landed file", got=path, expected=f"{EVENTS}/kind=K/EPOCH/SEQ-SHA256.parquet"
+        )
     return LandedName(parts[0], parts[1], int(seq), sha256)
 
 
@@ -65,6 +74,8 @@ def pin_tag(name: str, number: int) -> str:
 def checked_name(name: str) -> str:
     if not NAME_PATTERN.fullmatch(name):
         raise BadInputError(
-            "not a usable name", got=name, expected="letters, digits, '.', '_', '-', at most 128, no leading mark"
+            "not a usable name",
+            got=name,
+            expected="letters, digits, '.', '_', '-', at most 128, no leading mark",
         )
     return name

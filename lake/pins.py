@@ -33,7 +33,9 @@ class OpenPin:
         """Raises PinMissingError for a table that is not in the pin. Row order is not defined: sort."""
         if table not in self.pin.tables:
             raise PinMissingError(
-                f"pin {self.pin.reference} has no table of this name", got=table, expected=", ".join(self.pin.tables)
+                f"pin {self.pin.reference} has no table of this name",
+                got=table,
+                expected=", ".join(self.pin.tables),
             )
         return scan_table(self._store.location(table_path(table)), self.pin.tables[table].version)
 
@@ -60,7 +62,9 @@ def make_pin(store: ObjectStore, name: str, tables: Sequence[str]) -> Pin:
             tracelake_version=TRACELAKE_VERSION,
             schema_versions=versions,
         )
-        if _protected(store, pin) and store.put_new(pin_path(name, number), pin.model_dump_json(indent=1).encode()):
+        if _protected(store, pin) and store.put_new(
+            pin_path(name, number), pin.model_dump_json(indent=1).encode()
+        ):
             return pin
 
 
@@ -71,7 +75,8 @@ def list_pins(store: ObjectStore, name: str | None = None) -> list[Pin]:
 
 
 def read_pin(store: ObjectStore, reference: str) -> Pin:
-    """The manifest alone, its own digest checked. `name` without a number is the newest. Raises PinMissingError."""
+    """The manifest alone, its own digest checked. `name` without a number is the newest. Raises
+    PinMissingError."""
     name, number = parse_reference(reference)
     if number is None:
         known = list_pins(store, name)
@@ -100,7 +105,9 @@ def check_table(store: ObjectStore, pin: Pin, name: str, pinned: PinnedTable) ->
     try:
         found = table_state(store, name, pinned.version, recompute=True)
     except TableMissingError as error:
-        raise PinChangedError(f"pin {pin.reference} cannot be opened", got=str(error), expected=pinned.digest) from error
+        raise PinChangedError(
+            f"pin {pin.reference} cannot be opened", got=str(error), expected=pinned.digest
+        ) from error
     if (found.digest, found.row_count) != (pinned.digest, pinned.row_count):
         raise PinChangedError(
             f"table {name} of pin {pin.reference} is not what was pinned",
@@ -115,11 +122,15 @@ def _parse(data: bytes, path: str) -> Pin:
         pin = Pin.model_validate_json(data)
     except ValidationError as error:
         raise PinChangedError(
-            f"manifest {path} is damaged", got=error.errors(include_url=False)[0]["msg"], expected="a pin manifest"
+            f"manifest {path} is damaged",
+            got=error.errors(include_url=False)[0]["msg"],
+            expected="a pin manifest",
         ) from error
     found = pin_digest(pin.tables, pin.ledger, pin.tracelake_version, pin.schema_versions)
     if found != pin.digest:
-        raise PinChangedError(f"manifest {path} was changed", got=f"digest {found}", expected=f"digest {pin.digest}")
+        raise PinChangedError(
+            f"manifest {path} was changed", got=f"digest {found}", expected=f"digest {pin.digest}"
+        )
     return pin
 
 
@@ -161,5 +172,3 @@ def _rows_where(store: ObjectStore, kind: str, column: str) -> list[object]:
         return open_dataset(store, kind).to_table(columns=[column])[column].to_pylist()
     except TableMissingError:
         return []
-
-

@@ -1,10 +1,12 @@
 """Landed files to Lance tables, exactly once, by any number of uncoordinated projectors.
 
-Flow: list landed files past the cursor → read, drop what the table holds → commit rows and new cursor as one compare-and-swap.
+Flow: list landed files past the cursor → read, drop what the table holds → commit rows and new cursor as
+one compare-and-swap.
 
-**The cursor is a vector**: writer epoch to the last sequence number projected. A lost race re-reads it and starts over.
-**The table is where racing writers meet**: an event that two of them landed enters once, and two payloads that they
-landed under one key become `ConflictFound`.
+**The cursor is a vector**: writer epoch to the last sequence number projected. A lost race re-reads it and
+starts over.
+**The table is where racing writers meet**: an event that two of them landed enters once, and two payloads
+that they landed under one key become `ConflictFound`.
 """
 
 from __future__ import annotations
@@ -28,7 +30,8 @@ PRIMARY_KEY = {b"lance-schema:unenforced-primary-key": b"true"}
 
 
 def project_kind(store: ObjectStore, kind: str) -> tuple[int, list[ConflictFound]]:
-    """Bring one table up to date; returns rows added, and conflicts between writers that did not see each other."""
+    """Bring one table up to date; returns rows added, and conflicts between writers that did not see each
+    other."""
     location = store.location(table_path(kind))
     for _ in range(RACES_MAX):
         files = store.list(kind_prefix(kind), ".parquet")
@@ -68,7 +71,9 @@ def _files_past(files: list[str], cursor: dict[str, int]) -> list[str]:
     return [path for path, name in names if name.first_seq > cursor.get(name.writer_epoch, -1)]
 
 
-def _read(store: ObjectStore, kind: str, paths: list[str], cursor: dict[str, int]) -> tuple[pa.Table, dict[str, int]]:
+def _read(
+    store: ObjectStore, kind: str, paths: list[str], cursor: dict[str, int]
+) -> tuple[pa.Table, dict[str, int]]:
     tables: list[pa.Table] = []
     reached: dict[str, int] = {}
     for path in paths:
@@ -97,6 +102,8 @@ def _unknown_rows(dataset: LanceDataset, kind: str, rows: pa.Table) -> tuple[pa.
         keep.append(index)
         first = first_of_key.setdefault(key_hash, event_id)
         if first != event_id:
-            fields = {"rollout_id": rows["rollout_id"][index].as_py()} if "rollout_id" in rows.column_names else {}
+            fields = (
+                {"rollout_id": rows["rollout_id"][index].as_py()} if "rollout_id" in rows.column_names else {}
+            )
             conflicts.append(conflict_between(class_of_kind(kind).KIND, key_hash, first, event_id, fields))
     return rows.take(pa.array(keep, pa.int64())), conflicts

@@ -68,7 +68,9 @@ class LocalStore:
         try:
             return (self._root / path).read_bytes()
         except FileNotFoundError as error:
-            raise LakeMissingError("a file of the lake is missing", got=path, expected="a file that the lake wrote") from error
+            raise LakeMissingError(
+                "a file of the lake is missing", got=path, expected="a file that the lake wrote"
+            ) from error
 
     def exists(self, path: str) -> bool:
         return (self._root / path).exists()
@@ -94,7 +96,10 @@ def open_store(uri: str) -> ObjectStore:
     scheme, separator, rest = uri.partition("://")
     if separator and scheme != "file":
         raise BadInputError(
-            "no store for this address", got=f"{scheme}://…", expected="a folder, or file://", cure="Use a local folder."
+            "no store for this address",
+            got=f"{scheme}://…",
+            expected="a folder, or file://",
+            cure="Use a local folder.",
         )
     path = Path(rest if separator else uri).expanduser()
     return LocalStore(path if path.is_absolute() else Path.cwd() / path)

@@ -1,7 +1,8 @@
 """Lance tables: opening, committing and scanning them. The only file that knows pylance.
 
-**A commit of rows and cursor is one compare-and-swap.** `Merge` with the fragments of the version that was read is refused if
-anything else was committed since; the cursor travels in the schema's metadata, so it lands with the rows or not at all.
+**A commit of rows and cursor is one compare-and-swap.** `Merge` with the fragments of the version that was
+read is refused if anything else was committed since; the cursor travels in the schema's metadata, so it
+lands with the rows or not at all.
 **Nothing else appends to these tables.** A plain append would not be refused, only make us try again.
 """
 
@@ -9,9 +10,13 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 from typing import Any, cast
 
-import lance
+# A table that is not there yet is no news; Lance would warn of each on stderr.
+os.environ.setdefault("LANCE_LOG", "error")
+
+import lance  # noqa: E402
 import polars as pl
 import pyarrow as pa
 from lance import LanceDataset, LanceOperation, Transaction
@@ -25,7 +30,8 @@ DERIVATION = "tracelake.derivation"
 
 
 def open_table(location: str, version: int | None = None) -> LanceDataset | None:
-    """Null if there is no table at the location. Raises TableMissingError if there is one, but not of this version."""
+    """Null if there is no table at the location. Raises TableMissingError if there is one, but not of this
+    version."""
     try:
         return lance.dataset(location, version=version)
     except (ValueError, OSError) as error:
@@ -61,7 +67,9 @@ def append_with_cursor(dataset: LanceDataset, rows: pa.Table, cursor: dict[str, 
     fragments = lance.fragment.write_fragments(rows, dataset) if rows.num_rows else []
     text = json.dumps(cursor, sort_keys=True)
     schema = _with_metadata(dataset.lance_schema, CURSOR, text)
-    merge = LanceOperation.Merge([fragment.metadata for fragment in dataset.get_fragments()] + list(fragments), schema)
+    merge = LanceOperation.Merge(
+        [fragment.metadata for fragment in dataset.get_fragments()] + list(fragments), schema
+    )
     transaction = Transaction(dataset.version, merge, transaction_properties={CURSOR: text})
     try:
         return LanceDataset.commit(dataset, transaction, max_retries=0)
@@ -97,7 +105,8 @@ def protect(dataset: LanceDataset, tag: str, version: int) -> bool:
 
 
 def _with_metadata(lance_schema: Any, key: str, value: str) -> Any:
-    """pylance 14 has no setter for a LanceSchema's metadata, and a pyarrow schema in `Merge` may remap field ids.
+    """pylance 14 has no setter for a LanceSchema's metadata, and a pyarrow schema in `Merge` may remap
+    field ids.
 
     Its pickle form holds the metadata as the JSON text of {key: [bytes]}; that is edited here.
     """

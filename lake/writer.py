@@ -58,13 +58,15 @@ class Writer:
         self._closed = False
 
     def append(self, events: Iterable[Event], origin: Origin = LIVE) -> Receipt:
-        """Add and flush: durable when it returns. Raises EventInvalidError; nothing of the call has landed then."""
+        """Add and flush: durable when it returns. Raises EventInvalidError; nothing of the call has landed
+        then."""
         receipt = self.add(events, origin)
         self.flush()
         return receipt
 
     def add(self, events: Iterable[Event], origin: Origin = LIVE) -> Receipt:
-        """Book events; they are durable after the next `flush`. All of the call are booked or, on an error, none."""
+        """Book events; they are durable after the next `flush`. All of the call are booked or, on an error,
+        none."""
         if self._closed:
             raise LakeError("the writer is closed", cure="Open another with `lake.writer`.")
         if self._known is None:
@@ -87,7 +89,8 @@ class Writer:
     def start_flush(self) -> None:
         """Begin to land what is booked, beside the caller; `flush` waits for it.
 
-        One flush at a time: a kind's files must land in the order of their numbers, or a projector's cursor would pass one.
+        One flush at a time: a kind's files must land in the order of their numbers, or a projector's cursor
+        would pass one.
         """
         self._wait()
         recorded_at = datetime.now(UTC)
@@ -143,7 +146,9 @@ class Writer:
         self._book(conflict, event_identity(conflict), Origin("derived"))
 
 
-def conflict_between(kind: str, key_hash: str, first: str, other: str, fields: dict[str, object]) -> ConflictFound:
+def conflict_between(
+    kind: str, key_hash: str, first: str, other: str, fields: dict[str, object]
+) -> ConflictFound:
     """The event that tells of two payloads under one key."""
     rollout_id = fields.get("rollout_id")
     return ConflictFound(

@@ -1,7 +1,8 @@
 """Canonical JSON (RFC 8785) and the hashes that name facts.
 
 **Equal values have equal bytes.** Keys in UTF-16 order, numbers as ECMAScript prints them, no white space.
-**Nothing is lost.** An integer beyond 2^53 keeps its digits, where RFC 8785 would round it: foreign tool arguments hold such ids.
+**Nothing is lost.** An integer beyond 2^53 keeps its digits, where RFC 8785 would round it: foreign tool
+arguments hold such ids.
 **Only JSON passes.** NaN, infinities and lone surrogates raise `EventInvalidError`.
 """
 
@@ -34,7 +35,6 @@ def canonical_json(value: object) -> bytes:
         ) from error
 
 
-
 def canonical_text(value: object) -> str:
     """`canonical_json` as text, the form in which nested payloads are stored."""
     return canonical_json(value).decode()
@@ -51,7 +51,8 @@ def hash_of(value: object) -> str:
 
 def number_text(number: float) -> bytes:
     """A finite float as ECMAScript prints it. Raises ValueError otherwise."""
-    if 1e-6 < abs(number) < 1e15 and number != int(number):
+    # Between these bounds Python's shortest text is ECMAScript's, and no exponent is printed by either.
+    if 1e-4 <= abs(number) < 1e15 and number != int(number):
         return repr(number).encode()
     return rfc8785.dumps(number)
 
@@ -85,7 +86,9 @@ def _prepared(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [_prepared(item) for item in cast("list[Any]", value)]
     if isinstance(value, dict):
-        mapping = cast("dict[str, Any]", value)
+        mapping = cast("dict[Any, Any]", value)
+        if not all(isinstance(key, str) for key in mapping):
+            raise TypeError("a key that is not text")
         ordered = sorted(mapping, key=lambda key: key.encode("utf-16-be"))
         return {key: _prepared(mapping[key]) for key in ordered}
     raise TypeError(f"{type(value).__name__} is not JSON")

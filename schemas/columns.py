@@ -6,16 +6,16 @@
 
 from __future__ import annotations
 
-import types
 from datetime import datetime
 from functools import cache
-from typing import Annotated, Any, Literal, Union, get_args, get_origin
+from types import NoneType
+from typing import Annotated, Any, Literal, get_args, get_origin
 
 import pyarrow as pa
 from pydantic import BaseModel, ConfigDict
 
 from schemas.errors import EventInvalidError
-from schemas.event import Column, Event, Moment
+from schemas.event import Event, Moment, storage_of
 from schemas.events import CLASS_OF_KIND, class_of_kind
 
 MICROSECONDS_UTC = pa.timestamp("us", tz="UTC")
@@ -96,19 +96,13 @@ def payload_columns(cls: type[Event]) -> list[str]:
 
 
 def _field(name: str, annotation: Any, metadata: list[Any], description: str | None) -> pa.Field:
-    nullable = False
-    origin = get_origin(annotation)
-    if origin in (Union, types.UnionType):
-        members = [member for member in get_args(annotation) if member is not type(None)]
-        nullable = len(members) < len(get_args(annotation))
-        annotation = members[0]
-        origin = get_origin(annotation)
-    if origin is Annotated:
-        annotation, *more = get_args(annotation)
-        metadata = [*metadata, *more]
-        origin = get_origin(annotation)
-    storage = next((item.storage for item in metadata if isinstance(item, Column)), None)
-    if origin is Literal:
+    nullable = NoneType in get_args(annotation)
+    if nullable:
+        annotation = next(member for member in get_args(annotation) if member is not NoneType)
+    storage = storage_of(annotation, metadata)
+    if get_origin(annotation) is Annotated:
+        annotation = get_args(annotation)[0]
+    if get_origin(annotation) is Literal:
         annotation = type(get_args(annotation)[0])
     arrow_type = _STORAGE[storage] if storage else _SCALARS.get(annotation)
     if arrow_type is None:

@@ -1,10 +1,14 @@
 """The contract between worlds, policies and whatever plays rollouts with them.
 
-Flow: environment.reset(task) → policy.act(contexts) → environment.call(tool) for each call → … → environment.rewards().
+Flow: environment.reset(task) → policy.act(contexts) → environment.call(tool) for each call → … →
+environment.rewards().
 
-**Messages and tool definitions are OpenAI's shapes**, tool arguments are the JSON text that the model wrote, malformed or not.
-**Nothing that a policy writes may raise**: a bad call comes back as a `ToolOutcome` with an error, which the policy sees.
-**Token ids are never made twice.** A later context starts with the ids that were really sent and sampled (`prefix_ids`).
+**Messages and tool definitions are OpenAI's shapes**, tool arguments are the JSON text that the model
+wrote, malformed or not.
+**Nothing that a policy writes may raise**: a bad call comes back as a `ToolOutcome` with an error, which
+the policy sees.
+**Token ids are never made twice.** A later context starts with the ids that were really sent and sampled
+(`prefix_ids`).
 **Raw and visible tool output are separate**: the policy sees `visible_output`, the lake keeps both.
 """
 
@@ -65,7 +69,8 @@ class Environment(Protocol):
         ...
 
     def rewards(self) -> dict[str, float]:
-        """Scores of the state as it stands, by name; `reward` is the one that counts. May be called without `done`."""
+        """Scores of the state as it stands, by name; `reward` is the one that counts. May be called without
+        `done`."""
         ...
 
 
@@ -96,8 +101,8 @@ class Policy(Protocol):
         """One action per context, in order.
 
         seeds: one per context, so that a rollout's draws do not depend on who shares its batch.
-        prefix_ids: ids of each context up to and including its last assistant message; the policy continues them
-        and tokenises only what follows. None (for all, or for one) tokenises the whole context.
+        prefix_ids: ids of each context up to and including its last assistant message; the policy continues
+        them and tokenises only what follows. None (for all, or for one) tokenises the whole context.
         """
         ...
 

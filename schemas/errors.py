@@ -20,11 +20,13 @@ TracelakeError
 ├── BudgetExhaustedError (RuntimeError)   the money is spent: exit code 4
 └── TrainingError (RuntimeError)          a launch that cannot start or go on
 
-**Every message says what, got, expected, cure.** `explain` builds it; `got` is cut so that hostile data cannot flood a terminal.
-**Every leaf survives pickling**, because errors cross process borders: the only constructor argument is the message.
+**Every message says what, got, expected, cure.** `explain` builds it; `got` is cut so that hostile data
+cannot flood a terminal.
+**Every leaf survives pickling**, because errors cross process borders: the only constructor argument is the
+message.
 
-To add one: derive from the nearest class above and from the standard-library error that it refines, give it one
-docstring line, and draw it in the tree above (a test compares the two).
+To add one: derive from the nearest class above and from the standard-library error that it refines, give it
+one docstring line, and draw it in the tree above (a test compares the two).
 """
 
 from __future__ import annotations
@@ -42,7 +44,16 @@ def explain(what: str, *, got: object = None, expected: str | None = None, cure:
     if expected is not None:
         parts.append(f"expected {expected}")
     line = "; ".join(parts)
-    return f"{line}. {cure}" if cure else line
+    return _on_one_line(f"{line}. {cure}" if cure else line)
+
+
+def _on_one_line(text: str) -> str:
+    """Line breaks and terminal controls as escapes: messages quote foreign data."""
+    if text.isprintable():
+        return text
+    return "".join(
+        letter if letter.isprintable() else letter.encode("unicode_escape").decode() for letter in text
+    )
 
 
 class TracelakeError(Exception):

@@ -2,23 +2,26 @@
 
 Flow: producer builds an event → the writer stamps it with an envelope → it lands → folds read it.
 
-**The payload is the fact.** Its hash covers every field of the class, and nothing of the envelope: the same fact told
-twice, by two writers or from two copies of a file, has one `event_id`.
+**The payload is the fact.** Its hash covers every field of the class, and nothing of the envelope: the same
+fact told twice, by two writers or from two copies of a file, has one `event_id`.
 **The natural key says which fact it is.** Same key and other payload is a conflict, never an overwrite.
-**Vectors are hashed as little-endian bytes**, so that a float32 read back from disk hashes as it did when it was written.
+**Vectors are hashed as little-endian bytes**, so that a float32 read back from disk hashes as it did when
+it was written.
 """
 
 from __future__ import annotations
 
 import hashlib
 from array import array
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Annotated, Any, ClassVar, NamedTuple
+from functools import cache
+from typing import Annotated, Any, ClassVar, NamedTuple, get_args, get_origin
 
 import orjson
-from pydantic import AfterValidator, BaseModel, ConfigDict
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from schemas.canonical import number_text
+from schemas.canonical import INT_64_MAX, number_text
 from schemas.errors import EventInvalidError
 
 
@@ -32,7 +35,11 @@ class Column(NamedTuple):
 def _utc(moment: datetime) -> datetime:
     if moment.tzinfo is None:
         raise ValueError("a time without a zone; give it UTC or an offset")
-    return moment.astimezone(UTC)
+    try:
+        utc = moment.astimezone(UTC)
+    except OverflowError as error:
+        raise ValueError("a time outside of the years 1 to 9999") from error
+    return utc if type(utc) is datetime else datetime.combine(utc.date(), utc.time(), UTC)
 
 
 Text = Annotated[str, Column("text")]
@@ -46,13 +53,16 @@ Logprobs = Annotated[list[float], Column("float32")]
 """Natural-log probabilities in nats; a value that the source lacks makes the whole field null, never 0.0."""
 TokenMask = Annotated[list[bool], Column("bool")]
 
+INT_64_MIN = -(2**63)
 _ARRAY_TYPECODE = {"int32": "i", "float32": "f", "bool": "b"}
 
 
 class Event(BaseModel):
     """Base of every fact."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, ser_json_inf_nan="null")
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", use_attribute_docstrings=True, ser_json_inf_nan="null"
+    )
 
     KIND: ClassVar[str] = ""
     """The default of the subclass's `kind` field, which tells the union apart."""
@@ -66,7 +76,7 @@ class Event(BaseModel):
 
     occurred_at: Moment | None = None
     """When it happened, by the source's clock; null when the source does not say."""
-    source_position: int | None = None
+    source_position: Annotated[int, Field(ge=0, le=INT_64_MAX)] | None = None
     """Line or message number in the source; not part of the payload."""
 
 
@@ -84,21 +94,29 @@ def event_identity(event: Event) -> EventIdentity:
     return row_identity(cls, event.__dict__)
 
 
-def row_identity(cls: type[Event], row: dict[str, Any]) -> EventIdentity:
+def storage_of(annotation: Any, metadata: Sequence[Any] = ()) -> str | None:
+    """The storage that a field's annotation declares by `Column`, be it nullable or not."""
+    parts = [part for part in (annotation, *get_args(annotation)) if get_origin(part) is Annotated]
+    declared = [*metadata, *(item for part in parts for item in get_args(part)[1:])]
+    return next((item.storage for item in declared if isinstance(item, Column)), None)
+
+
+def row_identity(cls: type[Event], row: Mapping[str, Any]) -> EventIdentity:
     """The identity of a fact given as its fields, as read back from a landed file."""
+    typecodes = _vector_typecodes(cls)
     try:
         key = orjson.dumps([cls.KIND, *(row[name] for name in cls.KEY)])
         payload = {
-            name: _payload_value(value)
+            name: vector_digest(value, typecodes[name]) if type(value) is list else _payload_value(value)
             for name, value in row.items()
             if value is not None and name not in cls.NOT_PAYLOAD
         }
         text = orjson.dumps(payload, option=orjson.OPT_SORT_KEYS)
-    except (TypeError, ValueError, OverflowError) as error:
+    except (TypeError, ValueError, KeyError, OverflowError) as error:
         raise EventInvalidError(
             f"a {cls.KIND} event has no canonical form",
             got=str(error),
-            expected="well-formed text, finite numbers, token ids within 32 bits",
+            expected="well-formed text, finite numbers, integers within 64 bits, token ids within 32 bits",
             cure="Refuse the record, or repair it in its importer.",
         ) from error
     key_digest = hashlib.sha256(key)
@@ -108,22 +126,30 @@ def row_identity(cls: type[Event], row: dict[str, Any]) -> EventIdentity:
 
 
 def _payload_value(value: Any) -> Any:
-    """Scalars as canonical JSON prints them, vectors as the hash of their bytes. Nulls are left out, so that
+    """Scalars as canonical JSON prints them; vectors have a digest of their own. Nulls are left out, so that
     adding a nullable field does not change the identity of older facts."""
     kind = type(value)
-    if kind is str or kind is int or kind is bool:
+    if kind is str or kind is bool:
+        return value
+    if kind is int:
+        if not INT_64_MIN <= value <= INT_64_MAX:
+            raise OverflowError(f"{value} does not fit into 64 bits")
         return value
     if kind is float:
         return orjson.Fragment(number_text(value))
     if kind is datetime:
         return value.astimezone(UTC).isoformat(timespec="microseconds")
-    if kind is list:
-        return vector_digest(value)
     raise TypeError(f"{kind.__name__} is not a payload value")
 
 
-def vector_digest(values: list[Any]) -> str:
-    """SHA-256 of a vector's little-endian bytes, marked with its element type."""
-    typecode = "b" if values and type(values[0]) is bool else "f" if values and type(values[0]) is float else "i"
+@cache
+def _vector_typecodes(cls: type[Event]) -> dict[str, str]:
+    """Array type code of each vector field, as declared: a value does not tell it, an empty one least."""
+    storages = {name: storage_of(info.annotation, info.metadata) for name, info in cls.model_fields.items()}
+    return {name: _ARRAY_TYPECODE[kind] for name, kind in storages.items() if kind in _ARRAY_TYPECODE}
+
+
+def vector_digest(values: list[Any], typecode: str) -> str:
+    """SHA-256 of a vector's bytes as `array` of the type code packs them, marked with it."""
     packed = array(typecode, values)
     return f"{typecode}{len(values)}:{hashlib.sha256(packed.tobytes()).hexdigest()}"

@@ -1,8 +1,8 @@
 """Experiment files: what is claimed, what would show it, and how it is run.
 
 **Unknown keys are refused.** A typo in a threshold must not become a default.
-**The file says the intent; the lock says the fact** (`schemas.lock`). The resolved specification is registered as an event
-before the first run, under its hash.
+**The file says the intent; the lock says the fact** (`schemas.lock`). The resolved specification is
+registered as an event before the first run, under its hash.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from schemas.canonical import hash_of
-from schemas.errors import ExperimentInvalidError, SourceMissingError
+from schemas.errors import BadInputError, ExperimentInvalidError, SourceMissingError
+from schemas.pin import parse_reference
 
 IDENTIFIER = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$"
 
@@ -22,7 +23,7 @@ IDENTIFIER = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$"
 class Part(BaseModel):
     """Base of every table of an experiment file."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
 
 
 class Hypothesis(Part):
@@ -60,6 +61,8 @@ class Training(Part):
     completion_token_limit: int = Field(default=512, ge=16)
     gradient_accumulation: int = Field(default=1, ge=1)
     pairs_per_micro_batch: int = Field(default=4, ge=1)
+    pair_prompt_token_limit: int = Field(default=768, ge=1)
+    """Prompt tokens of a pair that are kept, counted from the action backwards."""
     dpo_beta: float = Field(default=0.1, gt=0)
     checkpoint_every: int = Field(default=0, ge=0)
     """Optimizer updates between checkpoints; 0: only at the end."""
@@ -125,9 +128,16 @@ _ADAPTER: TypeAdapter[Experiment | PlannedExperiment] = TypeAdapter(AnyExperimen
 def parse_experiment(text: str, *, name: str) -> Experiment | PlannedExperiment:
     """Raises ExperimentInvalidError naming the key."""
     try:
-        experiment = _ADAPTER.validate_python(tomllib.loads(text))
+        fields = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise ExperimentInvalidError(f"{name} is not TOML", got=str(error), expected="a TOML file") from error
+    return parse_experiment_fields(fields, name=name)
+
+
+def parse_experiment_fields(fields: dict[str, Any], *, name: str) -> Experiment | PlannedExperiment:
+    """Raises ExperimentInvalidError naming the key."""
+    try:
+        experiment = _ADAPTER.validate_python(fields)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         raise ExperimentInvalidError(
@@ -145,7 +155,11 @@ def load_experiment(path: Path) -> Experiment | PlannedExperiment:
     """Raises SourceMissingError, ExperimentInvalidError."""
     if not path.is_file():
         raise SourceMissingError("no experiment file", got=str(path), expected="a TOML file")
-    return parse_experiment(path.read_text(encoding="utf-8"), name=path.name)
+    try:
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise ExperimentInvalidError(f"{path.name} is not TOML", got=str(error), expected="UTF-8") from error
+    return parse_experiment(text, name=path.name)
 
 
 def spec_hash(experiment: Experiment | PlannedExperiment) -> str:
@@ -154,13 +168,24 @@ def spec_hash(experiment: Experiment | PlannedExperiment) -> str:
 
 def _check(experiment: Experiment, name: str) -> None:
     if set(experiment.arms) != {"A", "B"}:
-        raise ExperimentInvalidError(f"{name} needs two arms", got=", ".join(experiment.arms), expected="A and B")
+        raise ExperimentInvalidError(
+            f"{name} needs two arms", got=", ".join(experiment.arms), expected="A and B"
+        )
     if len(set(experiment.seeds)) != len(experiment.seeds):
-        raise ExperimentInvalidError(f"{name} repeats a seed", got=str(list(experiment.seeds)), expected="distinct seeds")
-    if "@" not in experiment.data.pin:
+        raise ExperimentInvalidError(
+            f"{name} repeats a seed", got=str(list(experiment.seeds)), expected="distinct seeds"
+        )
+    if not _names_one_pin(experiment.data.pin):
         raise ExperimentInvalidError(
             f"{name} names a moving pin",
             got=experiment.data.pin,
             expected="name@N",
             cure="Run `tracelake pins` and name the number.",
         )
+
+
+def _names_one_pin(reference: str) -> bool:
+    try:
+        return parse_reference(reference)[1] is not None
+    except BadInputError:
+        return False

@@ -1,6 +1,7 @@
 """The lock file of a launch: which data, code and registration it stands on.
 
-**Generated, then checked**: made when an experiment is first launched, compared at every later launch and at resume.
+**Generated, then checked**: made when an experiment is first launched, compared at every later launch and
+at resume.
 """
 
 from __future__ import annotations

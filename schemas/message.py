@@ -1,13 +1,15 @@
 """Chat messages in OpenAI's shape: their canonical forms, and the key of a state.
 
-**A state is what the policy saw**: tool definitions and the ordered messages before its action. Two rollouts that saw
-the same share the `state_key`, whatever call ids, key order or provider fields their recordings differ in.
+**A state is what the policy saw**: tool definitions and the ordered messages before its action. Two
+rollouts that saw the same share the `state_key`, whatever call ids, key order or provider fields their
+recordings differ in.
 **The key is one running hash**, so that a rollout of n turns costs one pass over its text and not n.
 """
 
 from __future__ import annotations
 
 import hashlib
+import json
 from typing import Any, cast
 
 import orjson
@@ -19,43 +21,61 @@ Message = dict[str, Any]
 
 
 def tool_calls_of(message: Message) -> list[tuple[str, str | None, str]]:
-    """(call id or '', tool name, arguments as recorded text) of each call, in order."""
+    """(call id or '', tool name, arguments as recorded text) of each call, in order.
+
+    Raises EventInvalidError for calls that are not in OpenAI's shape.
+    """
     calls: list[tuple[str, str | None, str]] = []
-    for call in cast("list[Any]", message.get("tool_calls") or []):
-        function = call.get("function") or call
-        arguments = function.get("arguments")
-        text = arguments if isinstance(arguments, str) else canonical_text({} if arguments is None else arguments)
-        calls.append((call.get("id") or "", function.get("name"), text))
+    try:
+        for call in cast("list[Any]", message.get("tool_calls") or []):
+            function = call.get("function") or call
+            arguments = function.get("arguments")
+            if not isinstance(arguments, str):
+                arguments = canonical_text({} if arguments is None else arguments)
+            calls.append((str(call.get("id") or ""), function.get("name"), arguments))
+    except (AttributeError, TypeError) as error:
+        raise EventInvalidError(
+            "a tool call is not in OpenAI's shape",
+            got=repr(message.get("tool_calls")),
+            expected="a list of {id, type, function: {name, arguments}}",
+        ) from error
     return calls
 
 
 def canonical_arguments(text: str) -> Any:
-    """Parsed arguments where they are a JSON value, else the text itself."""
+    """Parsed arguments where they are a JSON value, integers with all their digits, else the text itself."""
     try:
-        return orjson.loads(text)
-    except orjson.JSONDecodeError:
+        parsed = orjson.loads(text)
+        # orjson makes a float of an integer beyond 64 bits; the standard parser is slower and keeps digits.
+        return json.loads(text) if _holds_float(parsed) else parsed
+    except (ValueError, RecursionError):
         return text
 
 
 def canonical_action(message: Message) -> str:
-    """An assistant message as folds compare it: content and calls, without ids and provider fields."""
-    calls = [
-        {"name": name, "arguments": canonical_arguments(arguments)}
-        for _, name, arguments in tool_calls_of(message)
-    ]
-    return canonical_text({"content": content_text(message.get("content")), "tool_calls": calls})
+    """An assistant message as folds compare it: content and calls, without ids and provider fields.
+
+    Arguments without a canonical form, such as very deep ones, count as text.
+    """
+    content, calls = content_text(message.get("content")), tool_calls_of(message)
+    parsed = [{"name": name, "arguments": canonical_arguments(text)} for _, name, text in calls]
+    try:
+        return canonical_text({"content": content, "tool_calls": parsed})
+    except EventInvalidError:
+        recorded = [{"name": name, "arguments": text} for _, name, text in calls]
+        return canonical_text({"content": content, "tool_calls": recorded})
 
 
 def content_text(content: object) -> str:
-    """Text of a message's content: null is empty, a lone list of text parts is joined, other parts are canonical JSON."""
+    """Text of a message's content: null is empty, a lone list of text parts is joined, other parts are
+    canonical JSON."""
     if content is None:
         return ""
     if isinstance(content, str):
         return content
     parts = cast("list[Any]", content) if isinstance(content, list) else [content]
-    if all(isinstance(part, dict) and part.get("type") == "text" and len(part) == 2 for part in parts):
-        return "".join(str(part["text"]) for part in parts)
-    return canonical_text(content)
+    texts = [_lone_text(part) for part in parts]
+    return canonical_text(content) if None in texts else "".join(cast("list[str]", texts))
 
 
 def tools_key(tools_json: str | None) -> str | None:
@@ -68,15 +88,18 @@ class StateHasher:
 
     def __init__(self, tools_json: str | None = None) -> None:
         self._hash = hashlib.sha256(f"tools:{tools_json or ''}".encode())
-        self._ordinal_of_call: dict[str, int] = {}
+        self._call_count = 0
+        self._waiting: list[tuple[str, int]] = []
+        """(call id, ordinal) of each call of the latest message that made any, until its result comes."""
         self.context_length = 0
 
     def add(self, message: Message) -> None:
         """Extend the context by one message. Raises EventInvalidError for text that is not well-formed."""
+        parts = self._canonical(message)
         try:
-            line = orjson.dumps(self._canonical(message))
+            line = orjson.dumps(parts)
         except (TypeError, ValueError):
-            line = canonical_json(self._canonical(message))
+            line = canonical_json(parts)
         self._hash.update(len(line).to_bytes(8, "big"))
         self._hash.update(line)
         self.context_length += 1
@@ -87,18 +110,36 @@ class StateHasher:
     def _canonical(self, message: Message) -> list[Any]:
         role = message.get("role")
         if not isinstance(role, str):
-            raise EventInvalidError("a message without a role", got=repr(role), expected="system, user, assistant or tool")
+            raise EventInvalidError(
+                "a message without a role", got=repr(role), expected="system, user, assistant or tool"
+            )
         content = content_text(message.get("content"))
         if role == "tool":
-            call_id = message.get("tool_call_id") or ""
-            return [role, content, self._ordinal_of_call.get(call_id, -1)]
+            return [role, content, self._answered(str(message.get("tool_call_id") or ""))]
         if role != "assistant":
             return [role, content, message.get("name")]
-        calls: list[Any] = []
-        for call_id, name, arguments in tool_calls_of(message):
-            ordinal = self._ordinal_of_call.setdefault(call_id, len(self._ordinal_of_call))
-            calls.append([ordinal, name, _sorted_arguments(arguments)])
-        return [role, content, calls]
+        calls = tool_calls_of(message)
+        if calls:
+            self._waiting = [(calls[i][0], self._call_count + i) for i in range(len(calls))]
+            self._call_count += len(calls)
+        return [role, content, [[name, _sorted_arguments(arguments)] for _, name, arguments in calls]]
+
+    def _answered(self, call_id: str) -> int:
+        """Ordinal of the call that a result answers, without an id the first that waits; -1 if none does."""
+        for index, (waiting_id, ordinal) in enumerate(self._waiting):
+            if call_id in ("", waiting_id):
+                del self._waiting[index]
+                return ordinal
+        return -1
+
+
+def _holds_float(value: object) -> bool:
+    kind = type(value)
+    if kind is dict:
+        return any(_holds_float(item) for item in cast("dict[str, Any]", value).values())
+    if kind is list:
+        return any(_holds_float(item) for item in cast("list[Any]", value))
+    return kind is float
 
 
 def _sorted_arguments(text: str) -> str:
@@ -106,4 +147,16 @@ def _sorted_arguments(text: str) -> str:
     if not text.startswith("{"):
         return text
     parsed = canonical_arguments(text)
-    return text if isinstance(parsed, str) else canonical_text(parsed)
+    try:
+        return text if isinstance(parsed, str) else canonical_text(parsed)
+    except EventInvalidError:
+        return text
+
+
+def _lone_text(part: Any) -> str | None:
+    """The text of a part that is nothing but text; null for any other."""
+    if not isinstance(part, dict):
+        return None
+    fields = cast("dict[str, Any]", part)
+    text = fields.get("text")
+    return text if fields.get("type") == "text" and len(fields) == 2 and isinstance(text, str) else None

@@ -1,7 +1,7 @@
 """The pin: an immutable name for exact contents of several tables.
 
-**The digest covers contents, never storage**: table digests, row counts, schemas, code and schema versions, ledger. Lance
-versions are where the rows lie today; compaction or a move may change them and not the pin.
+**The digest covers contents, never storage**: table digests, row counts, schemas, code and schema versions,
+ledger. Lance versions are where the rows lie today; compaction or a move may change them and not the pin.
 **`name@N` is created once**; the same name with other contents is the next number.
 """
 
@@ -67,7 +67,10 @@ class Pin(BaseModel):
 
 
 def pin_digest(
-    tables: dict[str, PinnedTable], ledger: dict[str, LedgerLine], tracelake_version: str, schema_versions: dict[str, int]
+    tables: dict[str, PinnedTable],
+    ledger: dict[str, LedgerLine],
+    tracelake_version: str,
+    schema_versions: dict[str, int],
 ) -> str:
     """The content address: storage positions (`version`) are left out."""
     return hash_of(

@@ -1,7 +1,7 @@
 """What happens while a policy works on a task.
 
-**A turn is one model call and the tool results it caused.** It stores the messages that are new since its parent turn;
-the whole context is a fold over the turns before it.
+**A turn is one model call and the tool results it caused.** It stores the messages that are new since its
+parent turn; the whole context is a fold over the turns before it.
 **Raw and model-visible tool output are separate fields.**
 **Rewards are facts with a source and a version**: a regrade lands beside the reward that it corrects.
 """
@@ -13,7 +13,15 @@ from typing import ClassVar, Literal
 from schemas.event import Event, JsonText, Logprobs, Text, TokenIds, TokenMask
 
 StopReason = Literal[
-    "completed", "max_turns", "max_tokens", "max_cost", "tool_stopped", "parse_error", "timeout", "error", "unknown"
+    "completed",
+    "max_turns",
+    "max_tokens",
+    "max_cost",
+    "tool_stopped",
+    "parse_error",
+    "timeout",
+    "error",
+    "unknown",
 ]
 
 
@@ -24,7 +32,8 @@ class RolloutStarted(Event):
 
     kind: Literal["rollout_started"] = "rollout_started"
     rollout_id: str
-    """Owner of all events of the rollout; derived from the source's own identity, so that a second import finds it."""
+    """Owner of all events of the rollout; derived from the source's own identity, so that a second import
+    finds it."""
     task_key: str
     """Which task: the same text for every rollout of the same prompt and environment data."""
     environment: str
@@ -70,7 +79,8 @@ class TurnCompleted(Event):
     context_length: int
     """Messages in the whole context."""
     new_messages_json: JsonText
-    """Messages that joined the context since the parent turn's action, model-visible text, canonical JSON list."""
+    """Messages that joined the context since the parent turn's action, model-visible text, canonical JSON
+    list."""
     action_json: JsonText
     """The assistant message as the source recorded it, without response metadata."""
     tool_call_count: int = 0

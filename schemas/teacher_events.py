@@ -1,6 +1,7 @@
 """What frozen teachers say about recorded states.
 
-**An answer is bought once**: its key is the hash of the whole request, so a second purchase of the same answer is a duplicate.
+**An answer is bought once**: its key is the hash of the whole request, so a second purchase of the same
+answer is a duplicate.
 **A failure is a fact too**, with its class.
 """
 

@@ -1,7 +1,8 @@
 """What training and evaluation do with pinned data.
 
 **Registered before it runs**: an experiment's whole specification is an event, under its own hash.
-**Consumption is a fact**: which pairs and which rollouts each optimizer update used, so that a checkpoint can be asked what it saw.
+**Consumption is a fact**: which pairs and which rollouts each optimizer update used, so that a checkpoint
+can be asked what it saw.
 """
 
 from __future__ import annotations

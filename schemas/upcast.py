@@ -1,7 +1,7 @@
 """Older events read as if they had been written today.
 
-**Landed files are never rewritten.** A change of a kind's schema raises its SCHEMA_VERSION and adds one pure function
-here, from the version before it. Reading applies them in order.
+**Landed files are never rewritten.** A change of a kind's schema raises its SCHEMA_VERSION and adds one
+pure function here, from the version before it. Reading applies them in order.
 **A nullable field that was added needs no function**: it is filled with null.
 """
 
@@ -21,7 +21,9 @@ UPCASTS: dict[tuple[str, int], Upcast] = {}
 """(kind, version) to the function that lifts that version to the next."""
 
 
-def upcast(table: pa.Table, kind: str, version: int, upcasts: dict[tuple[str, int], Upcast] = UPCASTS) -> pa.Table:
+def upcast(
+    table: pa.Table, kind: str, version: int, upcasts: dict[tuple[str, int], Upcast] = UPCASTS
+) -> pa.Table:
     """A landed table of one schema version, lifted to the current one. Raises EventInvalidError."""
     current = class_of_kind(kind).SCHEMA_VERSION
     if version > current:
@@ -33,13 +35,16 @@ def upcast(table: pa.Table, kind: str, version: int, upcasts: dict[tuple[str, in
         )
     for older in range(version, current):
         if (kind, older) not in upcasts:
-            raise EventInvalidError(f"no upcast for {kind} events", got=f"version {older}", expected=f"one to {older + 1}")
+            raise EventInvalidError(
+                f"no upcast for {kind} events", got=f"version {older}", expected=f"one to {older + 1}"
+            )
         table = upcasts[kind, older](table)
     return conformed(table, arrow_schema(kind))
 
 
 def conformed(table: pa.Table, schema: pa.Schema) -> pa.Table:
-    """The table in the schema's column order, absent nullable columns filled with null. Raises EventInvalidError."""
+    """The table in the schema's column order, absent nullable columns filled with null. Raises
+    EventInvalidError."""
     unknown = sorted(set(table.column_names) - set(schema.names))
     if unknown:
         raise EventInvalidError("unknown columns", got=", ".join(unknown), expected=", ".join(schema.names))
@@ -50,5 +55,7 @@ def conformed(table: pa.Table, schema: pa.Schema) -> pa.Table:
         elif field.nullable:
             columns.append(pa.nulls(table.num_rows, field.type))
         else:
-            raise EventInvalidError("a required column is missing", got=", ".join(table.column_names), expected=field.name)
+            raise EventInvalidError(
+                "a required column is missing", got=", ".join(table.column_names), expected=field.name
+            )
     return pa.Table.from_arrays(columns, schema=schema)

@@ -1,0 +1,1 @@
+"""Dagster definitions: thin, over the folds."""

@@ -1,0 +1,41 @@
+"""The lake as a Dagster resource, and the executor."""
+
+from __future__ import annotations
+
+import os
+
+import dagster as dg
+
+from assets.derivations import BuildParameters
+from lake import Lake
+from schemas.errors import LakeMissingError
+
+LAKE_VARIABLE = "TRACELAKE_LAKE"
+STUDENT_VARIABLE = "TRACELAKE_STUDENT"
+LAKE_DEFAULT = "lake-data"
+
+
+class LakeResource(dg.ConfigurableResource):
+    """Where the lake is, and what builds are told."""
+
+    uri: str = LAKE_DEFAULT
+    student: str = ""
+    """Model whose actions are judged; empty: none."""
+    min_teachers: int = 2
+
+    def open(self) -> Lake:
+        """The lake; an empty one is made where there is none, so that a fresh clone can materialize."""
+        try:
+            return Lake.open(self.uri)
+        except LakeMissingError:
+            return Lake.create(self.uri)
+
+    def parameters(self) -> BuildParameters:
+        return BuildParameters(student=self.student or None, min_teachers=self.min_teachers)
+
+
+@dg.definitions
+def resources() -> dg.Definitions:
+    lake = LakeResource(uri=os.environ.get(LAKE_VARIABLE, LAKE_DEFAULT), student=os.environ.get(STUDENT_VARIABLE, ""))
+    # A process for each table would take longer to start than most tables take to derive.
+    return dg.Definitions(resources={"lake": lake}, executor=dg.in_process_executor)

@@ -1,0 +1,79 @@
+"""Verdicts from events: the registered rule applied to the scores that landed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import orjson
+import polars as pl
+
+from assets.charts import chart_png, chart_svg, verdict_chart
+from assets.folds.evaluations import evaluations
+from assets.folds.verdict import Verdict, VerdictSpec, verdict
+from assets.inputs import load_events, load_quarantine
+from lake import Lake
+from schemas.errors import BadInputError
+from schemas.experiment import Experiment, parse_experiment_fields
+
+
+def experiment_verdict(lake: Lake, experiment_id: str) -> Verdict:
+    """Of the registration that was trained last. Raises BadInputError if nothing of it was registered or evaluated."""
+    lake.project()
+    quarantine = load_quarantine(lake)
+    started = load_events(lake, "training_started", quarantine).frame
+    mine = started.filter(pl.col("experiment_id") == experiment_id)
+    experiment, spec_hash = _registered(lake, experiment_id, mine)
+    trainings = mine.filter(pl.col("spec_hash") == spec_hash)
+    scores = evaluations(load_events(lake, "task_evaluated", quarantine).frame).filter(
+        pl.col("training_id").is_in(trainings["training_id"].implode()) & (pl.col("metric") == experiment.verdict.metric)
+    )
+    if not scores.height:
+        raise BadInputError(
+            f"no scores of {experiment_id}", expected="evaluated arms", cure="Run `tracelake train`, then `tracelake evaluate`."
+        )
+    pins = trainings.select("pin", "pin_digest", "lock_json").unique().sort("pin")
+    rule = experiment.verdict
+    spec = VerdictSpec(
+        experiment_id=experiment.id,
+        title=experiment.title,
+        scale=experiment.scale,
+        metric=rule.metric,
+        minimum_effect=rule.minimum_effect,
+        alpha=rule.alpha,
+        required_power=rule.required_power,
+        resample_count=rule.resample_count,
+        bootstrap_seed=rule.bootstrap_seed,
+        pin=", ".join(pins["pin"].unique(maintain_order=True)),
+        pin_digest=", ".join(pins["pin_digest"].unique(maintain_order=True)),
+        spec_hash=spec_hash,
+    )
+    return verdict(scores, spec)
+
+
+def write_verdict(found: Verdict, folder: Path) -> list[Path]:
+    """verdict.json, verdict.svg and verdict.png."""
+    folder.mkdir(parents=True, exist_ok=True)
+    chart = verdict_chart(found)
+    files = {
+        "verdict.json": orjson.dumps(found.model_dump(mode="json"), option=orjson.OPT_INDENT_2),
+        "verdict.svg": chart_svg(chart),
+        "verdict.png": chart_png(chart),
+    }
+    for name, data in files.items():
+        (folder / name).write_bytes(data)
+    return [folder / name for name in files]
+
+
+def _registered(lake: Lake, experiment_id: str, started: pl.DataFrame) -> tuple[Experiment, str]:
+    registered = lake.scan("experiment_registered").filter(pl.col("experiment_id") == experiment_id)
+    known = registered.select("spec_hash", "spec_json", "recorded_at").sort("recorded_at", descending=True).collect()
+    trained = known.filter(pl.col("spec_hash").is_in(started["spec_hash"].implode()))
+    if not trained.height:
+        raise BadInputError(
+            f"no training of experiment {experiment_id} is in the lake",
+            expected="a registered and trained experiment",
+            cure="Run `tracelake train EXPERIMENT.toml`.",
+        )
+    experiment = parse_experiment_fields(orjson.loads(trained["spec_json"][0]), name=experiment_id)
+    assert isinstance(experiment, Experiment)
+    return experiment, trained["spec_hash"][0]

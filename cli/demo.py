@@ -1,0 +1,148 @@
+"""`tracelake demo`: the whole way of the data at the smallest scale, every part of it real.
+
+Flow: warm-start a policy → collect its rollouts → ask three local teachers over HTTP → build → pin → train A and B on paired seeds →
+evaluate → verdict.
+
+**What is there is reused**: a second run finds policy, answers, pin, checkpoints and scores, and ends at once.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from cli.output import advance, progress, say
+from schemas.errors import LakeMissingError, PinMissingError
+
+EXPERIMENT = Path(__file__).parent.parent / "examples" / "experiments" / "004-small-world.toml"
+STUDENT = "warm-start"
+COLLECT_RUN = "demo-collect"
+TASK_SEED = 3
+TASK_COUNT = 60
+ROLLOUTS_PER_TASK = 2
+TEACHERS = ("tiny-teacher-95", "tiny-teacher-80", "tiny-teacher-65")
+
+
+class DemoOutcome(NamedTuple):
+    verdict_text: str
+    verdict: dict[str, Any]
+    chart: Path
+    pin: str
+    pin_digest: str
+    lake: str
+    next_commands: tuple[str, ...]
+
+    def summary(self) -> dict[str, Any]:
+        return self._asdict() | {"chart": str(self.chart)}
+
+    def text(self) -> str:
+        tries = "\n".join(f"  {command}" for command in self.next_commands)
+        return f"{self.verdict_text}\n\nchart  {self.chart}\npin    {self.pin}  {self.pin_digest}\n\nTry next:\n{tries}"
+
+
+def run_demo(folder: Path) -> DemoOutcome:
+    _settle_process()
+    from assets.folds.verdict import render_text
+    from assets.verdicts import experiment_verdict, write_verdict
+    from cli.experiments import evaluate_all, open_experiment, train_all
+    from lake import Lake
+
+    folder.mkdir(parents=True, exist_ok=True)
+    runs = folder / "runs"
+    try:
+        lake = Lake.open(str(folder / "lake"))
+    except LakeMissingError:
+        lake = Lake.create(str(folder / "lake"))
+    _pin_pairs(lake, runs)
+    opened = open_experiment(EXPERIMENT, lake, runs)
+    launches = opened.launches()
+    spec = opened.experiment
+    with progress("updates") as bar:
+        task = bar.add_task("train A and B", total=len(launches) * spec.training.train_steps, rate="–")
+        train_all(opened, launches, on_train_step=lambda count: advance(bar, task, count))
+    with progress("tasks") as bar:
+        attempts = spec.evaluation.task_count * spec.evaluation.samples_per_task
+        task = bar.add_task("evaluate", total=len(launches) * attempts, rate="–")
+        evaluate_all(opened, launches, on_task=lambda count: advance(bar, task, count))
+    found = experiment_verdict(lake, spec.id)
+    files = write_verdict(found, opened.folder)
+    where = f"--lake {folder / 'lake'}"
+    return DemoOutcome(
+        verdict_text=render_text(found),
+        verdict=found.model_dump(mode="json"),
+        chart=next(path for path in files if path.suffix == ".png"),
+        pin=opened.lock.pin,
+        pin_digest=opened.lock.pin_digest,
+        lake=lake.uri,
+        next_commands=(
+            f'tracelake query {where} "SELECT rule, outcome, count(*) AS n FROM pair_outcomes GROUP BY rule, outcome ORDER BY n DESC"',
+            f"tracelake verify {where} --deep",
+            f"tracelake import {where} PATH/TO/YOUR/TRACES",
+        ),
+    )
+
+
+def _pin_pairs(lake: Any, runs: Path) -> None:
+    """Policy, rollouts, answers, pairs and their pin, as far as they are missing."""
+    from assets.build import build
+    from assets.derivations import DERIVED_TABLES, BuildParameters
+    from cli.lake_commands import PINNED_BY_DEFAULT
+    from schemas.experiment import Experiment, load_experiment
+
+    experiment = load_experiment(EXPERIMENT)
+    assert isinstance(experiment, Experiment)
+    try:
+        lake.open_pin(experiment.data.pin)
+    except PinMissingError:
+        _collect(lake, experiment, runs)
+        _ask(lake)
+        with progress("tables") as bar:
+            task = bar.add_task("build", total=len(DERIVED_TABLES), rate="–")
+            build(lake, BuildParameters(student=STUDENT), on_table=lambda *_: advance(bar, task))
+        made = lake.pin(experiment.data.pin.partition("@")[0], PINNED_BY_DEFAULT)
+        say(f"Pinned {made.reference}: {made.tables['preference_pairs'].row_count} pairs, digest {made.digest[:16]}…")
+
+
+def _collect(lake: Any, experiment: Any, runs: Path) -> None:
+    from cli.worlds import policy_folder_of, world_of
+    from consumers.collect import Collection, collect_rollouts
+    from consumers.policy import TinyPolicy
+
+    say("Warm-starting a small policy (about a minute, once)…")
+    policy = TinyPolicy.load(policy_folder_of(lake, experiment, runs / "policies"))
+    policy.model.eval()
+    if "demo-collect" in _source_runs(lake):
+        return
+    world = world_of(lake, experiment)
+    tasks = world.train_tasks(TASK_SEED, TASK_COUNT)
+    collection = Collection(COLLECT_RUN, STUDENT, ROLLOUTS_PER_TASK, experiment.training.turn_limit, TASK_SEED)
+    with progress("rollouts") as bar:
+        task = bar.add_task("collect", total=len(tasks) * ROLLOUTS_PER_TASK, rate="–")
+        collect_rollouts(lake, policy, world, tasks, collection, lambda count: advance(bar, task, count))
+
+
+def _ask(lake: Any) -> None:
+    from producers.teachers.ask import Endpoint, ask_teachers, questions
+    from producers.teachers.server import TeacherServer
+
+    lake.project()
+    started = lake.scan("rollout_started").select("rollout_id", "source_run").collect()
+    rollouts = [rollout_id for rollout_id, run in started.iter_rows() if run == COLLECT_RUN]
+    asked = questions(lake, rollouts)
+    with TeacherServer() as server, progress("answers") as bar:
+        task = bar.add_task("ask teachers", total=len(asked) * len(TEACHERS), rate="–")
+        endpoint = Endpoint(server.base_url, "local", TEACHERS)
+        ask_teachers(lake, endpoint, asked, lambda: advance(bar, task))
+
+
+def _source_runs(lake: Any) -> set[str | None]:
+    if "rollout_started" not in lake.project():
+        return set()
+    return set(lake.scan("rollout_started").select("source_run").collect()["source_run"])
+
+
+def _settle_process() -> None:
+    """Nothing of the demo may reach for a network, and two cores are enough for all of it."""
+    for name, value in {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}.items():
+        os.environ.setdefault(name, value)

@@ -1,0 +1,110 @@
+"""What `tracelake doctor` looks at."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from lake import Lake
+from lake.store import LocalStore
+from schemas.errors import LakeMissingError, TracelakeError
+
+PYTHON_OLDEST = (3, 11)
+DISK_FREE_GIB_WANTED = 2.0
+LIBRARIES = ("pyarrow", "polars", "pylance", "pydantic", "dagster", "openai")
+TRAINING_LIBRARIES = ("torch", "trl", "transformers")
+
+
+class Finding(NamedTuple):
+    status: str
+    """PASS, WARN or FAIL."""
+    what: str
+    found: str
+    cure: str
+
+
+def examine(lake: str) -> list[Finding]:
+    checks: tuple[Callable[[str], Iterator[Finding]], ...] = (_python, _libraries, _disk, _store, _lake, _dagster, _keys)
+    return [finding for check in checks for finding in check(lake)]
+
+
+def _python(_: str) -> Iterator[Finding]:
+    good = sys.version_info[:2] >= PYTHON_OLDEST
+    yield Finding("PASS" if good else "FAIL", "python", platform.python_version(), "" if good else "Use Python 3.11 or newer.")
+
+
+def _libraries(_: str) -> Iterator[Finding]:
+    for names, status in ((LIBRARIES, "FAIL"), (TRAINING_LIBRARIES, "WARN")):
+        for name in names:
+            try:
+                yield Finding("PASS", name, importlib.metadata.version(name), "")
+            except importlib.metadata.PackageNotFoundError:
+                extra = "tracelake[train]" if status == "WARN" else "tracelake"
+                yield Finding(status, name, "not installed", f"pip install '{extra}'")
+
+
+def _disk(lake: str) -> Iterator[Finding]:
+    folder = Path(lake).absolute()
+    while not folder.exists():
+        folder = folder.parent
+    free = shutil.disk_usage(folder).free / 2**30
+    good = free >= DISK_FREE_GIB_WANTED
+    yield Finding("PASS" if good else "WARN", "disk", f"{free:.1f} GiB free", "" if good else "Make room.")
+
+
+def _store(lake: str) -> Iterator[Finding]:
+    """Create-if-absent must really refuse the second writer, or files would be overwritten in silence."""
+    folder = Path(lake).absolute()
+    while not folder.is_dir():
+        folder = folder.parent
+    try:
+        with tempfile.TemporaryDirectory(dir=folder, prefix=".tracelake-doctor-") as probe:
+            store = LocalStore(Path(probe))
+            first, second = store.put_new("probe", b"1"), store.put_new("probe", b"2")
+            kept = store.read("probe")
+    except OSError as error:
+        yield Finding("FAIL", "store", f"cannot write: {error.strerror}", "Choose a folder that you may write to.")
+        return
+    good = (first, second, kept) == (True, False, b"1")
+    cure = "" if good else "Choose a file system with hard links."
+    yield Finding("PASS" if good else "FAIL", "store", "create-only" if good else "overwrites", cure)
+
+
+def _lake(lake: str) -> Iterator[Finding]:
+    try:
+        opened = Lake.open(lake)
+    except LakeMissingError:
+        yield Finding("WARN", "lake", "none here", "Run `tracelake init`.")
+        return
+    except TracelakeError as error:
+        yield Finding("FAIL", "lake", str(error), "Open it with the version that made it.")
+        return
+    audit = opened.verify()
+    cure = "" if audit.ok else "Run `tracelake verify --deep`."
+    found = f"{audit.landed_events} events, {audit.pins} pins, {len(audit.problems)} problems"
+    yield Finding("PASS" if audit.ok else "FAIL", "lake", found, cure)
+
+
+def _dagster(_: str) -> Iterator[Finding]:
+    home = os.environ.get("DAGSTER_HOME")
+    if home or Path(".env").is_file():
+        yield Finding("PASS", "dagster home", home or "set by .env for dg", "")
+    else:
+        yield Finding("WARN", "dagster home", "not set", "Set DAGSTER_HOME, or Dagster forgets its runs.")
+
+
+def _keys(_: str) -> Iterator[Finding]:
+    present = bool(os.environ.get("OPENROUTER_API_KEY"))
+    yield Finding(
+        "PASS" if present else "WARN",
+        "OPENROUTER_API_KEY",
+        "set" if present else "not set",
+        "" if present else "Only paid teachers need it.",
+    )

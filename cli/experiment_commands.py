@@ -1,0 +1,145 @@
+"""Commands of experiments: train, evaluate, verdict, spikes, demo."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from cli.output import (
+    LAKE_DEFAULT,
+    Format,
+    FormatOption,
+    LakeOption,
+    advance,
+    print_json,
+    print_rows,
+    print_text,
+    progress,
+    say,
+)
+
+RunsOption = Annotated[Path, typer.Option("--runs", help="Folder of checkpoints, locks and charts.")]
+RUNS_DEFAULT = Path("runs")
+FileArgument = Annotated[Path, typer.Argument(metavar="EXPERIMENT", help="The experiment's TOML file.")]
+ArmOption = Annotated[str | None, typer.Option("--arm", help="A or B; both without it.")]
+SeedOption = Annotated[int | None, typer.Option("--seed", help="One of the experiment's seeds; all without it.")]
+LockOption = Annotated[
+    Path | None, typer.Option("--lock", help="The launch's lock file; default: RUNS/ID/lock.json.")
+]
+
+
+def train(
+    experiment: FileArgument,
+    lake: LakeOption = LAKE_DEFAULT,
+    output: FormatOption = Format.HUMAN,
+    runs: RunsOption = RUNS_DEFAULT,
+    arm: ArmOption = None,
+    seed: SeedOption = None,
+    lock: LockOption = None,
+) -> None:
+    """Train arms on the pin that the lock names; refuses a changed pin (exit 3)."""
+    from cli.experiments import open_experiment, train_all
+
+    opened = open_experiment(experiment, lake, runs, lock)
+    launches = opened.launches(arm, seed)
+    with progress("updates") as bar:
+        task = bar.add_task("train", total=len(launches) * opened.experiment.training.train_steps, rate="–")
+        trained = train_all(opened, launches, on_train_step=lambda count: advance(bar, task, count))
+    rows = [
+        {"training": item.training_id, "reused": item.reused, "duration_ms": item.duration_ms, "folder": str(item.folder)}
+        for item in trained
+    ]
+    if output is Format.JSON:
+        print_json({"pin": opened.lock.pin, "pin_digest": opened.lock.pin_digest, "trainings": rows})
+    else:
+        print_rows(rows, ["training", "reused", "duration_ms"])
+        say(f"Next: tracelake evaluate {experiment}")
+
+
+def evaluate(
+    experiment: FileArgument,
+    lake: LakeOption = LAKE_DEFAULT,
+    output: FormatOption = Format.HUMAN,
+    runs: RunsOption = RUNS_DEFAULT,
+    arm: ArmOption = None,
+    seed: SeedOption = None,
+    lock: LockOption = None,
+) -> None:
+    """Score the trained arms on held-out tasks."""
+    from cli.experiments import evaluate_all, open_experiment
+
+    opened = open_experiment(experiment, lake, runs, lock)
+    launches = opened.launches(arm, seed)
+    spec = opened.experiment.evaluation
+    with progress("tasks") as bar:
+        task = bar.add_task("evaluate", total=len(launches) * spec.task_count * spec.samples_per_task, rate="–")
+        evaluated = evaluate_all(opened, launches, on_task=lambda count: advance(bar, task, count))
+    rows = [item._asdict() for item in evaluated]
+    if output is Format.JSON:
+        print_json(rows)
+    else:
+        print_rows(rows, ["evaluation_id", "mean_score", "reused"])
+        say(f"Next: tracelake verdict {opened.experiment.id}")
+
+
+def verdict(
+    experiment_id: Annotated[str, typer.Argument(metavar="ID", help="The experiment's id.")],
+    lake: LakeOption = LAKE_DEFAULT,
+    output: FormatOption = Format.HUMAN,
+    runs: RunsOption = RUNS_DEFAULT,
+) -> None:
+    """Derive the verdict from events; writes verdict.json, .svg and .png into RUNS/ID."""
+    from assets.folds.verdict import render_text
+    from assets.verdicts import experiment_verdict, write_verdict
+    from lake import Lake
+
+    found = experiment_verdict(Lake.open(lake), experiment_id)
+    files = write_verdict(found, runs / experiment_id)
+    if output is Format.JSON:
+        print_json(found.model_dump(mode="json"))
+    else:
+        print_text(render_text(found))
+        for path in files:
+            say(f"wrote {path}")
+
+
+def spikes(
+    lake: LakeOption = LAKE_DEFAULT,
+    output: FormatOption = Format.HUMAN,
+    folder: Annotated[Path, typer.Option("--experiments", help="Folder of experiment files.")] = Path("examples/experiments"),
+) -> None:
+    """The board: every experiment with its claim, gate, status, figure and pin."""
+    from assets.board import board
+    from lake import Lake
+    from schemas.errors import LakeMissingError
+
+    try:
+        opened: Lake | None = Lake.open(lake)
+    except LakeMissingError:
+        opened = None
+    rows: list[dict[str, Any]] = [row._asdict() for row in board(opened, folder)]
+    if output is Format.JSON:
+        print_json(rows)
+    else:
+        print_rows(rows, ["id", "claim", "gate", "status", "figure", "pin"])
+
+
+def demo(
+    folder: Annotated[Path, typer.Option("--folder", help="Where everything of the demo lies.")] = Path(".demo"),
+    output: FormatOption = Format.HUMAN,
+) -> None:
+    """The main job at the smallest scale: collect, ask teachers, pin, train two arms, judge. About five minutes."""
+    from cli.demo import run_demo
+
+    outcome = run_demo(folder)
+    if output is Format.JSON:
+        print_json(outcome.summary())
+    else:
+        print_text(outcome.text())
+
+
+def register(app: typer.Typer) -> None:
+    for command in (train, evaluate, verdict, spikes, demo):
+        app.command()(command)

@@ -1,0 +1,90 @@
+"""An experiment opened for work: its file, lake, lock, world, and the launches that it consists of."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from cli.worlds import policy_folder_of, world_of
+from consumers.evaluate import Checkpoint, Evaluated, evaluate_checkpoint
+from consumers.launch import Launch, Trained, train_arm, training_id_of
+from consumers.registration import locked, register
+from lake import Lake
+from schemas.errors import BadInputError, ExperimentInvalidError, TrainingError
+from schemas.experiment import Experiment, load_experiment
+from schemas.lock import Lock
+from schemas.world import World
+
+POLICIES = "policies"
+
+
+class OpenExperiment(NamedTuple):
+    experiment: Experiment
+    lake: Lake
+    runs: Path
+    lock: Lock
+
+    @property
+    def folder(self) -> Path:
+        return self.runs / self.experiment.id
+
+    def launches(self, arm: str | None = None, seed: int | None = None) -> list[Launch]:
+        """Seed by seed, arm by arm. Raises BadInputError for an arm or a seed that is not the experiment's."""
+        arms = sorted(self.experiment.arms) if arm is None else [arm]
+        seeds = list(self.experiment.seeds) if seed is None else [seed]
+        if not set(arms) <= set(self.experiment.arms) or not set(seeds) <= set(self.experiment.seeds):
+            raise BadInputError(
+                "not of this experiment",
+                got=f"arm {arm}, seed {seed}",
+                expected=f"arms {', '.join(sorted(self.experiment.arms))}; seeds {', '.join(map(str, self.experiment.seeds))}",
+            )
+        base = policy_folder_of(self.lake, self.experiment, self.runs / POLICIES)
+        world = self.world()
+        return [
+            Launch(self.experiment, arm, seed, self.lock, world, base, self.folder) for seed in seeds for arm in arms
+        ]
+
+    def world(self) -> World:
+        return world_of(self.lake, self.experiment)
+
+
+def open_experiment(path: Path, lake: str | Lake, runs: Path, lock: Path | None = None) -> OpenExperiment:
+    """Register and lock. Raises ExperimentInvalidError, PinMissingError, PinChangedError, LockMismatchError."""
+    experiment = load_experiment(path)
+    if not isinstance(experiment, Experiment):
+        raise ExperimentInvalidError(
+            f"experiment {experiment.id} cannot be run yet", got=f"blocked by {experiment.blocked_by}", expected='type = "ab"'
+        )
+    opened = Lake.open(lake) if isinstance(lake, str) else lake
+    checked = locked(opened, experiment, lock or runs / experiment.id / "lock.json")
+    register(opened, experiment)
+    return OpenExperiment(experiment, opened, runs, checked)
+
+
+def train_all(
+    opened: OpenExperiment, launches: Sequence[Launch], on_train_step: Callable[[int], None] = lambda _: None
+) -> list[Trained]:
+    trained: list[Trained] = []
+    for launch in launches:
+        done = train_arm(opened.lake, launch, functools.partial(on_train_step, 1))
+        if done.reused:
+            on_train_step(opened.experiment.training.train_steps)
+        trained.append(done)
+    return trained
+
+
+def evaluate_all(
+    opened: OpenExperiment, launches: Sequence[Launch], on_task: Callable[[int], None] = lambda _: None
+) -> list[Evaluated]:
+    """Raises TrainingError for an arm that has not been trained."""
+    evaluated: list[Evaluated] = []
+    for launch in launches:
+        training_id = training_id_of(launch)
+        folder = launch.output / training_id
+        if not folder.is_dir():
+            raise TrainingError("this arm has not been trained", got=training_id, cure="Run `tracelake train` first.")
+        checkpoint = Checkpoint(training_id, folder, launch.arm, launch.seed, opened.experiment.training.train_steps)
+        evaluated.append(evaluate_checkpoint(opened.lake, opened.experiment, checkpoint, launch.world, on_task))
+    return evaluated

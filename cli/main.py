@@ -1,0 +1,43 @@
+"""`tracelake`: the commands, and how errors become exit codes."""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from cli import build_commands, experiment_commands, import_command, lake_commands
+from cli.output import Format, complain
+from schemas.errors import TracelakeError
+
+app = typer.Typer(
+    name="tracelake",
+    help="The lake behind agentic LLM post-training.",
+    no_args_is_help=True,
+    add_completion=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+)
+
+for module in (lake_commands, import_command, build_commands, experiment_commands):
+    module.register(app)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Entry point; ends the process with the exit code of the outcome."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    try:
+        app(arguments, standalone_mode=True)
+    except TracelakeError as error:
+        complain(error, Format.JSON if _wants_json(arguments) else Format.HUMAN)
+        sys.exit(error.exit_code)
+
+
+def _wants_json(arguments: list[str]) -> bool:
+    return "--format=json" in arguments or any(
+        pair == ("--format", "json") for pair in zip(arguments, arguments[1:], strict=False)
+    )
+
+
+if __name__ == "__main__":
+    main()

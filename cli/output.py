@@ -1,0 +1,112 @@
+"""What a command says: data on stdout, progress and complaints on stderr.
+
+**`--format json` prints one JSON value and nothing else on stdout.**
+**Exit codes**: 0 done, 1 failed, 2 wrong usage, 3 a check failed, 4 the budget is spent.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from enum import StrEnum
+from typing import Annotated, Any
+
+import orjson
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.table import Table
+
+from schemas.errors import TracelakeError
+
+LAKE_VARIABLE = "TRACELAKE_LAKE"
+LAKE_DEFAULT = "lake-data"
+
+EXIT_FAILED = 1
+EXIT_CHECK_FAILED = 3
+
+
+class Format(StrEnum):
+    HUMAN = "human"
+    JSON = "json"
+
+
+LakeOption = Annotated[
+    str, typer.Option("--lake", envvar=LAKE_VARIABLE, help="Folder of the lake.", rich_help_panel="Common")
+]
+FormatOption = Annotated[
+    Format, typer.Option("--format", help="json: one JSON value on stdout.", rich_help_panel="Common")
+]
+
+messages = Console(stderr=True, highlight=False)
+_data = Console(highlight=False, soft_wrap=True)
+
+
+def say(text: str) -> None:
+    """A line for people, on stderr."""
+    messages.print(text, markup=False)
+
+
+def print_json(value: object) -> None:
+    sys.stdout.write(orjson.dumps(value, option=orjson.OPT_INDENT_2, default=str).decode() + "\n")
+
+
+def print_text(text: str) -> None:
+    sys.stdout.write(text.rstrip("\n") + "\n")
+
+
+def print_rows(rows: Sequence[dict[str, Any]], columns: Sequence[str], *, title: str | None = None) -> None:
+    """A table for people. Cell text is escaped: it may come from a model."""
+    table = Table(*columns, title=title, title_justify="left")
+    for row in rows:
+        table.add_row(*(escape(_cell(row.get(column))) for column in columns))
+    _data.print(table)
+
+
+def _cell(value: object) -> str:
+    if value is None:
+        return "–"
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    text = str(value)
+    return text if len(text) <= 120 else f"{text[:117]}…"
+
+
+@contextmanager
+def progress(unit: str) -> Iterator[Progress]:
+    """A bar on stderr with count, rate and the time that is left."""
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[rate]} " + unit + "/s"),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=messages, transient=False) as bar:
+        yield bar
+
+
+def advance(bar: Progress, task_id: Any, amount: int = 1) -> None:
+    """Move a bar of `progress` and refresh its rate."""
+    bar.advance(task_id, amount)
+    task = bar.tasks[task_id]
+    bar.update(task_id, rate=f"{task.completed / task.elapsed:.1f}" if task.elapsed else "–")
+
+
+def complain(error: TracelakeError, output: Format) -> None:
+    if output is Format.JSON:
+        print_json({"error": {"class": type(error).__name__, "message": str(error)}})
+    messages.print(f"[bold red]{type(error).__name__}[/]: {escape(str(error))}")

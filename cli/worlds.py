@@ -1,0 +1,62 @@
+"""The worlds and initial policies that experiment files may name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import orjson
+
+from lake import Lake
+from schemas.errors import ExperimentInvalidError
+from schemas.experiment import Experiment
+from schemas.message import content_text
+from schemas.world import World
+
+if TYPE_CHECKING:
+    from consumers.policy import TinyPolicy
+
+TINY_RANDOM_SEED = 0
+
+
+def world_of(lake: Lake, experiment: Experiment) -> World:
+    """Raises ExperimentInvalidError for a world that is not known."""
+    if experiment.world == "tiny-functions":
+        from producers.world.tiny_functions import tiny_functions
+
+        return tiny_functions()
+    if experiment.world == "recorded-states":
+        from producers.recorded_states import recorded_world
+
+        return recorded_world(lake.open_pin(experiment.data.pin).scan("training_rows").collect())
+    raise ExperimentInvalidError(
+        "no such world", got=experiment.world, expected="tiny-functions or recorded-states"
+    )
+
+
+def policy_folder_of(lake: Lake, experiment: Experiment, folder: Path) -> Path:
+    """Where the experiment's initial weights lie; made below `folder` if they are not there yet."""
+    if experiment.policy == "warm-start":
+        from cli.warm_policy import warm_policy_folder
+
+        return warm_policy_folder(folder)
+    if experiment.policy == "tiny-random":
+        opened = lake.open_pin(experiment.data.pin)
+        made = folder / f"tiny-random-{opened.pin.digest[:16]}"
+        if not (made / "model.safetensors").is_file():
+            _tiny_random(opened.scan("training_rows").collect()["prompt_json"].to_list()).save(made)
+        return made
+    given = Path(experiment.policy)
+    if not given.is_dir():
+        raise ExperimentInvalidError(
+            "no such policy", got=experiment.policy, expected="warm-start, tiny-random or a folder of weights"
+        )
+    return given
+
+
+def _tiny_random(prompts: list[str]) -> TinyPolicy:
+    """Its vocabulary is that of the recorded prompts, so that they fit its window."""
+    from consumers.policy import ModelShape, new_policy
+
+    texts = [content_text(message.get("content")) for prompt in prompts for message in orjson.loads(prompt)]
+    return new_policy(texts, ModelShape(hidden=32, layers=2, heads=2, feed_forward=64), seed=TINY_RANDOM_SEED)

@@ -1,0 +1,270 @@
+"""Launching one arm with one seed: from a lock and a pin to a checkpoint, every fact of it an event.
+
+Flow: lock compared → pin opened, digests recomputed → pairs tokenised, reference log-probabilities computed once → TRL trains, what it
+plays and consumes lands → checkpoint and end land.
+
+**Training data come from the pin that the lock names, and from nowhere else.**
+**The training id is a function** of registration, lock, arm, seed and initial weights: a finished training is found, not repeated.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import polars as pl
+import torch
+from datasets import Dataset
+from transformers import PrinterCallback, TrainerCallback
+from trl import GRPOConfig
+
+from consumers.pair_batches import PairDataset
+from consumers.pair_tokens import pair_dataset
+from consumers.policy import TinyPolicy
+from consumers.replay_config import ReplayConfig
+from consumers.replay_dpo import reference_logprobs
+from consumers.replay_grpo import ReplayGRPOTrainer
+from consumers.rollout import play_rollouts, records_to_trl
+from consumers.training_landing import TrainingLanding
+from lake import Lake
+from schemas.canonical import canonical_text, hash_of
+from schemas.environment import TaskIdentity
+from schemas.errors import TableMissingError, TrainingError
+from schemas.experiment import Arm, Experiment, spec_hash
+from schemas.lock import Lock, lock_text
+from schemas.training_events import CheckpointSaved, TrainingEnded, TrainingStarted
+from schemas.world import World
+
+os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")
+
+TRAINING_TABLE = "training_rows"
+WEIGHTS = "model.safetensors"
+
+
+class Launch(NamedTuple):
+    """Everything that one arm's training is given."""
+
+    experiment: Experiment
+    arm: str
+    seed: int
+    lock: Lock
+    world: World
+    policy_folder: Path
+    output: Path
+
+
+class Trained(NamedTuple):
+    training_id: str
+    folder: Path
+    reused: bool
+    duration_ms: float
+
+
+def training_id_of(launch: Launch) -> str:
+    base = weights_digest(launch.policy_folder)
+    parts = [spec_hash(launch.experiment), lock_text(launch.lock), launch.arm, launch.seed, base]
+    return f"{launch.experiment.id}-{launch.arm}-{launch.seed}-{hash_of(parts)[:10]}"
+
+
+def train_arm(lake: Lake, launch: Launch, on_train_step: Callable[[], None] = lambda: None) -> Trained:
+    """Train, or find the finished training. Raises PinChangedError, TrainingError."""
+    training_id = training_id_of(launch)
+    folder = launch.output / training_id
+    if _is_finished(lake, training_id) and (folder / WEIGHTS).is_file():
+        return Trained(training_id, folder, True, 0.0)
+    rows = lake.open_pin(launch.lock.pin).scan(TRAINING_TABLE).collect()
+    began = time.perf_counter()
+    with lake.writer(training_id) as writer:
+        run = _Run(launch, training_id, _attempts(lake, training_id), folder, writer)
+        writer.append([run.started()])
+        try:
+            trainer = run.trainer(rows, on_train_step)
+            trainer.train()
+        except BaseException as error:
+            status = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
+            writer.append([run.ended(status, _since_ms(began), f"{type(error).__name__}: {error}")])
+            raise
+        run.policy.save(folder)
+        writer.append([run.saved(), run.ended("completed", _since_ms(began), None)])
+    return Trained(training_id, folder, False, _since_ms(began))
+
+
+def weights_digest(folder: Path) -> str:
+    """SHA-256 of the weights file. Raises TrainingError."""
+    path = folder / WEIGHTS
+    if not path.is_file():
+        raise TrainingError("no weights in the policy's folder", got=str(folder), expected=WEIGHTS)
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+class _Run:
+    """One attempt."""
+
+    def __init__(self, launch: Launch, training_id: str, attempt_index: int, folder: Path, writer: Any) -> None:
+        settings = launch.experiment.training
+        arm: Arm = launch.experiment.arms[launch.arm]  # type: ignore[index]
+        self.launch, self.arm, self.settings = launch, arm, settings
+        self.training_id, self.attempt_index, self.folder = training_id, attempt_index, folder
+        self.replay = ReplayConfig(
+            sdpo_weight=arm.sdpo_weight,
+            replay_weight=arm.replay_weight,
+            replay_dpo_beta=settings.dpo_beta,
+            replay_pairs_per_micro_batch=settings.pairs_per_micro_batch,
+            replay_max_prompt_length=settings.pair_prompt_token_limit,
+            replay_seed=launch.seed,
+        )
+        self.policy = TinyPolicy.load(launch.policy_folder, temperature=settings.temperature)
+        self.landing = TrainingLanding(writer, training_id, attempt_index, launch.world.name, self.replay)
+        count = settings.tasks_per_batch * settings.train_steps
+        self.tasks = launch.world.train_tasks(launch.seed, count)
+        self.environments = [launch.world.new_environment() for _ in range(settings.tasks_per_batch * settings.group_size)]
+
+    def trainer(self, rows: pl.DataFrame, on_train_step: Callable[[], None]) -> ReplayGRPOTrainer:
+        # TRL hands prompts on as they are; the number of the task is all that the rollout function needs.
+        dataset = Dataset.from_dict({"prompt": [str(index) for index in range(len(self.tasks))]})
+        trainer = ReplayGRPOTrainer(
+            self.policy.model,
+            _reward,
+            self.config(),
+            replay=self.replay,
+            pairs=self._pairs(rows),
+            hooks=self.landing,
+            train_dataset=dataset,
+            processing_class=self.policy.tokenizer,
+            rollout_func=self._play,
+            callbacks=[self.landing, _Ticks(on_train_step)],
+        )
+        trainer.remove_callback(PrinterCallback)
+        return trainer
+
+    def config(self) -> GRPOConfig:
+        settings = self.settings
+        return GRPOConfig(
+            output_dir=str(self.folder),
+            seed=self.launch.seed,
+            data_seed=self.launch.seed,
+            use_cpu=not torch.cuda.is_available(),
+            max_steps=settings.train_steps,
+            per_device_train_batch_size=settings.tasks_per_batch * settings.group_size // settings.gradient_accumulation,
+            gradient_accumulation_steps=settings.gradient_accumulation,
+            num_generations=settings.group_size,
+            max_completion_length=settings.completion_token_limit,
+            learning_rate=settings.learning_rate,
+            lr_scheduler_type="constant",
+            loss_type=settings.loss_type,
+            scale_rewards="none",
+            temperature=settings.temperature,
+            beta=0.0,
+            shuffle_dataset=False,
+            save_strategy="steps" if settings.checkpoint_every else "no",
+            save_steps=settings.checkpoint_every or 500,
+            logging_steps=1,
+            report_to=[],
+            disable_tqdm=True,
+            bf16=False,
+            gradient_checkpointing=False,
+            dataloader_num_workers=0,
+        )
+
+    def _pairs(self, rows: pl.DataFrame) -> PairDataset | None:
+        if not self.replay.replay_weight:
+            return None
+        level = self.launch.experiment.data.pairs_level
+        wanted = rows.filter(pl.col("level") == level).sort("pair_id")
+        if not wanted.height:
+            raise TrainingError(
+                f"pin {self.launch.lock.pin} has no pairs at level {level}",
+                expected="one pair at least",
+                cure="Ask more teachers, or name the student of the recorded traces when building.",
+            )
+        shuffled_by = self.launch.seed if self.arm.pairs == "orientation_shuffled" else None
+        pairs = pair_dataset(wanted.iter_rows(named=True), self.policy.tokenizer, shuffled_by=shuffled_by)
+        return reference_logprobs(self.policy.model, pairs, self.replay)
+
+    def _play(self, prompts: list[str], trainer: ReplayGRPOTrainer) -> dict[str, Any]:
+        tasks: list[TaskIdentity] = [self.tasks[int(prompt)] for prompt in prompts]
+        version = trainer.state.global_step
+        seed = int(hash_of([self.launch.seed, version, [task.task_hash for task in tasks]])[:15], 16)
+        was_training = self.policy.model.training
+        self.policy.model.eval()
+        records = play_rollouts(
+            self.policy, self.environments, tasks, turn_limit=self.settings.turn_limit, seed=seed
+        )
+        self.policy.model.train(was_training)
+        uids = self.landing.land_rollouts(records, version, self.settings.group_size, self.settings.temperature)
+        rewards = [record.rewards["reward"] for record in records]
+        return {**records_to_trl(records), "reward": rewards, "rollout_uid": uids}
+
+    def started(self) -> TrainingStarted:
+        launch = self.launch
+        return TrainingStarted(
+            training_id=self.training_id,
+            attempt_index=self.attempt_index,
+            experiment_id=launch.experiment.id,
+            spec_hash=launch.lock.spec_hash,
+            arm=launch.arm,
+            seed=launch.seed,
+            pin=launch.lock.pin,
+            pin_digest=launch.lock.pin_digest,
+            lock_json=lock_text(launch.lock).strip(),
+            config_json=canonical_text(self.replay.model_dump(mode="json") | {"training": self.settings.model_dump(mode="json")}),
+            base_policy_digest=weights_digest(launch.policy_folder),
+        )
+
+    def saved(self) -> CheckpointSaved:
+        return CheckpointSaved(
+            training_id=self.training_id,
+            attempt_index=self.attempt_index,
+            train_step=self.settings.train_steps,
+            uri=self.folder.name,
+            weights_digest=weights_digest(self.folder),
+        )
+
+    def ended(self, status: Any, duration_ms: float, error: str | None) -> TrainingEnded:
+        metrics = self.landing.metrics
+        return TrainingEnded(
+            training_id=self.training_id,
+            attempt_index=self.attempt_index,
+            status=status,
+            train_step=int(metrics[-1]["train_step"]) if metrics else 0,
+            duration_ms=duration_ms,
+            metrics_json=canonical_text(metrics),
+            error=error,
+        )
+
+
+class _Ticks(TrainerCallback):
+    def __init__(self, tick: Callable[[], None]) -> None:
+        self._tick = tick
+
+    def on_step_end(self, *_: Any, **__: Any) -> None:
+        self._tick()
+
+
+def _reward(reward: list[float], **_: Any) -> list[float]:
+    return reward
+
+
+def _since_ms(began: float) -> float:
+    return (time.perf_counter() - began) * 1000
+
+
+def _attempts(lake: Lake, training_id: str) -> int:
+    return _count(lake, "training_started", pl.col("training_id") == training_id)
+
+
+def _is_finished(lake: Lake, training_id: str) -> bool:
+    done = (pl.col("training_id") == training_id) & (pl.col("status") == "completed")
+    return _count(lake, "training_ended", done) > 0
+
+
+def _count(lake: Lake, kind: str, where: pl.Expr) -> int:
+    lake.project([kind])
+    try:
+        return lake.scan(kind).filter(where).select(pl.len()).collect().item()
+    except TableMissingError:
+        return 0

@@ -1,0 +1,124 @@
+"""Reads single fields of foreign records: the expected type, null, or a refusal.
+
+**Nothing is coerced.** A number in quotes is not a number, and `true` is not 1: a source that says so is
+refused rather than understood wrongly.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import reprlib
+from datetime import UTC, datetime
+from typing import Any, cast
+
+from schemas.errors import SourceFormatError
+
+INT_64 = 2**63
+SECONDS_MAX = 253402300799
+"""The last second of the year 9999."""
+
+_SECRET_KEY = re.compile(
+    r"(api[_-]?key|secret|password|passwd|authorization|credential|private[_-]?key|access[_-]?token|auth[_-]?token"
+    r"|bearer|cookie)|(^|_)(token|key)$",
+    re.IGNORECASE,
+)
+_URL_USER = re.compile(r"(?<=://)[^/@\s]+@")
+
+
+def text(value: object, where: str) -> str | None:
+    if value is None or type(value) is str:
+        return value
+    raise _wrong(value, where, "text")
+
+
+def label(value: object, where: str) -> str | None:
+    """Text, or an integer as text: ids are both in the wild."""
+    if type(value) is int:
+        return str(value)
+    return text(value, where)
+
+
+def number(value: object, where: str) -> float | None:
+    if value is None:
+        return None
+    if isinstance(value, (float, int)) and not isinstance(value, bool) and math.isfinite(value):
+        return float(value)
+    raise _wrong(value, where, "a finite number")
+
+
+def integer(value: object, where: str) -> int | None:
+    if value is None or (type(value) is int and -INT_64 <= value < INT_64):
+        return value
+    raise _wrong(value, where, "a 64-bit integer")
+
+
+def flag(value: object, where: str) -> bool | None:
+    if value is None or type(value) is bool:
+        return value
+    raise _wrong(value, where, "true or false")
+
+
+def mapping(value: object, where: str) -> dict[str, Any]:
+    """Null is empty."""
+    if value is None:
+        return {}
+    if type(value) is dict:
+        return cast("dict[str, Any]", value)
+    raise _wrong(value, where, "an object")
+
+
+def sequence(value: object, where: str) -> list[Any]:
+    """Null is empty."""
+    if value is None:
+        return []
+    if type(value) is list:
+        return cast("list[Any]", value)
+    raise _wrong(value, where, "a list")
+
+
+def moment(value: object, where: str) -> datetime | None:
+    """Seconds since 1970 as a moment in UTC; null and 0 are no moment."""
+    if value is None:
+        return None
+    if isinstance(value, (float, int)) and not isinstance(value, bool) and 0 <= value <= SECONDS_MAX:
+        return datetime.fromtimestamp(value, UTC) if value else None
+    raise _wrong(value, where, "seconds since 1970")
+
+
+def token_ids(value: object, where: str) -> list[int] | None:
+    """Null for an empty list: a key that is there without content says nothing."""
+    found = sequence(value, where)
+    if all(type(item) is int and 0 <= item < 2**31 for item in found):
+        return found or None
+    raise _wrong(value, where, "a list of token ids")
+
+
+def logprobs(value: object, where: str) -> list[float] | None:
+    """Natural-log probabilities; null for an empty list, and as a whole if one of them is missing."""
+    found = sequence(value, where)
+    if not found or any(item is None for item in found):
+        return None
+    return [cast("float", number(item, where)) for item in found]
+
+
+def without_secrets(value: Any) -> Any:
+    """A configuration without the values of keys that name secrets, and without users in URLs; limits
+    stay."""
+    if isinstance(value, dict):
+        items = cast("dict[str, Any]", value).items()
+        return {key: without_secrets(item) for key, item in items if not _is_secret(key, item)}
+    if isinstance(value, list):
+        return [without_secrets(item) for item in cast("list[Any]", value)]
+    if isinstance(value, str) and "@" in value:
+        return _URL_USER.sub("", value)
+    return value
+
+
+def _is_secret(key: str, value: object) -> bool:
+    return isinstance(value, (str, list, dict)) and bool(value) and _SECRET_KEY.search(key) is not None
+
+
+def _wrong(value: object, where: str, expected: str) -> SourceFormatError:
+    shown = f"{type(value).__name__} {reprlib.repr(value)}".encode("utf-8", "backslashreplace").decode()
+    return SourceFormatError(f"wrong type in {where}", got=shown, expected=expected)

@@ -1,0 +1,1 @@
+"""Frozen teachers: who is asked what it would have done."""

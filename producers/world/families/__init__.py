@@ -1,0 +1,1 @@
+"""The function families that tasks are made of, as data."""

@@ -1,0 +1,49 @@
+"""The exact context of a turn, folded from the turns before it.
+
+**Contexts are folded only where they are needed**: stored whole, they would grow with the square of a
+rollout's length.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import orjson
+
+from schemas.errors import EventInvalidError
+from schemas.message import Message
+
+CONTEXT_COLUMNS = ("rollout_id", "turn_index", "parent_turn_index", "new_messages_json", "action_json")
+TurnRow = tuple[str, int, int | None, str, str]
+
+
+class ContextFold:
+    """Contexts of the rollouts whose turns it was given, as rows of `CONTEXT_COLUMNS`."""
+
+    def __init__(self, turns: Iterable[TurnRow]) -> None:
+        self._turns = {(row[0], row[1]): row[2:] for row in turns}
+
+    def context(self, rollout_id: str, turn_index: int) -> list[Message]:
+        """Messages that the policy saw before the turn's action, oldest first.
+
+        Raises KeyError for an unknown turn, EventInvalidError for a turn that comes before its parent.
+        """
+        parts: list[list[Message]] = []
+        index: int | None = turn_index
+        while index is not None:
+            parent, new, _ = self._turns[rollout_id, index]
+            parts.append(orjson.loads(new))
+            if parent is not None:
+                if parent >= index:
+                    raise _out_of_order(rollout_id, index, parent)
+                parts.append([orjson.loads(self._turns[rollout_id, parent][2])])
+            index = parent
+        return [message for part in reversed(parts) for message in part]
+
+
+def _out_of_order(rollout_id: str, index: int, parent: int) -> EventInvalidError:
+    return EventInvalidError(
+        f"turn {index} of rollout {rollout_id} does not come after its parent",
+        got=f"parent turn {parent}",
+        expected="an earlier turn",
+    )
