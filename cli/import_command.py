@@ -2,11 +2,28 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cli.output import EXIT_FAILED, LAKE_DEFAULT, Format, FormatOption, LakeOption, print_json, print_rows, print_text, say
+from cli.output import (
+    EXIT_FAILED,
+    LAKE_DEFAULT,
+    Format,
+    FormatOption,
+    LakeOption,
+    advance,
+    print_json,
+    print_rows,
+    print_text,
+    progress,
+    say,
+)
+
+
+if TYPE_CHECKING:
+    from producers.importers.report import ImportReport
 
 
 def import_traces(
@@ -19,32 +36,46 @@ def import_traces(
 ) -> None:
     """Read traces of other tools; the lake is made if it is not there."""
     from lake import Lake
+    from producers.importers.formats import AUTO, FORMATS
     from producers.importers.ingest import import_sources
     from schemas.errors import LakeMissingError
 
+    if source_format not in (AUTO, *FORMATS):
+        raise typer.BadParameter(f"{source_format!r} is none of {', '.join((AUTO, *FORMATS))}", param_hint="--from")
     try:
         opened = Lake.open(lake)
     except LakeMissingError:
         opened = Lake.create(lake)
         say(f"Made a lake at {opened.uri}.")
-    report = import_sources(opened, paths, format=source_format)
+    with progress("files") as bar:
+        task = bar.add_task("import", total=None, rate="–")
+        report = import_sources(opened, paths, format=source_format, on_progress=lambda seen: advance(bar, task, total=seen.total_count))
     if output is Format.JSON:
         print_json(report.model_dump(mode="json"))
     else:
         _print_report(report)
-    if not report.rollouts and not report.duplicate_events:
+    if _failed(report, paths):
         raise typer.Exit(EXIT_FAILED)
 
 
-def _print_report(report: object) -> None:
-    from producers.importers.report import ImportReport
+def _failed(report: ImportReport, paths: list[str]) -> bool:
+    """Nothing was read at all, or a file that was named gave nothing; bad files found in a folder are only reported."""
+    hollow = {file.path for file in report.file_reports if file.refused and not file.rollouts}
+    hollow |= {refusal.path for refusal in report.refused if refusal.line is None and refusal.path not in hollow}
+    named = {*paths, *(str(Path(path).absolute()) for path in paths)}
+    return not report.rollouts or bool(hollow & named)
 
-    assert isinstance(report, ImportReport)
-    rows = [file.model_dump(mode="json") | {"refused": len(file.refused)} for file in report.by_file]
+
+def _print_report(report: ImportReport) -> None:
+    rows = [file.model_dump(mode="json") for file in report.file_reports]
     print_rows(rows, ["path", "format", "rollouts", "turns", "tool_results", "refused"], title="Read")
-    lost = {(file.format, thing) for file in report.by_file for thing in file.not_carried}
+    lost = {(file.format, thing) for file in report.file_reports for thing in file.not_carried}
     for source_format, thing in sorted(lost, key=str):
         print_text(f"not carried by {source_format}: {thing}")
+    for note in sorted({note for file in report.file_reports for note in file.notes} | set(report.notes)):
+        print_text(f"note: {note}")
+    for reason, count in sorted(report.skipped.items()):
+        print_text(f"skipped {count} files: {reason}")
     for refusal in report.refused:
         print_text(f"refused {refusal.path}{f':{refusal.line}' if refusal.line else ''}: {refusal.reason}")
     print_text(

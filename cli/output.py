@@ -99,11 +99,11 @@ def progress(unit: str) -> Iterator[Progress]:
         yield bar
 
 
-def advance(bar: Progress, task_id: Any, amount: int = 1) -> None:
-    """Move a bar of `progress` and refresh its rate."""
-    bar.advance(task_id, amount)
+def advance(bar: Progress, task_id: Any, amount: int = 1, *, total: int | None = None) -> None:
+    """Move a bar of `progress` and refresh its rate; `total` sets the goal where it was not known before."""
     task = bar.tasks[task_id]
-    bar.update(task_id, rate=f"{task.completed / task.elapsed:.1f}" if task.elapsed else "–")
+    rate = f"{(task.completed + amount) / task.elapsed:.1f}" if task.elapsed else "–"
+    bar.update(task_id, advance=amount, total=task.total if total is None else total, rate=rate)
 
 
 def complain(error: TracelakeError, output: Format) -> None:

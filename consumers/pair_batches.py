@@ -90,12 +90,12 @@ class PairDataset:
         """Raise TrainingError unless each pair has what the loss of `config` reads."""
         margin = ("vote_margin",) if config.replay_vote_margin_weights else ()
         for name in (*REFERENCE_COLUMNS, *margin):
-            column = self.table[name]
-            if not np.isfinite(column.to_numpy()).all():
+            unknown_count = int((~np.isfinite(self.table[name].to_numpy())).sum())
+            if unknown_count:
                 cure = "Run reference_logprobs first." if name in REFERENCE_COLUMNS else None
                 raise TrainingError(
                     f"pair column {name} is not complete",
-                    got=f"{column.null_count} nulls and some not finite in {len(self)} rows",
+                    got=f"{unknown_count} of {len(self)} rows without",
                     expected="a finite number in each row",
                     cure=cure or "Set replay_vote_margin_weights to false, or derive the margin.",
                 )

@@ -84,13 +84,13 @@ class ReplayGRPOTrainer(GRPOTrainer):
         self.pair_channel = self._pair_channel(pairs) if self.replay.replay_weight else None
 
     def _hint_channel(self, teacher: nn.Module, provider: HintProvider | None) -> HintChannel:
+        template_kwargs = cast(dict[str, Any], self.chat_template_kwargs)
         return HintChannel(
-            teacher=place_teacher(teacher, self),
+            # Taken before the teacher is placed: sharding leaves no whole parameter to look at.
             teacher_fingerprint=weights_fingerprint(teacher),
+            teacher=place_teacher(teacher, self),
             provider=provider or ToolErrorHints(self._tokenizer),
-            opening_ids=generation_prompt_ids(
-                self._tokenizer, self.chat_template, dict(cast(dict, self.chat_template_kwargs))
-            ),
+            opening_ids=generation_prompt_ids(self._tokenizer, self.chat_template, template_kwargs),
         )
 
     def _pair_channel(self, pairs: PairDataset | None) -> PairChannel:
@@ -162,7 +162,7 @@ class ReplayGRPOTrainer(GRPOTrainer):
         sums = self._reduced(torch.stack([term.detach().float() for term in terms]), "sum")
         self._record("sdpo", {**sdpo_metrics(sums.tolist()), "weight": self.replay.sdpo_weight})
         tokens_per_process = inputs["hinted_token_count"].clamp(min=1) / self.accelerator.num_processes
-        windows = self.args.steps_per_generation / self.current_gradient_accumulation_steps
+        windows = cast(int, self.args.steps_per_generation) / self.current_gradient_accumulation_steps
         return terms.loss_sum / (tokens_per_process / windows)
 
     def _replay_loss(self, channel: PairChannel, model: nn.Module) -> torch.Tensor:

@@ -1,25 +1,30 @@
 """Does the lake still say what it was told? Re-hash, recount, look for gaps and orphans, reopen pins.
 
 **A problem names the file or table and what depends on it.** An audit reads and never repairs.
-**Shallow** checks names, counts and manifests; **deep** also re-hashes every landed file, recomputes the
-identity of every event from its fields, and the digest of every pinned table from its rows.
+**Shallow** re-hashes landed files and checks counts, sequence numbers and manifests; **deep** also recomputes
+the identity of every event from its fields, landed and in tables, and the digest of every table from its rows.
 """
 
 from __future__ import annotations
 
-import pyarrow.compute as pc
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import pyarrow as pa
+from lance import LanceDataset
 from pydantic import BaseModel, ConfigDict
 
+from lake.derived import open_dataset, table_names, table_state
 from lake.landing import read_landed
-from lake.layout import EVENTS, kind_prefix, parse_landed_path, table_path
-from lake.pins import check_table, list_pins
-from lake.projection import projected_kinds
+from lake.layout import EVENTS, LandedName, kind_prefix, parse_landed_path
+from lake.manifests import manifest_paths, read_manifest
+from lake.pins import check_table
 from lake.store import ObjectStore
-from lake.tables import open_table
+from lake.tables import CURSOR, schema_note
 from schemas.columns import payload_columns
-from schemas.errors import TracelakeError
+from schemas.errors import EventInvalidError, TracelakeError
 from schemas.event import row_identity
-from schemas.events import class_of_kind
+from schemas.events import CLASS_OF_KIND, class_of_kind
 
 
 class Audit(BaseModel):
@@ -39,83 +44,122 @@ class Audit(BaseModel):
         return not self.problems
 
 
+class Landed(NamedTuple):
+    """What one readable landed file holds."""
+
+    name: LandedName
+    event_ids: list[str]
+    seqs: list[int]
+
+
 def audit(store: ObjectStore, *, deep: bool) -> Audit:
     problems: list[str] = []
-    landed, seqs = _landed_events(store, deep, problems)
-    _find_gaps(seqs, problems)
-    kinds = projected_kinds(store)
-    for kind in kinds:
-        _compare_table(store, kind, landed.get(kind, set()), problems)
-    pins = _check_pins(store, deep, problems)
+    paths = store.list(EVENTS, ".parquet")
+    landed = [file for path in paths if (file := _read(store, path, deep, problems)) is not None]
+    problems.extend(_gaps(landed))
+    tables = table_names(store)
+    for name in tables:
+        of_kind = [file for file in landed if file.name.kind == name]
+        problems.extend(_table_problems(store, name, of_kind, deep))
+    pins = manifest_paths(store)
+    for path in pins:
+        problems.extend(_pin_problems(store, path, deep))
     return Audit(
-        landed_files=len(store.list(EVENTS, ".parquet")),
-        landed_events=sum(map(len, seqs.values())),
-        tables=len(kinds),
-        pins=pins,
+        landed_files=len(paths),
+        landed_events=sum(len(file.seqs) for file in landed),
+        tables=len(tables),
+        pins=len(pins),
         deep=deep,
         problems=tuple(problems),
     )
 
 
-def _landed_events(
-    store: ObjectStore, deep: bool, problems: list[str]
-) -> tuple[dict[str, set[str]], dict[str, list[int]]]:
-    """Event ids by kind and sequence numbers by epoch, of every readable landed file."""
-    ids: dict[str, set[str]] = {}
-    seqs: dict[str, list[int]] = {}
-    for path in store.list(EVENTS, ".parquet"):
+def _read(store: ObjectStore, path: str, deep: bool, problems: list[str]) -> Landed | None:
+    try:
+        name = parse_landed_path(path)
+        class_of_kind(name.kind)
+        rows = read_landed(store, path, None if deep else ["event_id", "writer_seq"])
+    except (TracelakeError, OSError) as error:
+        problems.append(str(error))
+        return None
+    if deep:
+        problems.extend(f"{path}: {problem}" for problem in _false_identities(name.kind, rows))
+    return Landed(name, rows["event_id"].to_pylist(), rows["writer_seq"].to_pylist())
+
+
+def _false_identities(kind: str, rows: pa.Table) -> Iterator[str]:
+    """Events whose fields do not make their id. Those of an older schema are known by their file's hash only."""
+    cls = class_of_kind(kind)
+    envelopes = zip(rows["event_id"].to_pylist(), rows["schema_version"].to_pylist(), strict=True)
+    fields = rows.select(payload_columns(cls)).to_pylist()
+    for (event_id, version), row in zip(envelopes, fields, strict=True):
         try:
-            name = parse_landed_path(path)
-            rows = read_landed(store, path, None if deep else ["event_id", "writer_seq"])
-        except (TracelakeError, OSError) as error:
-            problems.append(str(error))
-            continue
-        ids.setdefault(name.kind, set()).update(rows["event_id"].to_pylist())
-        seqs.setdefault(name.writer_epoch, []).extend(rows["writer_seq"].to_pylist())
-        if deep:
-            cls = class_of_kind(name.kind)
-            fields = rows.select(payload_columns(cls)).to_pylist()
-            for event_id, row in zip(rows["event_id"].to_pylist(), fields, strict=True):
-                if row_identity(cls, row).event_id != event_id:
-                    problems.append(f"{path}: event {event_id} does not hash to its own id")
-    return ids, seqs
+            sound = version != cls.SCHEMA_VERSION or row_identity(cls, row).event_id == event_id
+        except EventInvalidError:
+            sound = False
+        if not sound:
+            yield f"event {event_id} does not hash to its own id"
 
 
-def _find_gaps(seqs: dict[str, list[int]], problems: list[str]) -> None:
+def _gaps(landed: list[Landed]) -> Iterator[str]:
+    """Files of an epoch land one after the other: a number that is missing before another has been lost."""
+    seqs: dict[str, list[int]] = {}
+    for file in landed:
+        seqs.setdefault(file.name.writer_epoch, []).extend(file.seqs)
     for epoch, numbers in seqs.items():
-        if sorted(numbers) != list(range(len(numbers))):
-            missing = sorted(set(range(max(numbers) + 1)) - set(numbers))
-            problems.append(
-                f"writer {epoch}: {len(missing)} sequence numbers have not landed, first {missing[:1]}"
-            )
+        missing = set(range(max(numbers) + 1)) - set(numbers)
+        if missing:
+            yield f"writer {epoch}: {len(missing)} sequence numbers are not in any readable file, first {min(missing)}"
+        if len(numbers) != len(set(numbers)):
+            yield f"writer {epoch}: {len(numbers) - len(set(numbers))} sequence numbers have landed twice"
 
 
-def _compare_table(store: ObjectStore, kind: str, landed: set[str], problems: list[str]) -> None:
-    dataset = open_table(store.location(table_path(kind)))
-    if dataset is None:
-        return
-    held = dataset.to_table(columns=["event_id"])["event_id"]
-    distinct = pc.count_distinct(held).as_py()
-    if distinct != len(held):
-        problems.append(f"table {kind}: {len(held)} rows, {distinct} distinct events")
-    strangers = set(held.to_pylist()) - landed
+def _table_problems(store: ObjectStore, name: str, landed: list[Landed], deep: bool) -> Iterator[str]:
+    try:
+        dataset = open_dataset(store, name)
+        if name in CLASS_OF_KIND:
+            yield from _event_table_problems(dataset, name, landed, deep)
+        elif deep and table_state(store, name, recompute=True).digest != table_state(store, name).digest:
+            yield f"table {name}: its rows are not those that were derived"
+    except (TracelakeError, OSError, ValueError) as error:
+        yield f"table {name} cannot be read: {error}"
+
+
+def _event_table_problems(
+    dataset: LanceDataset, kind: str, landed: list[Landed], deep: bool
+) -> Iterator[str]:
+    held: list[str] = dataset.to_table(columns=["event_id"])["event_id"].to_pylist()
+    distinct = set(held)
+    if len(distinct) != len(held):
+        yield f"table {kind}: {len(held)} rows, {len(distinct)} distinct events"
+    strangers = distinct - {event_id for file in landed for event_id in file.event_ids}
     if strangers:
-        problems.append(
+        yield (
             f"table {kind}: {len(strangers)} events stand in no readable file under {kind_prefix(kind)}, "
             f"first {min(strangers)}"
         )
+    cursor: dict[str, int] = schema_note(dataset, CURSOR) or {}
+    passed = [file for file in landed if file.name.first_seq <= cursor.get(file.name.writer_epoch, -1)]
+    lost = {event_id for file in passed for event_id in file.event_ids} - distinct
+    if lost:
+        yield f"table {kind}: {len(lost)} events that its cursor has passed are not in it, first {min(lost)}"
+    if deep:
+        for batch in dataset.to_batches():
+            for problem in _false_identities(kind, pa.Table.from_batches([batch])):
+                yield f"table {kind}: {problem}"
 
 
-def _check_pins(store: ObjectStore, deep: bool, problems: list[str]) -> int:
+def _pin_problems(store: ObjectStore, path: str, deep: bool) -> Iterator[str]:
     try:
-        pins = list_pins(store)
+        pin = read_manifest(store, path)
     except TracelakeError as error:
-        problems.append(str(error))
-        return 0
-    for pin in pins:
-        for name, table in pin.tables.items() if deep else ():
-            try:
+        yield str(error)
+        return
+    for name, table in pin.tables.items():
+        try:
+            if deep:
                 check_table(store, pin, name, table)
-            except TracelakeError as error:
-                problems.append(str(error))
-    return len(pins)
+            elif open_dataset(store, name, table.version).count_rows() != table.row_count:
+                yield f"table {name} of pin {pin.reference} has not the {table.row_count} rows that were pinned"
+        except (TracelakeError, OSError, ValueError) as error:
+            yield f"pin {pin.reference}: {error}"

@@ -7,19 +7,20 @@ order.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import polars as pl
 import pyarrow as pa
 from lance import LanceDataset
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationError
 
-from lake.digest import event_ids_digest, schema_digest, table_digest
-from lake.layout import table_path
+from lake.digest import columns_digest, event_ids_digest, schema_digest, table_digest
+from lake.layout import TABLES, table_path
 from lake.store import ObjectStore
 from lake.tables import DERIVATION, open_table, replace_rows, schema_note
 from schemas.columns import COMPRESSED
-from schemas.errors import BadInputError, TableMissingError
+from schemas.errors import BadInputError, LakeError, TableMissingError
 from schemas.events import CLASS_OF_KIND
 from schemas.pin import PinnedTable
 
@@ -44,12 +45,16 @@ class DerivedNote(Derivation):
 
 
 def write_derived(store: ObjectStore, name: str, frame: pl.DataFrame, derivation: Derivation) -> PinnedTable:
-    """Raises BadInputError if the key does not tell all rows apart."""
+    """Raises BadInputError if the key does not tell all rows apart, or a column's type has no digest."""
     if name in CLASS_OF_KIND:
         raise BadInputError(
             "an event table cannot be written", got=name, expected="the name of a derived table"
         )
-    if frame.height != frame.select(pl.struct(list(derivation.key)).n_unique()).item() and frame.height:
+    if not derivation.key or not set(derivation.key) <= set(frame.columns):
+        raise BadInputError(
+            f"{name} has no such key", got=str(derivation.key), expected=f"some of {', '.join(frame.columns)}"
+        )
+    if frame.height and frame.height != frame.select(pl.struct(list(derivation.key)).n_unique()).item():
         raise BadInputError(
             f"rows of {name} share a key",
             got=f"{frame.height} rows",
@@ -68,17 +73,19 @@ def write_derived(store: ObjectStore, name: str, frame: pl.DataFrame, derivation
 def table_state(
     store: ObjectStore, name: str, version: int | None = None, *, recompute: bool = False
 ) -> PinnedTable:
-    """A table as it is at a version; `recompute` reads the rows and does not trust the stored digest.
+    """A table as it is at a version; `recompute` reads all rows and does not trust the stored digest.
 
-    Raises TableMissingError.
+    Raises TableMissingError, LakeError for a table that the lake did not write.
     """
     dataset = open_dataset(store, name, version)
     if name in CLASS_OF_KIND:
         digest = event_ids_digest(dataset.to_table(columns=["event_id"])["event_id"])
-        derivation: dict[str, Any] = {}
+        derivation: dict[str, Any] = {
+            "rows_digest": _stored_digest(dataset, ["event_id"]) if recompute else None
+        }
     else:
-        note = DerivedNote.model_validate(schema_note(dataset, DERIVATION))
-        digest = table_digest(dataset.to_table(), note.key) if recompute else note.digest
+        note = _note(dataset, name)
+        digest = _stored_digest(dataset, note.key) if recompute else note.digest
         derivation = {"code_version": note.code_version, "inputs": note.inputs, "parameters": note.parameters}
     return PinnedTable(
         version=dataset.version,
@@ -89,11 +96,16 @@ def table_state(
     )
 
 
+def table_names(store: ObjectStore) -> list[str]:
+    """Names of all tables, event tables and derived ones, sorted."""
+    folders = {path.split("/")[1] for path in store.list(TABLES, ".manifest")}
+    return sorted(folder.removesuffix(".lance") for folder in folders if folder.endswith(".lance"))
+
+
 def derived_note(store: ObjectStore, name: str) -> DerivedNote | None:
     """How the current version came about; null for event tables and tables that are not there."""
     dataset = open_table(store.location(table_path(name)))
-    note = None if dataset is None else schema_note(dataset, DERIVATION)
-    return None if note is None else DerivedNote.model_validate(note)
+    return None if dataset is None or name in CLASS_OF_KIND else _note(dataset, name)
 
 
 def open_dataset(store: ObjectStore, name: str, version: int | None = None) -> LanceDataset:
@@ -107,6 +119,24 @@ def open_dataset(store: ObjectStore, name: str, version: int | None = None) -> L
             cure="Run `tracelake build` to derive it.",
         )
     return dataset
+
+
+def _note(dataset: LanceDataset, name: str) -> DerivedNote:
+    try:
+        return DerivedNote.model_validate(schema_note(dataset, DERIVATION))
+    except ValidationError as error:
+        raise LakeError(
+            f"table {name} does not say how it was derived",
+            got="rows that the lake did not write",
+            expected="a table that `tracelake build` wrote",
+        ) from error
+
+
+def _stored_digest(dataset: LanceDataset, key: Sequence[str]) -> str:
+    def load(name: str) -> pa.ChunkedArray:
+        return dataset.to_table(columns=[name])[name]
+
+    return columns_digest(dataset.schema, dataset.to_table(columns=list(key)), load)
 
 
 def _plain_arrow(frame: pl.DataFrame) -> pa.Table:

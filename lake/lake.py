@@ -14,11 +14,12 @@ import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from lake.layout import FORMAT_VERSION, MARKER, TABLES, table_path
+from lake.layout import FORMAT_VERSION, MARKER, table_path
 from lake.store import ObjectStore, open_store
 from lake.writer import Origin, Writer
-from schemas.errors import LakeError, LakeExistsError, LakeMissingError
+from schemas.errors import CorruptFileError, LakeError, LakeExistsError, LakeMissingError
 from schemas.event import Event
+from schemas.lake_events import ConflictFound
 from schemas.version import TRACELAKE_VERSION
 
 if TYPE_CHECKING:
@@ -60,12 +61,12 @@ class Lake:
                 expected=f"a folder with {MARKER}",
                 cure="Run `tracelake init`.",
             )
-        version = json.loads(store.read(MARKER)).get("format_version")
+        version = _format_version(store.read(MARKER))
         if version != FORMAT_VERSION:
             raise LakeError(
                 "a lake of another format",
                 got=version,
-                expected=FORMAT_VERSION.__str__(),
+                expected=str(FORMAT_VERSION),
                 cure="Upgrade tracelake.",
             )
         return cls(store)
@@ -85,24 +86,26 @@ class Lake:
         """Bring event tables up to date, all of them or those named; rows added by kind."""
         from lake.projection import project_kind, projected_kinds
 
-        added: dict[str, int] = {}
-        found: list[Event] = []
-        for kind in projected_kinds(self._store) if kinds is None else kinds:
-            added[kind], conflicts = project_kind(self._store, kind)
-            found.extend(conflicts)
-        if found:
+        told: list[Event] = []
+
+        def tell(conflicts: Sequence[Event]) -> None:
+            told.extend(conflicts)
             with self.writer(PROJECT_RUN) as writer:
-                writer.append(found, Origin("derived"))
-            added["conflict_found"] = (
-                added.get("conflict_found", 0) + project_kind(self._store, "conflict_found")[0]
-            )
+                writer.append(conflicts, Origin("derived"))
+
+        wanted = projected_kinds(self._store) if kinds is None else list(kinds)
+        added = {kind: project_kind(self._store, kind, tell) for kind in wanted}
+        if told:
+            # A conflict is in the tables as soon as the events that it is about.
+            again = project_kind(self._store, ConflictFound.KIND, tell)
+            added[ConflictFound.KIND] = added.get(ConflictFound.KIND, 0) + again
         return added
 
     def tables(self) -> list[str]:
         """Names of all tables, event tables and derived ones."""
-        suffix = ".lance"
-        paths = {path.split("/")[1] for path in self._store.list(TABLES)}
-        return sorted(name.removesuffix(suffix) for name in paths if name.endswith(suffix))
+        from lake.derived import table_names
+
+        return table_names(self._store)
 
     def scan(self, table: str, at: str | int | None = None) -> pl.LazyFrame:
         """Rows of a table: the newest version, a version number, or a pin `name@N`. Row order is not
@@ -137,7 +140,7 @@ class Lake:
         return make_pin(self._store, name, tables)
 
     def pins(self) -> list[Pin]:
-        from lake.pins import list_pins
+        from lake.manifests import list_pins
 
         return list_pins(self._store)
 
@@ -151,3 +154,10 @@ class Lake:
         from lake.audit import audit
 
         return audit(self._store, deep=deep)
+
+
+def _format_version(marker: bytes) -> object:
+    try:
+        return json.loads(marker)["format_version"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise CorruptFileError(f"{MARKER} is damaged", got=repr(marker), expected="its JSON") from error

@@ -52,6 +52,9 @@ DICTIONARY_COLUMNS = frozenset(
 )
 
 
+STATISTICS_COLUMNS = frozenset({"rollout_id", "writer_seq", "occurred_at"})
+
+
 class Stamped(NamedTuple):
     """An accepted event with what the writer adds."""
 
@@ -97,16 +100,25 @@ def stamped_table(
     return pa.Table.from_arrays(columns, schema=schema)
 
 
-def land(store: ObjectStore, table: pa.Table) -> str:
-    """Write one kind's rows as a landed file; returns its path once it is durable."""
+class LandedFile(NamedTuple):
+    """A landed file before it is one."""
+
+    path: str
+    data: bytes
+
+
+def landed_file(table: pa.Table) -> LandedFile:
+    """One kind's rows as Parquet bytes, under the name that these bytes have."""
     kind = table.column("kind")[0].as_py()
     epoch = table.column("writer_epoch")[0].as_py()
     first_seq = table.column("writer_seq")[0].as_py()
     data = parquet_bytes(table)
-    path = landed_path(LandedName(kind, epoch, first_seq, hashlib.sha256(data).hexdigest()))
-    # A file of this name has these bytes: that it is there already is the success of an earlier try.
-    store.put_new(path, data)
-    return path
+    return LandedFile(landed_path(LandedName(kind, epoch, first_seq, hashlib.sha256(data).hexdigest())), data)
+
+
+def land(store: ObjectStore, file: LandedFile) -> None:
+    """Returns once the file is durable. That its name is taken already is the success of an earlier try."""
+    store.put_new(file.path, file.data)
 
 
 def parquet_bytes(table: pa.Table) -> bytes:
@@ -117,24 +129,22 @@ def parquet_bytes(table: pa.Table) -> bytes:
         **(table.schema.metadata or {}),
         **{key.encode(): value.encode() for key, value in notes.items()},
     }
-    pq.write_table(
-        table.replace_schema_metadata(metadata),
-        sink,
-        compression="zstd",
-        compression_level=ZSTD_LEVEL,
-        use_dictionary=[name for name in table.column_names if name in DICTIONARY_COLUMNS],
-        write_statistics=[
-            name for name in table.column_names if name in ("rollout_id", "writer_seq", "occurred_at")
-        ],
-        write_page_checksum=True,
-    )
+    names: list[str] = table.column_names
+    options: dict[str, Any] = {
+        "compression": "zstd",
+        "compression_level": ZSTD_LEVEL,
+        "use_dictionary": [name for name in names if name in DICTIONARY_COLUMNS],
+        "write_statistics": [name for name in names if name in STATISTICS_COLUMNS],
+        "write_page_checksum": True,
+    }
+    pq.write_table(table.replace_schema_metadata(metadata), sink, **options)
     return sink.getvalue().to_pybytes()
 
 
 def read_landed(store: ObjectStore, path: str, columns: list[str] | None = None) -> pa.Table:
     """Rows of one landed file, upcast; `columns` are envelope columns only and are not upcast.
 
-    Raises CorruptFileError if the bytes are not those that the name says.
+    Raises CorruptFileError if the bytes are not those that the name says, or are no landed file.
     """
     name = parse_landed_path(path)
     data = store.read(path)
@@ -144,11 +154,17 @@ def read_landed(store: ObjectStore, path: str, columns: list[str] | None = None)
             f"landed file {path} is damaged",
             got=f"sha256 {found}",
             expected=f"sha256 {name.sha256}",
-            cure="Restore the file from a copy; everything derived from it is listed by `tracelake verify --deep`.",
+            cure="Restore the file from a copy; `tracelake verify --deep` lists what is derived from it.",
         )
-    reader = pq.ParquetFile(pa.BufferReader(data), page_checksum_verification=True)
+    try:
+        reader = pq.ParquetFile(pa.BufferReader(data), page_checksum_verification=True)
+        wanted = None if columns is None else [name for name in columns if name in ENVELOPE_COLUMNS]
+        table = reader.read(wanted)
+    except (pa.ArrowException, OSError) as error:
+        raise CorruptFileError(
+            f"{path} is no landed file", got=str(error), expected="the Parquet file that its name promises"
+        ) from error
     if columns is not None:
-        return reader.read([column for column in columns if column in ENVELOPE_COLUMNS])
-    table = reader.read()
+        return table
     metadata = table.schema.metadata or {}
     return upcast(table, name.kind, int(metadata.get(b"tracelake.schema_version", b"1")))

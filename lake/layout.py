@@ -67,6 +67,14 @@ def pin_path(name: str, number: int) -> str:
     return f"{PINS}/{checked_name(name)}/{number:06d}.json"
 
 
+def parse_pin_path(path: str) -> tuple[str, int]:
+    """Name and number. Raises BadInputError for a path that is not a manifest's."""
+    parts = path.removeprefix(f"{PINS}/").removesuffix(".json").split("/")
+    if len(parts) != 2 or not parts[1].isdecimal() or pin_path(parts[0], int(parts[1])) != path:
+        raise BadInputError("not a pin manifest", got=path, expected=f"{PINS}/NAME/NUMBER.json")
+    return parts[0], int(parts[1])
+
+
 def pin_tag(name: str, number: int) -> str:
     return f"pin-{checked_name(name)}-{number}"
 

@@ -3,23 +3,35 @@
 **A tag first, then the manifest**: the versions are kept from cleanup before anyone can hold the pin.
 **A pin opens identically or fails loudly**: digests are recomputed from the rows when it is opened.
 **The same contents under the same name are the same pin.**
+**Events in conflict are in no pin**: their ids are listed in it, and its scans leave them out.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import polars as pl
-from pydantic import ValidationError
 
 from lake.derived import derived_note, open_dataset, table_state
-from lake.layout import PINS, pin_path, pin_tag, table_path
+from lake.layout import pin_tag, table_path
+from lake.manifests import create_manifest, list_pins, read_pin
 from lake.store import ObjectStore
 from lake.tables import protect, scan_table
-from schemas.errors import BadInputError, PinChangedError, PinMissingError, TableMissingError
+from schemas.errors import (
+    BadInputError,
+    CommitContendedError,
+    PinChangedError,
+    PinMissingError,
+    TableMissingError,
+)
 from schemas.events import CLASS_OF_KIND
-from schemas.pin import LedgerLine, Pin, PinnedTable, parse_reference, pin_digest
+from schemas.lake_events import ConflictFound, EventRejected
+from schemas.pin import LedgerLine, Pin, PinnedTable, pin_digest
+from schemas.rollout_events import RolloutStarted
 from schemas.version import TRACELAKE_VERSION
+
+RACES_MAX = 100
 
 
 class OpenPin:
@@ -37,59 +49,43 @@ class OpenPin:
                 got=table,
                 expected=", ".join(self.pin.tables),
             )
-        return scan_table(self._store.location(table_path(table)), self.pin.tables[table].version)
+        pinned = self.pin.tables[table]
+        rows = scan_table(self._store.location(table_path(table)), pinned.version)
+        return rows.filter(~pl.col("event_id").is_in(pinned.quarantined)) if pinned.quarantined else rows
 
 
 def make_pin(store: ObjectStore, name: str, tables: Sequence[str]) -> Pin:
-    """Raises TableMissingError, BadInputError for an empty list."""
+    """Raises TableMissingError, BadInputError for an empty list, and PinChangedError for a derived table that
+    does not hold what was derived."""
     if not tables:
         raise BadInputError("a pin of nothing", got="no tables", expected="one table at least")
-    states = {table: table_state(store, table) for table in sorted(set(tables))}
+    states = {table: _state_to_pin(store, table) for table in sorted(set(tables))}
     ledger = _ledger(store, sorted(_kinds_behind(store, list(states))))
     versions = {kind: CLASS_OF_KIND[kind].SCHEMA_VERSION for kind in ledger}
-    digest = pin_digest(states, ledger, TRACELAKE_VERSION, versions)
-    while True:
-        numbers = [pin.number for pin in list_pins(store, name)]
-        number = max(numbers, default=0) + 1
-        if numbers and (latest := read_pin(store, f"{name}@{number - 1}")).digest == digest:
-            return latest
-        pin = Pin(
-            name=name,
-            number=number,
-            digest=digest,
-            tables=states,
-            ledger=ledger,
-            tracelake_version=TRACELAKE_VERSION,
-            schema_versions=versions,
-        )
-        if _protected(store, pin) and store.put_new(
-            pin_path(name, number), pin.model_dump_json(indent=1).encode()
-        ):
-            return pin
-
-
-def list_pins(store: ObjectStore, name: str | None = None) -> list[Pin]:
-    """In the order of name and number."""
-    prefix = PINS if name is None else pin_path(name, 0).rsplit("/", 1)[0]
-    return [_parse(store.read(path), path) for path in store.list(prefix, ".json")]
-
-
-def read_pin(store: ObjectStore, reference: str) -> Pin:
-    """The manifest alone, its own digest checked. `name` without a number is the newest. Raises
-    PinMissingError."""
-    name, number = parse_reference(reference)
-    if number is None:
+    pin = Pin(
+        name=name,
+        number=0,
+        digest=pin_digest(states, ledger, TRACELAKE_VERSION, versions),
+        tables=states,
+        ledger=ledger,
+        tracelake_version=TRACELAKE_VERSION,
+        schema_versions=versions,
+    )
+    for _ in range(RACES_MAX):
         known = list_pins(store, name)
-        number = known[-1].number if known else 0
-    path = pin_path(name, number)
-    if not store.exists(path):
-        raise PinMissingError(
-            "no such pin",
-            got=reference,
-            expected=", ".join(pin.reference for pin in list_pins(store)) or "none has been made",
-            cure="Run `tracelake pin NAME`.",
-        )
-    return _parse(store.read(path), path)
+        for older in reversed(known):
+            if older.digest == pin.digest and _stands(store, older):
+                return older
+        # A number whose tag another pin took, and left without a manifest, is passed over.
+        number = max(pin.number, *(older.number for older in known), 0) + 1
+        pin = pin.model_copy(update={"number": number})
+        if _protected(store, pin) and create_manifest(store, pin):
+            return pin
+    raise CommitContendedError(
+        f"pin {name} found no number that is free",
+        got=f"{RACES_MAX} tries, the last one {pin.reference}",
+        cure="Derive the tables anew and try again: the versions to be pinned may have been cleaned away.",
+    )
 
 
 def open_pin(store: ObjectStore, reference: str) -> OpenPin:
@@ -101,37 +97,59 @@ def open_pin(store: ObjectStore, reference: str) -> OpenPin:
 
 
 def check_table(store: ObjectStore, pin: Pin, name: str, pinned: PinnedTable) -> None:
-    """Recompute one table's digest from its rows. Raises PinChangedError."""
+    """Recompute one table's digests from its rows. Raises PinChangedError."""
     try:
         found = table_state(store, name, pinned.version, recompute=True)
-    except TableMissingError as error:
+    except (OSError, ValueError, RuntimeError, LookupError) as error:
         raise PinChangedError(
-            f"pin {pin.reference} cannot be opened", got=str(error), expected=pinned.digest
+            f"table {name} of pin {pin.reference} cannot be read",
+            got=str(error),
+            expected=f"{pinned.row_count} rows, digest {pinned.digest}",
+            cure="Restore the table from a copy, or rebuild it and pin it anew.",
         ) from error
-    if (found.digest, found.row_count) != (pinned.digest, pinned.row_count):
+    if _contents(found) != _contents(pinned):
         raise PinChangedError(
             f"table {name} of pin {pin.reference} is not what was pinned",
-            got=f"{found.row_count} rows, digest {found.digest}",
-            expected=f"{pinned.row_count} rows, digest {pinned.digest}",
+            got=f"{found.row_count} rows, digests {_contents(found)}",
+            expected=f"{pinned.row_count} rows, digests {_contents(pinned)}",
             cure="Restore the table from a copy, or rebuild it and pin it anew.",
         )
 
 
-def _parse(data: bytes, path: str) -> Pin:
-    try:
-        pin = Pin.model_validate_json(data)
-    except ValidationError as error:
+def _contents(table: PinnedTable) -> tuple[int, str, str, str | None]:
+    return table.row_count, table.digest, table.schema_digest, table.rows_digest
+
+
+def _state_to_pin(store: ObjectStore, name: str) -> PinnedTable:
+    stored = table_state(store, name)
+    state = table_state(store, name, stored.version, recompute=True)
+    if state.digest != stored.digest:
         raise PinChangedError(
-            f"manifest {path} is damaged",
-            got=error.errors(include_url=False)[0]["msg"],
-            expected="a pin manifest",
-        ) from error
-    found = pin_digest(pin.tables, pin.ledger, pin.tracelake_version, pin.schema_versions)
-    if found != pin.digest:
-        raise PinChangedError(
-            f"manifest {path} was changed", got=f"digest {found}", expected=f"digest {pin.digest}"
+            f"table {name} is not what was derived",
+            got=f"digest {state.digest}",
+            expected=f"digest {stored.digest}",
+            cure="Run `tracelake build` to derive it anew.",
         )
-    return pin
+    return state.model_copy(update={"quarantined": _quarantined(store, name, state.version)})
+
+
+def _quarantined(store: ObjectStore, name: str, version: int) -> tuple[str, ...]:
+    """Events of an event table whose key is in conflict, sorted."""
+    keys = {key_hash for kind, key_hash in _conflicts(store) if kind == name}
+    if not keys:
+        return ()
+    rows = open_dataset(store, name, version).to_table(columns=["event_id", "key_hash"]).to_pylist()
+    return tuple(sorted(row["event_id"] for row in rows if row["key_hash"] in keys))
+
+
+def _stands(store: ObjectStore, pin: Pin) -> bool:
+    """Whether the versions that the pin names are still there."""
+    try:
+        for name, table in pin.tables.items():
+            open_dataset(store, name, table.version)
+    except TableMissingError:
+        return False
+    return True
 
 
 def _protected(store: ObjectStore, pin: Pin) -> bool:
@@ -156,19 +174,26 @@ def _kinds_behind(store: ObjectStore, tables: list[str]) -> set[str]:
 
 
 def _ledger(store: ObjectStore, kinds: list[str]) -> dict[str, LedgerLine]:
-    conflicts = _rows_where(store, "conflict_found", "conflict_kind")
-    rejected = len(_rows_where(store, "event_rejected", "line"))
+    conflicting = [kind for kind, _ in _conflicts(store)]
+    rejected = len(_rows(store, EventRejected.KIND, ["event_id"]))
     lines: dict[str, LedgerLine] = {}
     for kind in kinds:
-        landed = table_state(store, kind).row_count
+        landed = len(_rows(store, kind, ["event_id"]))
         # What was refused had no kind yet; it is told where rollouts begin.
-        refused = rejected if kind == "rollout_started" else 0
-        lines[kind] = LedgerLine(landed=landed, conflicting=conflicts.count(kind), rejected=refused)
+        refused = rejected if kind == RolloutStarted.KIND else 0
+        lines[kind] = LedgerLine(landed=landed, conflicting=conflicting.count(kind), rejected=refused)
     return lines
 
 
-def _rows_where(store: ObjectStore, kind: str, column: str) -> list[object]:
+def _conflicts(store: ObjectStore) -> list[tuple[str, str]]:
+    """(kind, key hash) of each conflict that was told."""
+    rows = _rows(store, ConflictFound.KIND, ["conflict_kind", "conflict_key_hash"])
+    return [(row["conflict_kind"], row["conflict_key_hash"]) for row in rows]
+
+
+def _rows(store: ObjectStore, kind: str, columns: list[str]) -> list[dict[str, Any]]:
+    """Of an event table as it is now; none if nothing of the kind has landed."""
     try:
-        return open_dataset(store, kind).to_table(columns=[column])[column].to_pylist()
+        return open_dataset(store, kind).to_table(columns=columns).to_pylist()
     except TableMissingError:
         return []

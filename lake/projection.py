@@ -11,8 +11,10 @@ that they landed under one key become `ConflictFound`.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import NamedTuple
+
 import pyarrow as pa
-import pyarrow.compute as pc
 from lance import LanceDataset
 
 from lake.landing import read_landed
@@ -22,32 +24,48 @@ from lake.tables import CURSOR, append_with_cursor, create_table, open_table, sc
 from lake.writer import conflict_between
 from schemas.columns import COMPRESSED, arrow_schema
 from schemas.errors import CommitContendedError
-from schemas.events import CLASS_OF_KIND, class_of_kind
+from schemas.events import CLASS_OF_KIND
 from schemas.lake_events import ConflictFound
 
 RACES_MAX = 100
 PRIMARY_KEY = {b"lance-schema:unenforced-primary-key": b"true"}
 
+Tell = Callable[[list[ConflictFound]], object]
+"""Lands conflicts; returns once they are durable."""
 
-def project_kind(store: ObjectStore, kind: str) -> tuple[int, list[ConflictFound]]:
-    """Bring one table up to date; returns rows added, and conflicts between writers that did not see each
-    other."""
+
+class Clash(NamedTuple):
+    """Two events under one key, in the order in which a projector met them."""
+
+    key_hash: str
+    first: str
+    other: str
+
+
+def project_kind(store: ObjectStore, kind: str, tell: Tell) -> int:
+    """Bring one table up to date; returns the rows added.
+
+    Conflicts between writers that did not see each other are told before the rows are committed: cut off in
+    between, the next projector tells the same again, and a fact told twice is one.
+    """
     location = store.location(table_path(kind))
     for _ in range(RACES_MAX):
         files = store.list(kind_prefix(kind), ".parquet")
         dataset = open_table(location)
         if dataset is None:
             if not files:
-                return 0, []
+                return 0
             dataset = create_table(location, table_schema(kind))
-        cursor = dict(schema_note(dataset, CURSOR) or {})
-        ahead = _files_past(files, cursor)
+        cursor: dict[str, int] = schema_note(dataset, CURSOR) or {}
+        ahead = _files_past(store, kind, files, cursor)
         if not ahead:
-            return 0, []
-        rows, reached = _read(store, kind, ahead, cursor)
-        fresh, conflicts = _unknown_rows(dataset, kind, rows)
+            return 0
+        rows, reached = _read(store, kind, ahead)
+        fresh, clashes = _unknown_rows(dataset, rows)
+        if clashes and kind != ConflictFound.KIND:
+            tell(_conflicts(dataset, kind, rows, clashes))
         if append_with_cursor(dataset, fresh, cursor | reached) is not None:
-            return fresh.num_rows, conflicts
+            return fresh.num_rows
     raise CommitContendedError(
         f"projection of {kind} lost {RACES_MAX} races", cure="Stop some of the projectors, then run it again."
     )
@@ -66,34 +84,46 @@ def projected_kinds(store: ObjectStore) -> list[str]:
     return [kind for kind in CLASS_OF_KIND if store.list(kind_prefix(kind), ".parquet")]
 
 
-def _files_past(files: list[str], cursor: dict[str, int]) -> list[str]:
-    names = [(path, parse_landed_path(path)) for path in files]
-    return [path for path, name in names if name.first_seq > cursor.get(name.writer_epoch, -1)]
+def _files_past(store: ObjectStore, kind: str, files: list[str], cursor: dict[str, int]) -> list[str]:
+    """Landed files that the cursor has not reached, with none missing before any of them.
+
+    A listing that runs while files land may show a later one and miss an earlier one, which the cursor would
+    then pass for ever. A second listing shows whatever landed before anything that the first one shows.
+    """
+    newest: dict[str, int] = {}
+    for name in map(parse_landed_path, files):
+        newest[name.writer_epoch] = max(name.first_seq, newest.get(name.writer_epoch, -1))
+    if all(seq <= cursor.get(epoch, -1) for epoch, seq in newest.items()):
+        return []
+    names = [(path, parse_landed_path(path)) for path in store.list(kind_prefix(kind), ".parquet")]
+    return [
+        path
+        for path, name in names
+        if cursor.get(name.writer_epoch, -1) < name.first_seq <= newest.get(name.writer_epoch, -1)
+    ]
 
 
-def _read(
-    store: ObjectStore, kind: str, paths: list[str], cursor: dict[str, int]
-) -> tuple[pa.Table, dict[str, int]]:
+def _read(store: ObjectStore, kind: str, paths: list[str]) -> tuple[pa.Table, dict[str, int]]:
+    """Rows of the files, and the last sequence number of each epoch among them."""
     tables: list[pa.Table] = []
     reached: dict[str, int] = {}
     for path in paths:
         table = read_landed(store, path)
         epoch = parse_landed_path(path).writer_epoch
-        last = pc.max(table["writer_seq"]).as_py()
-        reached[epoch] = max(last, reached.get(epoch, cursor.get(epoch, -1)))
+        reached[epoch] = max(reached.get(epoch, -1), max(table["writer_seq"].to_pylist()))
         tables.append(table)
     return pa.concat_tables(tables).cast(arrow_schema(kind)), reached
 
 
-def _unknown_rows(dataset: LanceDataset, kind: str, rows: pa.Table) -> tuple[pa.Table, list[ConflictFound]]:
-    """Rows whose event the table does not hold, and the conflicts among keys that it does hold."""
+def _unknown_rows(dataset: LanceDataset, rows: pa.Table) -> tuple[pa.Table, list[Clash]]:
+    """Rows whose event the table does not hold, and their clashes with keys that it, or they, hold."""
     held = dataset.to_table(columns=["event_id", "key_hash"]).to_pydict()
     events = set(held["event_id"])
     first_of_key: dict[str, str] = {}
     for key_hash, event_id in zip(held["key_hash"], held["event_id"], strict=True):
         first_of_key.setdefault(key_hash, event_id)
     keep: list[int] = []
-    conflicts: list[ConflictFound] = []
+    clashes: list[Clash] = []
     ids, keys = rows["event_id"].to_pylist(), rows["key_hash"].to_pylist()
     for index, (event_id, key_hash) in enumerate(zip(ids, keys, strict=True)):
         if event_id in events:
@@ -102,8 +132,28 @@ def _unknown_rows(dataset: LanceDataset, kind: str, rows: pa.Table) -> tuple[pa.
         keep.append(index)
         first = first_of_key.setdefault(key_hash, event_id)
         if first != event_id:
-            fields = (
-                {"rollout_id": rows["rollout_id"][index].as_py()} if "rollout_id" in rows.column_names else {}
-            )
-            conflicts.append(conflict_between(class_of_kind(kind).KIND, key_hash, first, event_id, fields))
-    return rows.take(pa.array(keep, pa.int64())), conflicts
+            clashes.append(Clash(key_hash, first, event_id))
+    return rows.take(pa.array(keep, pa.int64())), clashes
+
+
+def _conflicts(dataset: LanceDataset, kind: str, rows: pa.Table, clashes: list[Clash]) -> list[ConflictFound]:
+    """Clashes as events, in the order in which the lake accepted the two: every projector says the same."""
+    columns = ["event_id", "recorded_at", "writer_epoch", "writer_seq"]
+    columns += [name for name in ("rollout_id",) if name in rows.column_names]
+    wanted = {event_id for clash in clashes for event_id in (clash.first, clash.other)}
+    accepted = [
+        row
+        for table in (dataset.to_table(columns=columns), rows.select(columns))
+        for row in table.filter(
+            pa.array([event_id in wanted for event_id in table["event_id"].to_pylist()])
+        ).to_pylist()
+    ]
+    row_of = {row["event_id"]: row for row in reversed(accepted)}
+    found: list[ConflictFound] = []
+    for key_hash, *pair in clashes:
+        first, other = sorted(
+            (row_of[event_id] for event_id in pair),
+            key=lambda row: (row["recorded_at"], row["writer_epoch"], row["writer_seq"]),
+        )
+        found.append(conflict_between(kind, key_hash, first["event_id"], other["event_id"], other))
+    return found

@@ -58,6 +58,8 @@ class LocalStore:
             _write_durably(temporary, data)
             os.link(temporary, final)
         except FileExistsError:
+            # Whoever relies on what is there must not lose it: the winner may not have synced the folder yet.
+            _sync_folder(final.parent)
             return False
         finally:
             temporary.unlink(missing_ok=True)
@@ -82,9 +84,12 @@ class LocalStore:
         return str(self._root / path)
 
     def _walk(self, folder: Path, suffix: str) -> Iterator[str]:
-        if not folder.is_dir():
+        try:
+            entries = list(os.scandir(folder))
+        except (FileNotFoundError, NotADirectoryError):
+            # Never there, or cleaned away while its parent was listed.
             return
-        for entry in os.scandir(folder):
+        for entry in entries:
             if entry.is_dir(follow_symlinks=False):
                 yield from self._walk(Path(entry.path), suffix)
             elif entry.name.endswith(suffix) and not entry.name.startswith("."):

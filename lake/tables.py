@@ -8,7 +8,6 @@ lands with the rows or not at all.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 from typing import Any, cast
@@ -16,7 +15,7 @@ from typing import Any, cast
 # A table that is not there yet is no news; Lance would warn of each on stderr.
 os.environ.setdefault("LANCE_LOG", "error")
 
-import lance  # noqa: E402
+import lance
 import polars as pl
 import pyarrow as pa
 from lance import LanceDataset, LanceOperation, Transaction
@@ -49,7 +48,7 @@ def open_table(location: str, version: int | None = None) -> LanceDataset | None
 
 def create_table(location: str, schema: pa.Schema) -> LanceDataset:
     """An empty table, or the one that another process has just created."""
-    with contextlib.suppress(OSError):
+    try:
         return lance.write_dataset(
             schema.empty_table(),
             location,
@@ -57,9 +56,11 @@ def create_table(location: str, schema: pa.Schema) -> LanceDataset:
             enable_stable_row_ids=True,
             data_storage_version=STORAGE_VERSION,
         )
-    dataset = open_table(location)
-    assert dataset is not None
-    return dataset
+    except OSError:
+        dataset = open_table(location)
+        if dataset is None:
+            raise
+        return dataset
 
 
 def append_with_cursor(dataset: LanceDataset, rows: pa.Table, cursor: dict[str, int]) -> LanceDataset | None:

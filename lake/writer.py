@@ -10,14 +10,14 @@ Flow: `add` names and books each event → `flush` lands what is new, one file p
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from datetime import UTC, datetime
 from types import TracebackType
 from typing import Literal, NamedTuple
 
 from lake.known import KnownKeys
-from lake.landing import Stamped, land, stamped_table
+from lake.landing import Stamped, land, landed_file, stamped_table
 from lake.store import ObjectStore
 from schemas.errors import LakeError
 from schemas.event import Event, EventIdentity, event_identity
@@ -33,6 +33,14 @@ class Origin(NamedTuple):
 
 
 LIVE = Origin()
+
+
+class Booked(NamedTuple):
+    """An event that was accepted and not landed yet."""
+
+    event: Event
+    identity: EventIdentity
+    origin: Origin
 
 
 class Receipt(NamedTuple):
@@ -52,9 +60,9 @@ class Writer:
         self._epoch = f"{datetime.now(UTC):%Y%m%dT%H%M%S%f}-{uuid.uuid4().hex[:12]}"
         self._known: KnownKeys | None = None
         self._next_seq = 0
-        self._waiting: dict[str, list[Stamped]] = {}
+        self._waiting: dict[str, list[Booked]] = {}
         self._lander = ThreadPoolExecutor(max_workers=2, thread_name_prefix="land")
-        self._landing: list[Future[str]] = []
+        self._landing: list[Future[None]] = []
         self._closed = False
 
     def append(self, events: Iterable[Event], origin: Origin = LIVE) -> Receipt:
@@ -89,13 +97,20 @@ class Writer:
     def start_flush(self) -> None:
         """Begin to land what is booked, beside the caller; `flush` waits for it.
 
-        One flush at a time: a kind's files must land in the order of their numbers, or a projector's cursor
-        would pass one.
+        One flush at a time, and each of its files after the one before: whatever is cut off, what has landed
+        of an epoch is its beginning. A number that is missing before another was acknowledged, and lost.
         """
         self._wait()
         recorded_at = datetime.now(UTC)
-        for kind, stamped in self._waiting.items():
-            self._landing.append(self._lander.submit(self._land, kind, stamped, recorded_at))
+        before: Future[None] | None = None
+        for kind, booked in self._waiting.items():
+            stamped = [
+                Stamped(event, identity, self._next_seq + index, *origin)
+                for index, (event, identity, origin) in enumerate(booked)
+            ]
+            self._next_seq += len(booked)
+            before = self._lander.submit(self._land, kind, stamped, recorded_at, before)
+            self._landing.append(before)
         self._waiting = {}
 
     def flush(self) -> None:
@@ -121,33 +136,40 @@ class Writer:
 
     def _wait(self) -> None:
         landing, self._landing = self._landing, []
-        wait(landing)
         try:
+            wait(landing)
             for future in landing:
                 future.result()
         except BaseException:
             # What this writer believes to be known may not have landed: it must not judge another event.
             self._closed = True
+            self._lander.shutdown(wait=False)
             raise
 
-    def _land(self, kind: str, stamped: list[Stamped], recorded_at: datetime) -> str:
+    def _land(
+        self, kind: str, stamped: list[Stamped], recorded_at: datetime, before: Future[None] | None
+    ) -> None:
         table = stamped_table(kind, stamped, run_id=self._run_id, epoch=self._epoch, recorded_at=recorded_at)
-        return land(self._store, table)
+        file = landed_file(table)
+        if before is not None:
+            before.result()
+        land(self._store, file)
 
     def _book(self, event: Event, identity: EventIdentity, origin: Origin) -> None:
         assert self._known is not None
         self._known.add(identity.key_hash, identity.event_id)
-        stamped = Stamped(event, identity, self._next_seq, *origin)
-        self._waiting.setdefault(event.KIND, []).append(stamped)
-        self._next_seq += 1
+        self._waiting.setdefault(event.KIND, []).append(Booked(event, identity, origin))
 
     def _book_conflict(self, event: Event, identity: EventIdentity, first: str) -> None:
+        assert self._known is not None
         conflict = conflict_between(event.KIND, identity.key_hash, first, identity.event_id, event.__dict__)
-        self._book(conflict, event_identity(conflict), Origin("derived"))
+        told = event_identity(conflict)
+        if not self._known.holds(told.key_hash, told.event_id):
+            self._book(conflict, told, Origin("derived"))
 
 
 def conflict_between(
-    kind: str, key_hash: str, first: str, other: str, fields: dict[str, object]
+    kind: str, key_hash: str, first: str, other: str, fields: Mapping[str, object]
 ) -> ConflictFound:
     """The event that tells of two payloads under one key."""
     rollout_id = fields.get("rollout_id")

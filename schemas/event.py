@@ -103,15 +103,15 @@ def storage_of(annotation: Any, metadata: Sequence[Any] = ()) -> str | None:
 
 def row_identity(cls: type[Event], row: Mapping[str, Any]) -> EventIdentity:
     """The identity of a fact given as its fields, as read back from a landed file."""
-    typecodes = _vector_typecodes(cls)
     try:
         key = orjson.dumps([cls.KIND, *(row[name] for name in cls.KEY)])
-        payload = {
-            name: vector_digest(value, typecodes[name]) if type(value) is list else _payload_value(value)
-            for name, value in row.items()
-            if value is not None and name not in cls.NOT_PAYLOAD
-        }
-        text = orjson.dumps(payload, option=orjson.OPT_SORT_KEYS)
+        payload: dict[str, Any] = {}
+        for name, typecode in _payload_plan(cls):
+            value = row[name]
+            # Most fields are text or null: they are let through here, without a call.
+            if value is not None:
+                payload[name] = value if type(value) is str else _payload_value(value, typecode)
+        text = orjson.dumps(payload)
     except (TypeError, ValueError, KeyError, OverflowError) as error:
         raise EventInvalidError(
             f"a {cls.KIND} event has no canonical form",
@@ -125,7 +125,7 @@ def row_identity(cls: type[Event], row: Mapping[str, Any]) -> EventIdentity:
     return EventIdentity(both.hexdigest(), key_digest.hexdigest(), payload_digest.hexdigest())
 
 
-def _payload_value(value: Any) -> Any:
+def _payload_value(value: Any, typecode: str | None) -> Any:
     """Scalars as canonical JSON prints them; vectors have a digest of their own. Nulls are left out, so that
     adding a nullable field does not change the identity of older facts."""
     kind = type(value)
@@ -138,15 +138,20 @@ def _payload_value(value: Any) -> Any:
     if kind is float:
         return orjson.Fragment(number_text(value))
     if kind is datetime:
-        return value.astimezone(UTC).isoformat(timespec="microseconds")
+        moment = value if value.tzinfo is UTC else value.astimezone(UTC)
+        return moment.isoformat(timespec="microseconds")
+    if kind is list and typecode is not None:
+        return vector_digest(value, typecode)
     raise TypeError(f"{kind.__name__} is not a payload value")
 
 
 @cache
-def _vector_typecodes(cls: type[Event]) -> dict[str, str]:
-    """Array type code of each vector field, as declared: a value does not tell it, an empty one least."""
+def _payload_plan(cls: type[Event]) -> tuple[tuple[str, str | None], ...]:
+    """Payload fields in canonical order, with the array type code of each vector: a value does not tell it, an empty
+    one least."""
     storages = {name: storage_of(info.annotation, info.metadata) for name, info in cls.model_fields.items()}
-    return {name: _ARRAY_TYPECODE[kind] for name, kind in storages.items() if kind in _ARRAY_TYPECODE}
+    names = sorted(name for name in cls.model_fields if name not in cls.NOT_PAYLOAD)
+    return tuple((name, _ARRAY_TYPECODE.get(storages[name] or "")) for name in names)
 
 
 def vector_digest(values: list[Any], typecode: str) -> str:

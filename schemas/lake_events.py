@@ -10,7 +10,7 @@ from schemas.event import Event, Text
 class ConflictFound(Event):
     """Two payloads came under one natural key; both are kept, and neither enters a pin."""
 
-    KEY: ClassVar[tuple[str, ...]] = ("conflict_key_hash", "other_event_id")
+    KEY: ClassVar[tuple[str, ...]] = ("conflict_key_hash", "first_event_id", "other_event_id")
 
     kind: Literal["conflict_found"] = "conflict_found"
     conflict_kind: str

@@ -15,7 +15,10 @@ from pydantic import BaseModel, ConfigDict
 from schemas.canonical import hash_of
 from schemas.errors import BadInputError
 
-NAME_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+# Names become folders and Lance tags; a tag must not hold two dots in a row.
+NAME_PATTERN = re.compile(r"(?!.*\.\.)[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+# One spelling for each number: references are compared as text.
+NUMBER_PATTERN = re.compile(r"0|[1-9][0-9]{0,17}")
 
 
 class PinnedTable(BaseModel):
@@ -34,6 +37,11 @@ class PinnedTable(BaseModel):
     inputs: dict[str, str] = {}
     """Digest of each table that it was derived from."""
     parameters: dict[str, Any] = {}
+    quarantined: tuple[str, ...] = ()
+    """Of an event table: ids of events that stand in conflict. Scans of the pin leave them out."""
+    rows_digest: str | None = None
+    """Of an event table: over every column of every row, the envelope too. Opening the pin compares it; who
+    told an event, and when, is no part of what the pin is."""
 
 
 class LedgerLine(BaseModel):
@@ -72,10 +80,12 @@ def pin_digest(
     tracelake_version: str,
     schema_versions: dict[str, int],
 ) -> str:
-    """The content address: storage positions (`version`) are left out."""
+    """The content address: where the rows lie (`version`) and who told them (`rows_digest`) are left out."""
     return hash_of(
         {
-            "tables": {name: table.model_dump(exclude={"version"}) for name, table in tables.items()},
+            "tables": {
+                name: table.model_dump(exclude={"version", "rows_digest"}) for name, table in tables.items()
+            },
             "ledger": {kind: line.model_dump() for kind, line in ledger.items()},
             "tracelake_version": tracelake_version,
             "schema_versions": schema_versions,
@@ -86,6 +96,6 @@ def pin_digest(
 def parse_reference(reference: str) -> tuple[str, int | None]:
     """`name@N` as (name, N), `name` as (name, None). Raises BadInputError."""
     name, at, number = reference.partition("@")
-    if not NAME_PATTERN.fullmatch(name) or (at and not number.isdecimal()):
+    if not NAME_PATTERN.fullmatch(name) or (at and not NUMBER_PATTERN.fullmatch(number)):
         raise BadInputError("not the name of a pin", got=reference, expected="NAME@NUMBER, such as pairs-a@1")
     return name, int(number) if at else None

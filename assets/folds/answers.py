@@ -1,7 +1,8 @@
 """What the student and the teachers did at one state, in one shape.
 
 **A student is not its own teacher**: answers of its model, harvested ones above all, are left out.
-**A teacher's samples at a state are numbered** in the order of their event ids, however they were asked for or harvested.
+**A teacher's samples at a state are numbered** in the order of their event ids, however they were asked for
+or harvested.
 """
 
 from __future__ import annotations
@@ -29,7 +30,12 @@ def answers(turns: pl.DataFrame, teacher_answered: pl.DataFrame, *, student: str
         "task_key",
         "action_json",
     )
-    tasks = turns.select("state_key", "task_key").unique().sort("state_key", "task_key").unique("state_key", keep="first")
+    tasks = (
+        turns.select("state_key", "task_key")
+        .unique()
+        .sort("state_key", "task_key")
+        .unique("state_key", keep="first")
+    )
     others = (
         teacher_answered.filter(~_is_model(teacher_answered["teacher"], student))
         .sort("state_key", "teacher", "event_id")

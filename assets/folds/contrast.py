@@ -1,13 +1,15 @@
 """The mean of scores on S seeds and T tasks, and how sure it is: two crossed sources of chance.
 
-Shapes: values [S, T], NaN where there is nothing; codes [T], the independent unit (cluster) of each task; C units.
+Shapes: values [S, T], NaN where there is nothing; codes [T], the independent unit (cluster) of each task; C
+units.
 
-**Seeds and units are both resampled.** The variance of the mean is V = V_seed + V_unit - V_both, each from sums of
-residuals; with balanced data these are the mean squares of a two-way layout. It is never less than either part.
-**Small counts are paid for**: the interval is Student's, with Satterthwaite's degrees of freedom; units of unequal size
-count as the effective number (Σ n)² / Σ n² of them.
-**The bootstrap gives the shape**: resampling crossed factors counts what is in both of them thrice (Owen 2007), and few
-units too little, so its deviations are stretched to V.
+**Seeds and units are both resampled.** The variance of the mean is V = V_seed + V_unit - V_both, each from
+sums of residuals; with balanced data these are the mean squares of a two-way layout. It is never less than
+either part.
+**Small counts are paid for**: the interval is Student's, with Satterthwaite's degrees of freedom; units of
+unequal size count as the effective number (Σ n)² / Σ n² of them.
+**The bootstrap gives the shape**: resampling crossed factors counts what is in both of them thrice (Owen
+2007), and few units too little, so its deviations are stretched to V.
 **Where nothing varied**, the interval is what a unit not yet seen could still do: with share 1 - alpha^(1/C).
 """
 
@@ -39,6 +41,8 @@ class Estimate(NamedTuple):
     """Part of the squared error that only more seeds reduce."""
     unit_variance: float
     """Part that only more tasks reduce."""
+    varied: bool
+    """False if all values are alike, so that the error is a bound and no estimate."""
 
 
 class Bootstrap(NamedTuple):
@@ -74,14 +78,22 @@ def estimate(values: Floats, codes: NDArray[np.int64], *, alpha: float, value_ra
         error = float(np.sqrt(variance))
         half = error * critical_value(alpha, df)
     else:
-        df, half = np.inf, _unseen_share(alpha, table.counts.shape[1]) * (value_range + abs(mean))
+        df, half = np.inf, unseen_share(alpha, table.counts.shape[1]) * (value_range + abs(mean))
         error = half / critical_value(alpha)
     seed_only, unit_only = max(0.0, seed_part - both_part), max(0.0, unit_part - both_part)
-    return Estimate(mean, error, float(df), mean - half, mean + half, seed_only, unit_only)
+    return Estimate(
+        mean, error, float(df), mean - half, mean + half, seed_only, unit_only, variance > _NOTHING
+    )
 
 
 def bootstrap(
-    values: Floats, codes: NDArray[np.int64], *, alpha: float, standard_error: float, resample_count: int, seed: int
+    values: Floats,
+    codes: NDArray[np.int64],
+    *,
+    alpha: float,
+    standard_error: float,
+    resample_count: int,
+    seed: int,
 ) -> Bootstrap:
     """Seeds and units resampled together; deviations stretched to `standard_error`."""
     table = _sums(values, codes)
@@ -95,6 +107,17 @@ def bootstrap(
         return Bootstrap(float(low), float(high), None, None)
     bca_low, bca_high = np.quantile(means, corrected)
     return Bootstrap(float(low), float(high), float(bca_low), float(bca_high))
+
+
+def unseen_share(alpha: float, unit_count: float) -> float:
+    """Largest share that a kind of unit may have and still be absent from all of these with probability
+    alpha."""
+    return 1.0 - alpha ** (1.0 / unit_count)
+
+
+def unseen_units(alpha: float, share: float) -> float:
+    """Units after which a kind with this share has shown itself with probability 1 - alpha."""
+    return float(np.log(alpha) / np.log1p(-share)) if share < 1 else 1.0
 
 
 def effective_count(counts: Floats) -> float:
@@ -147,11 +170,6 @@ def _variances(table: _Sums) -> tuple[float, float, float, float]:
     return seed_part, unit_part, both_part, max(1.0, variance**2 / spread) if spread > 0 else np.inf
 
 
-def _unseen_share(alpha: float, unit_count: int) -> float:
-    """Largest share that a kind of unit may have and still be absent from all of these with probability alpha."""
-    return 1.0 - alpha ** (1.0 / unit_count)
-
-
 def _resampled_means(table: _Sums, resample_count: int, seed: int) -> Floats:
     generator = np.random.default_rng(seed)
     seeds, units = table.counts.shape
@@ -182,7 +200,8 @@ def _bca_quantiles(table: _Sums, means: Floats, alpha: float) -> Floats | None:
 
 
 def _influence(table: _Sums) -> Floats:
-    """Pull of each unit, and of each seed if there are several, on the mean, scaled as several samples are."""
+    """Pull of each unit, and of each seed if there are several, on the mean, scaled as several samples
+    are."""
     parts: list[Floats] = []
     for axis, count in ((0, table.counts.shape[1]), (1, table.counts.shape[0])):
         if count > 1:

@@ -15,7 +15,7 @@ from scipy import optimize, stats
 
 DF_NORMAL_MIN = 500
 """From here on a t distribution is taken to be normal."""
-_GRID_SIZE = 4000
+_GRID_SIZE = 1000
 
 
 def power_of(effect: float, standard_error: float, *, alpha: float, df: float = math.inf) -> float:
@@ -34,9 +34,12 @@ def minimum_detectable_effect(
     if standard_error <= 0:
         return 0.0
     highest = standard_error * (critical_value(alpha, df) + 10) * 10
-    return float(
-        optimize.brentq(lambda effect: power_of(effect, standard_error, alpha=alpha, df=df) - power, 0, highest)
-    )
+
+
+    def missing_power(effect: float) -> float:
+        return power - power_of(effect, standard_error, alpha=alpha, df=df)
+
+    return float(optimize.root_scalar(missing_power, bracket=(0, highest)).root)
 
 
 def critical_value(alpha: float, df: float = math.inf) -> float:
@@ -50,7 +53,9 @@ def paired_task_count(
 ) -> float:
     """Tasks that two fixed checkpoints need, one run each, by McNemar's test; not rounded."""
     spread = math.sqrt(max(0.0, discordant_share - effect**2))
-    sum_of_reaches = critical_value(alpha) * math.sqrt(discordant_share) + float(stats.norm.ppf(power)) * spread
+    sum_of_reaches = (
+        critical_value(alpha) * math.sqrt(discordant_share) + float(stats.norm.ppf(power)) * spread
+    )
     return (sum_of_reaches / effect) ** 2
 
 
@@ -63,15 +68,14 @@ def paired_power(task_count: int, discordant_share: float, effect: float, *, alp
 def paired_minimum_effect(
     task_count: int, discordant_share: float, *, alpha: float = 0.05, power: float = 0.8
 ) -> float:
-    """Effect that McNemar's test finds with this power; at most the discordant share, where every change is a gain."""
-
+    """Effect that McNemar's test finds with this power; at most the discordant share, when all change is gain."""
 
     def missing_tasks(effect: float) -> float:
         return paired_task_count(discordant_share, effect, alpha=alpha, power=power) - task_count
 
     if missing_tasks(discordant_share) > 0:
         return discordant_share
-    return float(optimize.brentq(missing_tasks, 1e-6, discordant_share))
+    return float(optimize.root_scalar(missing_tasks, bracket=(1e-6, discordant_share)).root)
 
 
 def unpaired_task_count(base: float, effect: float, *, alpha: float = 0.05, power: float = 0.8) -> float:
@@ -82,7 +86,13 @@ def unpaired_task_count(base: float, effect: float, *, alpha: float = 0.05, powe
 
 
 def run_count(
-    task_count: int, effect: float, *, omega: float, within_variance: float, alpha: float = 0.05, power: float = 0.8
+    task_count: int,
+    effect: float,
+    *,
+    omega: float,
+    within_variance: float,
+    alpha: float = 0.05,
+    power: float = 0.8,
 ) -> float | None:
     """Runs per task and arm, so that n = (z + z)² (omega² + 2 s²/K) / effect²; null if no number is enough.
 
@@ -93,9 +103,16 @@ def run_count(
 
 
 def method_standard_error(
-    seed_count: int, task_count: int, *, seed_sd: float, omega: float, within_variance: float, runs_per_task: int
+    seed_count: int,
+    task_count: int,
+    *,
+    seed_sd: float,
+    omega: float,
+    within_variance: float,
+    runs_per_task: int,
 ) -> float:
-    """Of the difference of two methods trained with `seed_count` seeds each: 2 tau²/S + (omega² + 2 s²/(K S)) / n.
+    """Of the difference of two methods trained with `seed_count` seeds each: 2 tau²/S + (omega² + 2 s²/(K S))
+    / n.
 
     Its degrees of freedom are 2 (S - 1).
     """

@@ -33,7 +33,8 @@ def pass_at_k(attempt_count: int, pass_count: int, k: int) -> float:
 
 
 def mcnemar_exact(gained_count: int, lost_count: int) -> float:
-    """p value of tasks gained against tasks lost, if either were as likely: gained ~ Bin(gained + lost, 1/2)."""
+    """p value of tasks gained against tasks lost, if either were as likely: gained ~ Bin(gained + lost,
+    1/2)."""
     discordant = gained_count + lost_count
     return 1.0 if discordant == 0 else float(stats.binomtest(gained_count, discordant, 0.5).pvalue)
 
@@ -71,7 +72,8 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 
 def benjamini_hochberg(p_values: Sequence[float]) -> list[float]:
-    """p values adjusted so that the expected share of false rejections is at most alpha; in the order given."""
+    """p values adjusted so that the expected share of false rejections is at most alpha; in the order
+    given."""
     count = len(p_values)
     order = np.argsort(p_values, kind="stable")[::-1]
     adjusted, smallest = [0.0] * count, 1.0
@@ -84,8 +86,10 @@ def benjamini_hochberg(p_values: Sequence[float]) -> list[float]:
 def clustered_standard_error(differences: Floats, clusters: Sequence[object]) -> float:
     """Standard error of the mean of items that are alike within clusters.
 
-    SE² = (1/n²) · (Σ (d_i - d̄)² · n/(n-1) + Σ_c Σ_{i≠j in c} (d_i - d̄)(d_j - d̄)), the first term being sd²/n.
-    Source: Miller 2024, arXiv 2411.00640. 0 where the within-cluster terms are so negative that it would be less.
+    SE² = (1/n²) · (Σ (d_i - d̄)² · n/(n-1) + Σ_c Σ_{i≠j in c} (d_i - d̄)(d_j - d̄)), the first term being
+    sd²/n.
+    Source: Miller 2024, arXiv 2411.00640. 0 where the within-cluster terms are so negative that it would be
+    less.
     """
     count = len(differences)
     residuals = differences - differences.mean()

@@ -133,8 +133,9 @@ class FoundSiblings:
 
 def _files(path: str) -> list[Found]:
     # A local name may look like a glob or an address; what exists is what it is.
-    filesystem, inner = (LocalFileSystem(), path) if os.path.exists(path) else url_to_fs(path)
-    inner = filesystem._strip_protocol(inner)
+    known = os.path.exists(path)
+    filesystem: Any = LocalFileSystem() if known else url_to_fs(path)[0]
+    inner = str(filesystem._strip_protocol(path))
     if filesystem.isfile(inner):
         return [_found(filesystem, inner, named=True)]
     if filesystem.isdir(inner):

@@ -39,7 +39,8 @@ from schemas.errors import EventInvalidError, SourceFormatError
 from schemas.event import Event
 from schemas.lake_events import EventRejected
 
-FLUSH_BYTES = 64 * 2**20
+# Small enough that one batch lands while the next is read.
+FLUSH_BYTES = 12 * 2**20
 NOT_A_TRACE_NAME = "not the name of a trace"
 NOT_A_TRACE = "no known trace format"
 READ_BESIDE = "read beside a trace"

@@ -1,5 +1,5 @@
-"""mini-swe-agent's `*.traj.json`: 1.1 with tool calls and whole responses, 1 with commands in the text, and bare
-message lists.
+"""mini-swe-agent's `*.traj.json`: 1.1 with tool calls and whole responses, 1 with commands in the text, and
+bare message lists.
 
 **A reply that was dropped for its format is a turn without a child**: the recorder keeps it only in the
 complaint that followed it.
@@ -13,7 +13,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from producers.importers.chat import TurnsBuilder, call_names, chat_content, chat_message
+from producers.importers.chat import TurnsBuilder, call_names, chat_content, chat_message, checked_fact
 from producers.importers.fields import integer, mapping, moment, number, text
 from producers.importers.mini_swe_ending import rollout_ended
 from producers.importers.mini_swe_start import FORMAT, Trajectory, handed_in, rollout_started, trajectory_of
@@ -145,7 +145,7 @@ class _Reader:
             "occurred_at": moment(extra.get("timestamp"), "timestamp"),
             "source_position": index,
         }
-        self._turns.events.append(ToolReturned.model_validate(fields))
+        self._turns.events.append(checked_fact(ToolReturned, fields))
         self._answered += 1
         self._counts["results"] += 1
 

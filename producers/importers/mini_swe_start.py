@@ -1,9 +1,9 @@
 """Who a mini-swe-agent rollout is: its identity, task and configuration.
 
-**The identity is that of its first model call**, which the provider named: a copy of the file elsewhere is the
-same rollout. Only where calls have no names does the path stand in.
-**Nothing of the path enters the facts**, or a copy would contradict its original; the name of the run is in the
-origin of the events.
+**The identity is that of its first model call**, which the provider named: a copy of the file elsewhere is
+the same rollout. Only where calls have no names does the path stand in.
+**Nothing of the path enters the facts**, or a copy would contradict its original; the name of the run is in
+the origin of the events.
 """
 
 from __future__ import annotations

@@ -120,7 +120,7 @@ def _result(rollout_id: str, index: int, entry: dict[str, Any], view: Seen) -> T
         raw_output=raw,
         visible_output=seen,
         visible_truncated=_cut(raw, seen),
-        duration_ms=None if elapsed_s is None else elapsed_s * 1000,
+        duration_ms=None if elapsed_s is None else number(elapsed_s * 1000, "execution_time"),
         source_position=index,
     )
 

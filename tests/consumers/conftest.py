@@ -17,6 +17,11 @@ from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 from trl import GRPOConfig
 
+from consumers.pair_batches import PairDataset
+from consumers.replay_config import ReplayConfig
+from consumers.replay_dpo import reference_logprobs
+from consumers.replay_grpo import ReplayGRPOTrainer
+
 # Rollout functions are experimental in TRL, and it says so at each construction unless told not to.
 os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")
 
@@ -152,3 +157,33 @@ def pair_rows(tokenizer: PreTrainedTokenizerFast) -> list[dict[str, Any]]:
         }
         for index in range(6)
     ]
+
+
+@pytest.fixture
+def new_channel_trainer(
+    new_policy, tokenizer, prompts, reward, new_args, scripted_rollouts, pair_rows
+) -> Callable[..., ReplayGRPOTrainer]:
+    """Scripted rollouts, six pairs, a teacher with weights of its own; the two weights come first."""
+
+    def build(sdpo_weight: float, replay_weight: float, own: dict[str, Any] | None = None, **changes: Any):
+        keys = ReplayConfig.model_fields.keys() & changes.keys()
+        settings = {"sdpo_top_k": 10, "replay_pairs_per_micro_batch": 6} | {
+            key: changes.pop(key) for key in keys
+        }
+        config = ReplayConfig(sdpo_weight=sdpo_weight, replay_weight=replay_weight, **settings)
+        arguments = {
+            "replay": config,
+            "pairs": reference_logprobs(new_policy(2), PairDataset.from_rows(pair_rows), config),
+            "teacher_model": new_policy(4),
+            "rollout_func": scripted_rollouts,
+        }
+        return ReplayGRPOTrainer(
+            new_policy(3),
+            reward,
+            new_args(**changes),
+            train_dataset=prompts,
+            processing_class=tokenizer,
+            **(arguments | (own or {})),
+        )
+
+    return build

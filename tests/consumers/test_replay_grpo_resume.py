@@ -85,7 +85,7 @@ def test_resuming_equals_never_having_stopped(new_trainer, tmp_path) -> None:
     assert len(resumed_log.consumed) == 8
     for mine, theirs in zip(resumed.model.parameters(), whole.model.parameters(), strict=True):
         assert torch.equal(mine, theirs)
-    assert resumed.pair_cursor.state_dict() == whole.pair_cursor.state_dict()
+    assert resumed.pair_channel.cursor.state_dict() == whole.pair_channel.cursor.state_dict()
 
 
 def test_a_checkpoint_without_replay_state_is_refused(new_trainer, checkpoint: str) -> None:

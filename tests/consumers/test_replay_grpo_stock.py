@@ -65,7 +65,7 @@ def test_zero_weights_leave_every_parameter_and_random_number_as_stock_grpo(
     for (name, theirs), mine in zip(stock.model.named_parameters(), ours.model.parameters(), strict=True):
         assert torch.equal(theirs, mine), name
         assert not torch.equal(initial[name], mine), f"{name} never moved"
-    assert (ours.teacher_model, ours.pairs, ours.pair_cursor) == (None, None, None)
+    assert (ours.hint_channel, ours.pair_channel) == (None, None)
     assert sorted(hooks.rollout_uids) == list(range(hooks.generated_count))
     assert not [
         name for entry in ours.state.log_history for name in entry if name.startswith(("sdpo", "replay"))

@@ -96,7 +96,7 @@ def test_a_key_or_value_outside_of_the_contract_is_refused_by_name(old: str, new
     "pin", ["small-world", "small-world@", "@1", "small-world@latest", "a@1@2", "../x@1", ""]
 )
 def test_a_pin_that_could_move_is_refused(pin: str) -> None:
-    with pytest.raises(ExperimentInvalidError, match="moving pin.*name@N"):
+    with pytest.raises(ExperimentInvalidError, match=r"moving pin.*name@N"):
         parse(AB.replace("small-world@1", pin))
 
 

@@ -1,0 +1,64 @@
+"""Pin manifests: create-only JSON files, each checked against its digest and its path when it is read."""
+
+from __future__ import annotations
+
+from pydantic import ValidationError
+
+from lake.layout import PINS, parse_pin_path, pin_path
+from lake.store import ObjectStore
+from schemas.errors import BadInputError, PinChangedError, PinMissingError
+from schemas.pin import Pin, parse_reference, pin_digest
+
+
+def create_manifest(store: ObjectStore, pin: Pin) -> bool:
+    """False if the number is taken."""
+    return store.put_new(pin_path(pin.name, pin.number), pin.model_dump_json(indent=1).encode())
+
+
+def list_pins(store: ObjectStore, name: str | None = None) -> list[Pin]:
+    """In the order of name and number. Raises PinChangedError."""
+    return [read_manifest(store, path) for path in manifest_paths(store, name)]
+
+
+def manifest_paths(store: ObjectStore, name: str | None = None) -> list[str]:
+    return store.list(PINS if name is None else pin_path(name, 0).rsplit("/", 1)[0], ".json")
+
+
+def read_pin(store: ObjectStore, reference: str) -> Pin:
+    """The manifest alone, its own digest checked. `name` without a number is the newest. Raises
+    PinMissingError."""
+    name, number = parse_reference(reference)
+    if number is None:
+        known = list_pins(store, name)
+        number = known[-1].number if known else 0
+    path = pin_path(name, number)
+    if not store.exists(path):
+        raise PinMissingError(
+            "no such pin",
+            got=reference,
+            expected=", ".join(
+                f"{name}@{number}" for name, number in map(parse_pin_path, manifest_paths(store))
+            )
+            or "none has been made",
+            cure="Run `tracelake pin NAME`.",
+        )
+    return read_manifest(store, path)
+
+
+def read_manifest(store: ObjectStore, path: str) -> Pin:
+    """Raises PinChangedError if it is no manifest, or not the one that was written under this path."""
+    try:
+        pin = Pin.model_validate_json(store.read(path))
+        name, number = parse_pin_path(path)
+    except (ValidationError, BadInputError) as error:
+        raise PinChangedError(
+            f"manifest {path} is damaged", got=str(error), expected="a pin manifest"
+        ) from error
+    if (pin.name, pin.number) != (name, number):
+        raise PinChangedError(f"manifest {path} was changed", got=pin.reference, expected=f"{name}@{number}")
+    found = pin_digest(pin.tables, pin.ledger, pin.tracelake_version, pin.schema_versions)
+    if found != pin.digest:
+        raise PinChangedError(
+            f"manifest {path} was changed", got=f"digest {found}", expected=f"digest {pin.digest}"
+        )
+    return pin

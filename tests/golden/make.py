@@ -1,0 +1,115 @@
+"""Writes the golden lake of the current schema version: landed files of every kind, and how they must read.
+
+Run it once when a version is new, with the version's folder as the argument; it refuses to overwrite. Golden
+files are never edited: `tests/schemas/test_golden.py` reads them with every later version of the code.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from lake import Lake
+from lake.landing import Stamped, land, stamped_table
+from lake.store import LocalStore
+from schemas.canonical import canonical_text
+from schemas.columns import arrow_schema, arrow_schemas
+from schemas.event import Event, event_identity
+from schemas.events import EVENT_CLASSES
+
+MOMENT = datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
+ORDINARY: dict[str, Any] = {
+    "string": "ordinary text",
+    "large_string": '{"a":[1,2.5,null]}',
+    "int64": 41,
+    "double": 0.1,
+    "bool": True,
+    "timestamp[us, tz=UTC]": MOMENT,
+    "list<item: int32>": [1, 2, 3],
+    "list<item: float>": [-0.25, -1.5, 0.0],
+    "list<item: bool>": [True, False],
+}
+UNUSUAL: dict[str, Any] = {
+    "string": "é 日本 \U0001f600 \u2028\n",
+    "large_string": "",
+    "int64": 2**53 + 1,
+    "double": 0.00005,
+    "bool": False,
+    "timestamp[us, tz=UTC]": datetime(1969, 12, 31, 23, 59, 59, 999999, tzinfo=UTC),
+    "list<item: int32>": [],
+    "list<item: float>": [],
+    "list<item: bool>": [],
+}
+
+
+def golden_events(cls: type[Event]) -> list[Event]:
+    """One with the required fields only, one with all, one with unusual values."""
+    schema = arrow_schema(cls.KIND)
+    names = [name for name in cls.model_fields if name != "kind"]
+    required = [name for name in names if cls.model_fields[name].is_required()]
+    return [
+        _event(cls, schema, required, ORDINARY, suffix=" a"),
+        _event(cls, schema, names, ORDINARY, suffix=" b"),
+        _event(cls, schema, names, UNUSUAL, suffix=" c"),
+    ]
+
+
+def schema_lines(schema: pa.Schema) -> list[str]:
+    """Name, type and nullability of each column."""
+    return [f"{field.name}: {field.type}{'' if field.nullable else ' not null'}" for field in schema]
+
+
+def _event(
+    cls: type[Event], schema: pa.Schema, names: list[str], values: dict[str, Any], *, suffix: str
+) -> Event:
+    fields: dict[str, Any] = {}
+    for name in names:
+        value = values[str(schema.field(name).type)]
+        choices = _choices(cls, name)
+        if choices:
+            value = choices[0] if values is ORDINARY else choices[-1]
+        elif name in cls.KEY and isinstance(value, str):
+            value += suffix
+        fields[name] = value
+    return cls(**fields)
+
+
+def _choices(cls: type[Event], name: str) -> list[Any]:
+    """What a field of few values may be."""
+    schema = cls.model_json_schema()["properties"][name]
+    options = [schema, *schema.get("anyOf", [])]
+    return next((option["enum"] for option in options if "enum" in option), [])
+
+
+def main(folder: Path) -> None:
+    if folder.exists():
+        raise SystemExit(f"{folder} is there already; golden files are never rewritten")
+    Lake.create(str(folder))
+    store = LocalStore(folder)
+    (folder / "expected").mkdir()
+    for cls in EVENT_CLASSES:
+        events = golden_events(cls)
+        named = [event_identity(event) for event in events]
+        stamped = [
+            Stamped(event, identity, seq, "imported", "golden/source.jsonl", "0" * 64)
+            for seq, (event, identity) in enumerate(zip(events, named, strict=True))
+        ]
+        epoch = f"20260102T030405678901-{cls.KIND.replace('_', '-')}"
+        land(store, stamped_table(cls.KIND, stamped, run_id="golden", epoch=epoch, recorded_at=MOMENT))
+        rows = [
+            {"event_id": identity.event_id, "key_hash": identity.key_hash} | event.model_dump(mode="json")
+            for event, identity in zip(events, named, strict=True)
+        ]
+        lines = ",\n".join(canonical_text(row) for row in rows)
+        (folder / "expected" / f"{cls.KIND}.json").write_text(f"[\n{lines}\n]\n", encoding="utf-8")
+    schemas = {kind: schema_lines(schema) for kind, schema in arrow_schemas().items()}
+    (folder / "expected" / "schemas.json").write_text(json.dumps(schemas, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

@@ -1,0 +1,208 @@
+"""Small traces in every format, in the shapes that the recorders write."""
+
+from __future__ import annotations
+
+import copy
+import json
+from typing import Any
+
+from producers.importers.formats import IMPORTERS, importer_of
+from producers.importers.source import Imported, NoSiblings, Refused, opened, source_file
+from schemas.event import Event
+
+INSTANCE = "astropy__astropy-1"
+
+
+def completion(
+    response_id: str = "chat-1", finish_reason: str = "tool_calls", message: Any = None, **extra: Any
+) -> dict[str, Any]:
+    """A chat completion as litellm dumps it."""
+    usage = {
+        "prompt_tokens": 120,
+        "completion_tokens": 7,
+        "prompt_tokens_details": {"cached_tokens": 64},
+        "completion_tokens_details": {"reasoning_tokens": 3},
+    }
+    return {
+        "id": response_id,
+        "model": "deepseek-chat",
+        "system_fingerprint": "fp_1",
+        "usage": usage,
+        "choices": [{"index": 0, "finish_reason": finish_reason, "message": message or {"content": "hm"}}],
+        **extra,
+    }
+
+
+def bash_call(call_id: str, command: str) -> dict[str, Any]:
+    function = {"name": "bash", "arguments": json.dumps({"command": command})}
+    return {"index": 0, "id": call_id, "type": "function", "function": function}
+
+
+def mini_reply(call_id: str, command: str, at: float = 1775784986.5, **response: Any) -> dict[str, Any]:
+    return {
+        "role": "assistant",
+        "content": f"running {command}",
+        "tool_calls": [bash_call(call_id, command)],
+        "function_call": None,
+        "provider_specific_fields": None,
+        "extra": {
+            "actions": [{"command": command, "tool_call_id": call_id}],
+            "response": completion(f"chat-{call_id}", **response),
+            "cost": 0.0005,
+            "timestamp": at,
+        },
+    }
+
+
+def mini_result(call_id: str, raw: str, shown: str | None = None, code: int = 0) -> dict[str, Any]:
+    return {
+        "role": "tool",
+        "tool_call_id": call_id,
+        "content": shown if shown is not None else f"<returncode>{code}</returncode>\n<output>\n{raw}</output>",
+        "extra": {"raw_output": raw, "returncode": code, "timestamp": 1775784987.25, "exception_info": ""},
+    }
+
+
+def mini() -> dict[str, Any]:
+    """mini-swe-agent 1.1: one observed command, then the submitting one."""
+    return {
+        "trajectory_format": "mini-swe-agent-1.1",
+        "instance_id": INSTANCE,
+        "info": {
+            "mini_version": "2.2.7",
+            "exit_status": "Submitted",
+            "submission": "diff --git a/x b/x\n+fixed \n",
+            "model_stats": {"instance_cost": 0.001, "api_calls": 2},
+            "config": {
+                "agent": {"step_limit": 250, "cost_limit": 3.0},
+                "agent_type": "minisweagent.run.benchmarks.swebench.ProgressTrackingAgent",
+                "model": {
+                    "model_name": "deepseek/deepseek-chat",
+                    "model_kwargs": {"temperature": 0.0, "api_key": "sk-very-secret", "max_tokens": 9},
+                },
+                "environment": {"image": "swebench/sweb.eval", "env": {"PAGER": "cat"}},
+            },
+        },
+        "messages": [
+            {"role": "system", "content": "You are an agent."},
+            {"role": "user", "content": "Fix the bug."},
+            mini_reply("call-1", "ls"),
+            mini_result("call-1", "setup.py\n"),
+            mini_reply("call-2", "submit", at=1775784990.0),
+            {"role": "exit", "content": "diff", "extra": {"exit_status": "Submitted", "submission": "diff"}},
+        ],
+    }
+
+
+def mini_text() -> list[dict[str, Any]]:
+    """mini-swe-agent 1: commands in the text, a bare message list."""
+    submit = "```mswea_bash_command\necho COMPLETE_TASK_AND_SUBMIT_FINAL_OUTPUT && git diff\n```"
+    return [
+        {"role": "system", "content": "Finish with `echo COMPLETE_TASK_AND_SUBMIT_FINAL_OUTPUT`."},
+        {"role": "user", "content": "Fix the bug."},
+        {"role": "assistant", "content": "```mswea_bash_command\nls\n```"},
+        {"role": "user", "content": "<returncode>2</returncode>\n<output>\nsetup.py\n</output>"},
+        {"role": "assistant", "content": submit},
+        {"role": "user", "content": "diff --git a/x b/x\n"},
+    ]
+
+
+def swe() -> dict[str, Any]:
+    """SWE-agent 0.x: the state is JSON text, the contexts are in the history."""
+    entries = [("ls", "setup.py\n"), ("submit", "diff")]
+    history: list[dict[str, Any]] = [
+        {"role": "system", "content": "You are an agent.", "agent": "primary"},
+        {"role": "user", "content": "A demonstration.", "agent": "demo", "is_demo": True},
+        {"role": "user", "content": "Fix the bug.", "agent": "primary"},
+    ]
+    for command, output in entries:
+        reply = f"I run it.\n```\n{command}\n```"
+        history.append({"role": "assistant", "content": reply, "thought": "", "action": command, "agent": "primary"})
+        history.append({"role": "user", "content": f"{output}\n(Open file: n/a)\nbash-$", "agent": "primary"})
+    trajectory = [
+        {
+            "action": command,
+            "observation": output,
+            "response": f"I run it.\n```\n{command}\n```",
+            "state": '{"open_file": "n/a"}',
+            "thought": "I run it.",
+            "execution_time": 0.25,
+        }
+        for command, output in entries
+    ]
+    stats = {"instance_cost": 0.5, "tokens_sent": 100, "tokens_received": 10, "api_calls": 2}
+    info = {"exit_status": "submitted", "submission": "diff", "model_stats": stats}
+    return {"environment": "swe_main", "trajectory": trajectory, "history": history[:-1], "info": info}
+
+
+def verifiers_row(**columns: Any) -> dict[str, Any]:
+    """A row of verifiers 0.1.x: calls as JSON text, results without ids, metrics at the top."""
+    call = {"id": "call-1", "type": "function", "function": {"name": "search", "arguments": '{"query": "boat"}'}}
+    return {
+        "example_id": 3,
+        "prompt": [
+            {"role": "system", "content": "Use the tools."},
+            {"role": "user", "content": "What is an Utsuro-bune?"},
+        ],
+        "completion": [
+            {"role": "assistant", "content": "", "tool_calls": [json.dumps(call)]},
+            {"role": "tool", "content": "a hollow boat", "tool_calls": None},
+            {"role": "assistant", "content": "A hollow boat.", "tool_calls": None},
+        ],
+        "task": "default",
+        "answer": "hollow boat",
+        "info": {"oai_tools": [{"type": "function", "function": {"name": "search", "parameters": {}}}]},
+        "reward": 0.75,
+        "judge_reward_func": 1.0,
+        "total_tool_calls": 1.0,
+        "generation_ms": 12.5,
+        "scoring_ms": 1.0,
+        "total_ms": 13.5,
+        **columns,
+    }
+
+
+def tau() -> list[dict[str, Any]]:
+    """tau-bench: two trials of one task."""
+    call = {"id": "call-1", "type": "function", "function": {"name": "get_user", "arguments": '{"id": "mia"}'}}
+    traj = [
+        {"role": "system", "content": "# Policy"},
+        {"role": "user", "content": "Book a flight."},
+        {"role": "assistant", "content": None, "tool_calls": [call]},
+        {"role": "tool", "tool_call_id": "call-1", "name": "get_user", "content": "Error: user not found"},
+        {"role": "assistant", "content": "Who are you?"},
+        {"role": "user", "content": "###STOP###"},
+    ]
+    info = {"task": {"user_id": "mia"}, "user_cost": 0.01, "reward_info": {"reward": 1.0, "actions": []}}
+    element = {"task_id": 0, "reward": 1.0, "info": info, "traj": traj}
+    return [copy.deepcopy({**element, "trial": trial}) for trial in range(2)]
+
+
+SAMPLES: dict[str, Any] = {
+    "mini-swe-agent": mini(),
+    "swe-agent": swe(),
+    "verifiers": verifiers_row(),
+    "tau-bench": tau(),
+}
+
+
+def read_bytes(data: bytes, uri: str = "runs/one/trace.json") -> list[Imported | Refused]:
+    """What the format that claims the bytes makes of them."""
+    found = opened(source_file(uri, data))
+    return list(importer_of(found, IMPORTERS).read(found, NoSiblings()))
+
+
+def read_document(document: Any, uri: str = "runs/one/trace.json") -> list[Imported | Refused]:
+    return read_bytes(json.dumps(document).encode(), uri)
+
+
+def rollout(document: Any, uri: str = "runs/one/trace.json") -> Imported:
+    """The one rollout of a document."""
+    (piece,) = read_document(document, uri)
+    assert isinstance(piece, Imported), piece
+    return piece
+
+
+def of_kind(piece: Imported, kind: str) -> list[Any]:
+    events: list[Event] = [event for event in piece.events if event.KIND == kind]
+    return events

@@ -1,0 +1,256 @@
+"""mini-swe-agent: what a trajectory file becomes."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+
+import pytest
+
+from tests.producers.importers.samples import (
+    INSTANCE,
+    bash_call,
+    completion,
+    mini,
+    mini_reply,
+    mini_result,
+    mini_text,
+    of_kind,
+    rollout,
+)
+
+
+def test_a_turn_carries_what_the_response_says():
+    turn = of_kind(rollout(mini()), "turn_completed")[0]
+    assert (turn.model_requested, turn.model_served) == ("deepseek/deepseek-chat", "deepseek-chat")
+    assert (turn.response_id, turn.system_fingerprint) == ("chat-call-1", "fp_1")
+    assert (turn.finish_reason, turn.truncated, turn.truncated_by) == ("tool_calls", False, None)
+    assert (turn.prompt_token_count, turn.cached_token_count) == (120, 64)
+    assert (turn.completion_token_count, turn.reasoning_token_count) == (7, 3)
+    assert turn.cost_usd == 0.0005
+    assert turn.occurred_at == datetime.fromtimestamp(1775784986.5, UTC)
+
+
+def test_what_the_source_does_not_state_stays_null():
+    turn = of_kind(rollout(mini()), "turn_completed")[0]
+    assert turn.latency_ms is None
+    assert turn.completion_ids is None
+    assert turn.sampling_logprobs is None
+    assert turn.logprob_source is None
+    assert of_kind(rollout(mini()), "rollout_started")[0].tools_json is None
+    assert of_kind(rollout(mini()), "rollout_ended")[0].duration_ms is None
+
+
+def test_a_turn_stores_the_messages_since_its_parents_action():
+    first, second = of_kind(rollout(mini()), "turn_completed")
+    assert [message["role"] for message in json.loads(first.new_messages_json)] == ["system", "user"]
+    (result,) = json.loads(second.new_messages_json)
+    assert result == {
+        "role": "tool",
+        "tool_call_id": "call-1",
+        "content": "<returncode>0</returncode>\n<output>\nsetup.py\n</output>",
+    }
+    assert (first.parent_turn_index, second.parent_turn_index) == (None, 0)
+    assert (first.context_length, second.context_length) == (2, 4)
+
+
+def test_the_action_is_the_message_without_provider_fields():
+    turn = of_kind(rollout(mini()), "turn_completed")[0]
+    assert json.loads(turn.action_json) == {
+        "role": "assistant",
+        "content": "running ls",
+        "tool_calls": [
+            {
+                "id": "call-1",
+                "type": "function",
+                "function": {"name": "bash", "arguments": '{"command": "ls"}'},
+            }
+        ],
+    }
+    assert turn.tool_call_count == 1
+
+
+def test_a_tool_result_keeps_raw_and_visible_output_apart():
+    (result,) = of_kind(rollout(mini()), "tool_returned")
+    assert (result.turn_index, result.call_index, result.tool_call_id) == (0, 0, "call-1")
+    assert result.tool_name == "bash"
+    assert result.raw_output == "setup.py\n"
+    assert result.visible_output.startswith("<returncode>0")
+    assert (result.visible_truncated, result.return_code, result.error) == (False, 0, None)
+
+
+def test_an_elided_output_is_marked_as_cut():
+    document = mini()
+    long = "a" * 6000 + "b" * 6000
+    shown = f"<output_head>{long[:5000]}</output_head> elided <output_tail>{long[-5000:]}</output_tail>"
+    document["messages"][3] = mini_result("call-1", long, shown)
+    (result,) = of_kind(rollout(document), "tool_returned")
+    assert result.visible_truncated is True
+    assert result.raw_output == long
+
+
+def test_a_result_that_no_call_saw_was_not_visible():
+    document = mini()
+    document["messages"].insert(5, mini_result("call-2", "too late"))
+    last = of_kind(rollout(document), "tool_returned")[-1]
+    assert (last.raw_output, last.visible_output, last.visible_truncated) == ("too late", None, None)
+
+
+def test_parallel_calls_have_results_of_their_own():
+    document = mini()
+    document["messages"][2]["tool_calls"].append(bash_call("call-1b", "pwd"))
+    document["messages"].insert(4, mini_result("call-1b", "/testbed\n", code=-1))
+    results = of_kind(rollout(document), "tool_returned")
+    assert [(result.call_index, result.tool_call_id) for result in results] == [(0, "call-1"), (1, "call-1b")]
+    assert results[1].return_code == -1
+
+
+def test_a_reply_that_was_dropped_for_its_format_is_a_turn_without_a_child():
+    document = mini()
+    dropped = completion("chat-bad", "length", {"role": "assistant", "content": "no call"})
+    complaint = {"role": "user", "content": "Use the tool.", "extra": {"response": dropped}}
+    document["messages"].insert(4, complaint)
+    piece = rollout(document)
+    turns = of_kind(piece, "turn_completed")
+    assert (piece.turn_count, piece.other_turn_count) == (2, 1)
+    assert [turn.parent_turn_index for turn in turns] == [None, 0, 0]
+    assert (turns[1].finish_reason, turns[1].truncated_by) == ("parse_error", "max_tokens")
+    assert [message["role"] for message in json.loads(turns[2].new_messages_json)] == ["tool", "user"]
+
+
+def test_secrets_of_the_model_arguments_are_dropped():
+    started = of_kind(rollout(mini()), "rollout_started")[0]
+    assert "sk-very-secret" not in started.config_json + started.sampling_json
+    assert json.loads(started.sampling_json) == {"temperature": 0.0, "max_tokens": 9}
+
+
+def test_the_identity_is_that_of_the_first_call_and_not_of_the_place():
+    here, there = rollout(mini(), "a/b/c.json"), rollout(mini(), "elsewhere/d.json")
+    assert here.events == there.events
+    other = mini()
+    other["messages"][2]["extra"]["response"]["id"] = "another"
+    assert rollout(other).rollout_id != here.rollout_id
+    assert here.rollout_id.startswith(f"mini-{INSTANCE}-")
+
+
+def test_a_changed_submission_keeps_the_identity():
+    changed = mini()
+    changed["info"]["submission"] = "another"
+    assert rollout(changed).rollout_id == rollout(mini()).rollout_id
+
+
+@pytest.mark.parametrize(
+    ("status", "stats", "expected"),
+    [
+        ("Submitted", {}, ("completed", False, None)),
+        ("LimitsExceeded", {"api_calls": 250}, ("max_turns", True, "max_turns")),
+        ("LimitsExceeded", {"instance_cost": 3.1}, ("max_cost", True, "max_cost")),
+        ("LimitsExceeded", {}, ("unknown", True, None)),
+        ("RepeatedFormatError", {}, ("parse_error", None, None)),
+        ("ContextWindowExceededError", {}, ("max_tokens", True, "context_window")),
+        ("RateLimitError", {}, ("error", None, None)),
+        ("SomethingNew", {}, ("unknown", None, None)),
+    ],
+)
+def test_the_end_is_mapped_as_far_as_it_says(status: str, stats: dict, expected: tuple):
+    document = mini()
+    document["info"]["exit_status"] = status
+    document["info"]["model_stats"] = {"instance_cost": 0.001, "api_calls": 2, **stats}
+    ended = of_kind(rollout(document), "rollout_ended")[0]
+    assert (ended.stop_reason, ended.truncated, ended.truncated_by) == expected
+    assert ended.exit_status == status
+
+
+def test_the_end_has_the_submission_and_the_stated_cost():
+    ended = of_kind(rollout(mini()), "rollout_ended")[0]
+    assert ended.submission == "diff --git a/x b/x\n+fixed \n"
+    assert (ended.cost_usd, ended.turn_count) == (0.001, 2)
+
+
+def test_token_ids_and_logprobs_are_kept_where_a_server_gave_them():
+    document = mini()
+    choice = document["messages"][2]["extra"]["response"]["choices"][0]
+    choice["provider_specific_fields"] = {"token_ids": [5, 6]}
+    choice["logprobs"] = {"content": [{"logprob": -0.5}, {"logprob": -0.25}]}
+    document["messages"][2]["extra"]["response"]["prompt_token_ids"] = [1, 2, 3]
+    turn = of_kind(rollout(document), "turn_completed")[0]
+    assert (turn.prompt_ids, turn.completion_ids) == ([1, 2, 3], [5, 6])
+    assert (turn.sampling_logprobs, turn.logprob_source) == ([-0.5, -0.25], "sampler")
+
+
+def test_token_keys_without_content_are_null():
+    document = mini()
+    document["messages"][2]["extra"]["response"]["prompt_token_ids"] = []
+    choice = document["messages"][2]["extra"]["response"]["choices"][0]
+    choice["token_ids"], choice["logprobs"] = [], {"content": []}
+    turn = of_kind(rollout(document), "turn_completed")[0]
+    assert (turn.prompt_ids, turn.completion_ids, turn.sampling_logprobs) == (None, None, None)
+
+
+def test_logprobs_that_do_not_fit_the_tokens_are_null():
+    document = mini()
+    choice = document["messages"][2]["extra"]["response"]["choices"][0]
+    choice["token_ids"], choice["logprobs"] = [5, 6], {"content": [{"logprob": -0.5}]}
+    turn = of_kind(rollout(document), "turn_completed")[0]
+    assert (turn.completion_ids, turn.sampling_logprobs) == ([5, 6], None)
+
+
+def test_no_tokens_for_a_reply_with_words_is_a_gap_and_not_a_zero():
+    document = mini()
+    document["messages"][2]["extra"]["response"]["usage"]["completion_tokens"] = 0
+    assert of_kind(rollout(document), "turn_completed")[0].completion_token_count is None
+
+
+def test_commands_in_the_text_have_their_results_in_user_messages():
+    piece = rollout(mini_text(), "tests/data/local.traj.json")
+    (result,) = of_kind(piece, "tool_returned")
+    assert (result.return_code, result.raw_output, result.tool_name) == (2, None, None)
+    assert (piece.turn_count, piece.cost_usd) == (2, 0.0)
+    ended = of_kind(piece, "rollout_ended")[0]
+    assert (ended.stop_reason, ended.submission) == ("completed", "diff --git a/x b/x\n")
+
+
+def test_files_without_ids_are_told_apart_by_their_path():
+    one = rollout(mini_text(), "tests/data/local.traj.json")
+    assert one.rollout_id == rollout(mini_text(), "copy/of/tests/data/local.traj.json").rollout_id
+    assert one.rollout_id != rollout(mini_text(), "tests/data/other.traj.json").rollout_id
+
+
+def test_items_of_the_responses_api_become_chat_messages():
+    document = mini()
+    document["messages"][2] = {
+        "object": "response",
+        "id": "resp-1",
+        "model": "gpt-5",
+        "status": "completed",
+        "usage": {"input_tokens": 9, "output_tokens": 4, "output_tokens_details": {"reasoning_tokens": 2}},
+        "output": [
+            {"type": "reasoning", "summary": [{"type": "summary_text", "text": "think"}]},
+            {"type": "message", "content": [{"type": "output_text", "text": "I look."}]},
+            {"type": "function_call", "call_id": "call-1", "name": "bash", "arguments": '{"command": "ls"}'},
+        ],
+        "extra": {"actions": [], "cost": 0.1, "timestamp": 1775784986.0},
+    }
+    document["messages"][3] = {
+        "type": "function_call_output",
+        "call_id": "call-1",
+        "output": "shown",
+        "extra": {"raw_output": "shown", "returncode": 0},
+    }
+    piece = rollout(document)
+    turn = of_kind(piece, "turn_completed")[0]
+    action = json.loads(turn.action_json)
+    assert (action["content"], action["reasoning_content"]) == ("I look.", "think")
+    assert action["tool_calls"][0]["function"]["name"] == "bash"
+    assert (turn.response_id, turn.prompt_token_count, turn.reasoning_token_count) == ("resp-1", 9, 2)
+    assert of_kind(piece, "tool_returned")[0].tool_name == "bash"
+
+
+def test_equal_contexts_of_different_rollouts_share_the_state():
+    other = mini()
+    other["instance_id"] = "another__another-2"
+    other["messages"][2] = mini_reply("other-id", "ls", at=1.5)
+    other["messages"][3] = mini_result("other-id", "setup.py\n")
+    other["messages"][2]["content"] = "running ls"
+    keys = [[turn.state_key for turn in of_kind(rollout(d), "turn_completed")] for d in (mini(), other)]
+    assert keys[0] == keys[1]
