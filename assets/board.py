@@ -33,7 +33,12 @@ def _row(lake: Lake | None, path: Path) -> BoardRow:
     experiment = load_experiment(path)
     if not isinstance(experiment, Experiment):
         return BoardRow(
-            experiment.id, experiment.title, experiment.gate, "BLOCKED", f"needs {experiment.blocked_by}", None
+            experiment.id,
+            experiment.title,
+            experiment.gate,
+            "BLOCKED",
+            f"needs {experiment.blocked_by}",
+            None,
         )
     status, figure = "OPEN", None
     if lake is not None:

@@ -1,6 +1,7 @@
 """Deriving tables in this process: what `tracelake build` does, and each Dagster asset for its one table.
 
-Flow: project landed events → derive `turns` → harvest answers that rollouts give each other → derive the rest.
+Flow: project landed events → derive `turns` → harvest answers that rollouts give each other → derive the
+rest.
 
 **Inputs are resolved once** at the start of a derivation; what came out names the digest of each.
 """
@@ -49,7 +50,9 @@ def derive(
     quarantine: Quarantine,
     loaded: dict[str, InputTable] | None = None,
 ) -> tuple[pl.DataFrame, PinnedTable]:
-    """One table; `loaded` holds frames of this build and is added to. Raises TableMissingError for an underived input."""
+    """One table; `loaded` holds frames of this build and is added to. Raises TableMissingError for an
+    underived input.
+    """
     loaded = {} if loaded is None else loaded
     for name in table.inputs:
         if name not in loaded:
@@ -69,7 +72,9 @@ def load_input(lake: Lake, name: str, quarantine: Quarantine) -> InputTable:
     if name in CLASS_OF_KIND:
         return load_events(lake, name, quarantine)
     state = lake.state(name)
-    return InputTable(lake.scan(name, at=state.version).collect().sort(list(TABLE_OF_NAME[name].key)), state.digest)
+    return InputTable(
+        lake.scan(name, at=state.version).collect().sort(list(TABLE_OF_NAME[name].key)), state.digest
+    )
 
 
 def harvest_answers(lake: Lake, turns: pl.DataFrame) -> Receipt:

@@ -13,7 +13,13 @@ _GRID, _AXIS = "#eceff2", "#9ca3af"
 
 def styled(chart: Any) -> Any:
     """The finished chart; to be called once, on the outermost one."""
-    axis = {"gridColor": _GRID, "domainColor": _AXIS, "tickColor": _AXIS, "labelColor": INK, "titleColor": QUIET}
+    axis = {
+        "gridColor": _GRID,
+        "domainColor": _AXIS,
+        "tickColor": _AXIS,
+        "labelColor": INK,
+        "titleColor": QUIET,
+    }
     return (
         chart.configure(padding=18, background="white", font="sans-serif")
         .configure_view(stroke=None)

@@ -1,6 +1,8 @@
-"""The derived tables: from what, by which fold, under which key. The one list that `build` and Dagster both read.
+"""The derived tables: from what, by which fold, under which key. The one list that `build` and Dagster both
+read.
 
-**A fold is a pure function** of its input frames and the parameters that its row names; every result ends in a total order.
+**A fold is a pure function** of its input frames and the parameters that its row names; every result ends
+in a total order.
 **`code_version` is raised by hand** whenever a fold's result may change for the same inputs.
 """
 
@@ -13,11 +15,11 @@ import polars as pl
 from pydantic import BaseModel, ConfigDict
 
 from assets.folds.answers import answers
-from assets.folds.training_rows import training_rows
 from assets.folds.disagreement import agreement_summary, disagreement, disagreement_by_trace
 from assets.folds.evaluations import evaluations, spend
 from assets.folds.exposures import exposures
 from assets.folds.pairs import preference_pairs
+from assets.folds.training_rows import training_rows
 from assets.folds.turns import trajectories, turns
 
 LEVELS = ("L0", "L1")
@@ -51,7 +53,8 @@ class DerivedTable(NamedTuple):
 
 def _pairs(frames: Frames, parameters: BuildParameters) -> pl.DataFrame:
     levels = [
-        preference_pairs(frames["answers"], level, min_teachers=parameters.min_teachers)[0] for level in LEVELS
+        preference_pairs(frames["answers"], level, min_teachers=parameters.min_teachers)[0]
+        for level in LEVELS
     ]
     return pl.concat(levels).sort("pair_id")
 

@@ -1,9 +1,11 @@
 """Event tables as folds read them: payload columns of one version, without what is quarantined.
 
-**A version is resolved once** and read at that version, so that a table which moves meanwhile cannot mix two states.
-**Nothing of the envelope but the event's id** enters a fold: when and by whom a fact was told must not change what is derived.
-**A conflict quarantines** both events under its key and, where they belong to a rollout's own record, the whole rollout:
-a context with a hole is no context.
+**A version is resolved once** and read at that version, so that a table which moves meanwhile cannot mix
+two states.
+**Nothing of the envelope but the event's id** enters a fold: when and by whom a fact was told must not
+change what is derived.
+**A conflict quarantines** both events under its key and, where they belong to a rollout's own record, the
+whole rollout: a context with a hole is no context.
 """
 
 from __future__ import annotations
@@ -19,7 +21,13 @@ from schemas.event import Event
 from schemas.events import class_of_kind
 from schemas.rollout_events import RewardAssigned, RolloutEnded, RolloutStarted, ToolReturned, TurnCompleted
 
-ROLLOUT_RECORD: tuple[type[Event], ...] = (RolloutStarted, TurnCompleted, ToolReturned, RolloutEnded, RewardAssigned)
+ROLLOUT_RECORD: tuple[type[Event], ...] = (
+    RolloutStarted,
+    TurnCompleted,
+    ToolReturned,
+    RolloutEnded,
+    RewardAssigned,
+)
 
 
 class InputTable(NamedTuple):
@@ -52,7 +60,9 @@ def load_events(lake: Lake, kind: str, quarantine: Quarantine) -> InputTable:
 def load_quarantine(lake: Lake) -> Quarantine:
     """What no derived table may contain."""
     try:
-        conflicts = lake.scan("conflict_found").select("conflict_kind", "conflict_key_hash", "rollout_id").collect()
+        conflicts = (
+            lake.scan("conflict_found").select("conflict_kind", "conflict_key_hash", "rollout_id").collect()
+        )
     except TableMissingError:
         return Quarantine(frozenset(), frozenset())
     record = [cls.KIND for cls in ROLLOUT_RECORD]

@@ -40,7 +40,9 @@ def list_tables(lake: Lake, at: str | None = None) -> list[dict[str, Any]]:
     for name in names:
         state = lake.state(name) if opened is None else opened.pin.tables[name]
         columns = (lake.scan(name) if opened is None else opened.scan(name)).collect_schema().names()
-        rows.append({"table": name, "rows": state.row_count, "version": state.version, "columns": ", ".join(columns)})
+        rows.append(
+            {"table": name, "rows": state.row_count, "version": state.version, "columns": ", ".join(columns)}
+        )
     return rows
 
 

@@ -9,7 +9,8 @@ import polars as pl
 
 from assets.charts import chart_png, chart_svg, verdict_chart
 from assets.folds.evaluations import evaluations
-from assets.folds.verdict import Verdict, VerdictSpec, verdict
+from assets.folds.verdict import verdict
+from assets.folds.verdict_model import Verdict, VerdictSpec
 from assets.inputs import load_events, load_quarantine
 from lake import Lake
 from schemas.errors import BadInputError
@@ -17,7 +18,9 @@ from schemas.experiment import Experiment, parse_experiment_fields
 
 
 def experiment_verdict(lake: Lake, experiment_id: str) -> Verdict:
-    """Of the registration that was trained last. Raises BadInputError if nothing of it was registered or evaluated."""
+    """Of the registration that was trained last. Raises BadInputError if nothing of it was registered or
+    evaluated.
+    """
     lake.project()
     quarantine = load_quarantine(lake)
     started = load_events(lake, "training_started", quarantine).frame
@@ -25,11 +28,14 @@ def experiment_verdict(lake: Lake, experiment_id: str) -> Verdict:
     experiment, spec_hash = _registered(lake, experiment_id, mine)
     trainings = mine.filter(pl.col("spec_hash") == spec_hash)
     scores = evaluations(load_events(lake, "task_evaluated", quarantine).frame).filter(
-        pl.col("training_id").is_in(trainings["training_id"].implode()) & (pl.col("metric") == experiment.verdict.metric)
+        pl.col("training_id").is_in(trainings["training_id"].implode())
+        & (pl.col("metric") == experiment.verdict.metric)
     )
     if not scores.height:
         raise BadInputError(
-            f"no scores of {experiment_id}", expected="evaluated arms", cure="Run `tracelake train`, then `tracelake evaluate`."
+            f"no scores of {experiment_id}",
+            expected="evaluated arms",
+            cure="Run `tracelake train`, then `tracelake evaluate`.",
         )
     pins = trainings.select("pin", "pin_digest", "lock_json").unique().sort("pin")
     rule = experiment.verdict
@@ -66,7 +72,11 @@ def write_verdict(found: Verdict, folder: Path) -> list[Path]:
 
 def _registered(lake: Lake, experiment_id: str, started: pl.DataFrame) -> tuple[Experiment, str]:
     registered = lake.scan("experiment_registered").filter(pl.col("experiment_id") == experiment_id)
-    known = registered.select("spec_hash", "spec_json", "recorded_at").sort("recorded_at", descending=True).collect()
+    known = (
+        registered.select("spec_hash", "spec_json", "recorded_at")
+        .sort("recorded_at", descending=True)
+        .collect()
+    )
     trained = known.filter(pl.col("spec_hash").is_in(started["spec_hash"].implode()))
     if not trained.height:
         raise BadInputError(

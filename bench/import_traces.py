@@ -1,9 +1,10 @@
-"""Importing real mini-swe-agent traces, durable and conflict-checked, beside `json.loads` over the same files.
+"""Importing real mini-swe-agent traces, durable and conflict-checked, beside `json.loads` over the same
+files.
 
 Usage: python bench/import_traces.py [FOLDER] [--small] [--json]
 
-Without a folder, the real traces beside the project are taken; `--small`, or where there are none, a made folder of 24 files.
-The bar: at most 3 times the time of `json.loads`, and at most 1 GB of memory.
+Without a folder, the real traces beside the project are taken; `--small`, or where there are none, a made
+folder of 24 files. The bar: at most 3 times the time of `json.loads`, and at most 1 GB of memory.
 """
 
 from __future__ import annotations
@@ -23,9 +24,10 @@ from bench.report import Figure, report, side_by_side
 from lake import Lake
 from producers.importers.ingest import import_sources
 
-ARCHIVE = Path(
-    os.environ.get("TRACELAKE_SHARED_DATA", Path(__file__).parent.parent.parent / "shared" / "data")
-) / "mini-swe-agent-pr816.tar.xz"
+ARCHIVE = (
+    Path(os.environ.get("TRACELAKE_SHARED_DATA", Path(__file__).parent.parent.parent / "shared" / "data"))
+    / "mini-swe-agent-pr816.tar.xz"
+)
 REPEATS = 5
 
 
@@ -70,15 +72,40 @@ def _traces(scratch: Path) -> Path:
 def _made(folder: Path) -> Path:
     """Files of the shape of real ones: 80 turns each, outputs of a few kilobytes."""
     for index in range(24):
-        messages: list[dict[str, object]] = [{"role": "system", "content": "s"}, {"role": "user", "content": f"task {index}"}]
+        messages: list[dict[str, object]] = [
+            {"role": "system", "content": "s"},
+            {"role": "user", "content": f"task {index}"},
+        ]
         for turn in range(80):
             output = f"{index} {turn} " + "line of output\n" * 50
-            call = {"id": f"c{turn}", "type": "function", "function": {"name": "bash", "arguments": '{"command":"ls"}'}}
+            call = {
+                "id": f"c{turn}",
+                "type": "function",
+                "function": {"name": "bash", "arguments": '{"command":"ls"}'},
+            }
             answer = {"role": "assistant", "content": "thinking " * 20, "tool_calls": [call]}
-            response = {"id": f"r{index}-{turn}", "model": "m", "choices": [{"finish_reason": "tool_calls", "message": answer}]}
-            messages.append({**answer, "extra": {"response": response, "cost": 0.001, "timestamp": 1.0 + turn}})
-            messages.append({"role": "tool", "tool_call_id": f"c{turn}", "content": output, "extra": {"raw_output": output, "returncode": 0}})
-        document = {"info": {"exit_status": "Submitted"}, "messages": messages, "trajectory_format": "mini-swe-agent-1.1", "instance_id": f"made-{index}"}
+            response = {
+                "id": f"r{index}-{turn}",
+                "model": "m",
+                "choices": [{"finish_reason": "tool_calls", "message": answer}],
+            }
+            messages.append(
+                {**answer, "extra": {"response": response, "cost": 0.001, "timestamp": 1.0 + turn}}
+            )
+            messages.append(
+                {
+                    "role": "tool",
+                    "tool_call_id": f"c{turn}",
+                    "content": output,
+                    "extra": {"raw_output": output, "returncode": 0},
+                }
+            )
+        document = {
+            "info": {"exit_status": "Submitted"},
+            "messages": messages,
+            "trajectory_format": "mini-swe-agent-1.1",
+            "instance_id": f"made-{index}",
+        }
         path = folder / str(index) / f"{index}.traj.json"
         path.parent.mkdir(parents=True)
         path.write_text(json.dumps(document, indent=1))

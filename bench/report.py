@@ -29,7 +29,9 @@ def report(figures: list[Figure]) -> None:
             print(json.dumps(figure._asdict()))
             continue
         beside = {**figure.peers, **({"limit": figure.limit} if figure.limit is not None else {})}
-        ratios = ", ".join(f"{name} {value:.4g} ({figure.ours / value:.2f}x)" for name, value in beside.items())
+        ratios = ", ".join(
+            f"{name} {value:.4g} ({figure.ours / value:.2f}x)" for name, value in beside.items()
+        )
         print(f"{figure.bench} {figure.case}: ours {figure.ours:.4g} {figure.unit}; {ratios}")
 
 

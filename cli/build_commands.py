@@ -27,7 +27,9 @@ def build(
     student: Annotated[
         str | None, typer.Option(envvar="TRACELAKE_STUDENT", help="Model whose actions are judged.")
     ] = None,
-    min_teachers: Annotated[int, typer.Option(min=1, help="Fewest teachers at a state that may outvote.")] = 2,
+    min_teachers: Annotated[
+        int, typer.Option(min=1, help="Fewest teachers at a state that may outvote.")
+    ] = 2,
 ) -> None:
     """Derive every table from the events: turns, answers, disagreement, pairs…"""
     from assets.build import build as build_tables
@@ -53,10 +55,14 @@ def build(
 
 
 def query(
-    sql: Annotated[str | None, typer.Argument(help="SQL over the tables; without it, the tables are listed.")] = None,
+    sql: Annotated[
+        str | None, typer.Argument(help="SQL over the tables; without it, the tables are listed.")
+    ] = None,
     lake: LakeOption = LAKE_DEFAULT,
     output: FormatOption = Format.HUMAN,
-    at: Annotated[str | None, typer.Option("--at", help="Read a pin NAME@N and not the newest versions.")] = None,
+    at: Annotated[
+        str | None, typer.Option("--at", help="Read a pin NAME@N and not the newest versions.")
+    ] = None,
 ) -> None:
     """Ask the tables in SQL."""
     from assets.query import list_tables, run_query

@@ -1,14 +1,14 @@
 """`tracelake demo`: the whole way of the data at the smallest scale, every part of it real.
 
-Flow: warm-start a policy → collect its rollouts → ask three local teachers over HTTP → build → pin → train A and B on paired seeds →
-evaluate → verdict.
+Flow: warm-start a policy → collect its rollouts → ask three local teachers over HTTP → build → pin → train
+A and B on paired seeds → evaluate → verdict.
 
-**What is there is reused**: a second run finds policy, answers, pin, checkpoints and scores, and ends at once.
+**What is there is reused**: a second run finds policy, answers, pin, checkpoints and scores, and ends at
+once.
 """
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,6 +21,7 @@ COLLECT_RUN = "demo-collect"
 TASK_SEED = 3
 TASK_COUNT = 60
 ROLLOUTS_PER_TASK = 2
+REASONS_SQL = "SELECT rule, outcome, count(*) AS n FROM pair_outcomes GROUP BY rule, outcome ORDER BY n DESC"
 TEACHERS = ("tiny-teacher-95", "tiny-teacher-80", "tiny-teacher-65")
 
 
@@ -38,12 +39,12 @@ class DemoOutcome(NamedTuple):
 
     def text(self) -> str:
         tries = "\n".join(f"  {command}" for command in self.next_commands)
-        return f"{self.verdict_text}\n\nchart  {self.chart}\npin    {self.pin}  {self.pin_digest}\n\nTry next:\n{tries}"
+        pin = f"{self.pin}  {self.pin_digest}"
+        return f"{self.verdict_text}\n\nchart  {self.chart}\npin    {pin}\n\nTry next:\n{tries}"
 
 
 def run_demo(folder: Path) -> DemoOutcome:
-    _settle_process()
-    from assets.folds.verdict import render_text
+    from assets.folds.verdict_text import render_text
     from assets.verdicts import experiment_verdict, write_verdict
     from cli.experiments import evaluate_all, open_experiment, train_all
     from lake import Lake
@@ -76,7 +77,7 @@ def run_demo(folder: Path) -> DemoOutcome:
         pin_digest=opened.lock.pin_digest,
         lake=lake.uri,
         next_commands=(
-            f'tracelake query {where} "SELECT rule, outcome, count(*) AS n FROM pair_outcomes GROUP BY rule, outcome ORDER BY n DESC"',
+            f'tracelake query {where} "{REASONS_SQL}"',
             f"tracelake verify {where} --deep",
             f"tracelake import {where} PATH/TO/YOUR/TRACES",
         ),
@@ -101,14 +102,19 @@ def _pin_pairs(lake: Any, runs: Path) -> None:
             task = bar.add_task("build", total=len(DERIVED_TABLES), rate="–")
             build(lake, BuildParameters(student=STUDENT), on_table=lambda *_: advance(bar, task))
         made = lake.pin(experiment.data.pin.partition("@")[0], PINNED_BY_DEFAULT)
-        say(f"Pinned {made.reference}: {made.tables['preference_pairs'].row_count} pairs, digest {made.digest[:16]}…")
+        say(
+            f"Pinned {made.reference}, digest {made.digest[:16]}…: "
+            f"{made.tables['preference_pairs'].row_count} pairs"
+        )
 
 
 def _collect(lake: Any, experiment: Any, runs: Path) -> None:
     from cli.worlds import policy_folder_of, world_of
     from consumers.collect import Collection, collect_rollouts
     from consumers.policy import TinyPolicy
+    from consumers.quiet import settle_libraries
 
+    settle_libraries()
     say("Warm-starting a small policy (about a minute, once)…")
     policy = TinyPolicy.load(policy_folder_of(lake, experiment, runs / "policies"))
     policy.model.eval()
@@ -116,7 +122,9 @@ def _collect(lake: Any, experiment: Any, runs: Path) -> None:
         return
     world = world_of(lake, experiment)
     tasks = world.train_tasks(TASK_SEED, TASK_COUNT)
-    collection = Collection(COLLECT_RUN, STUDENT, ROLLOUTS_PER_TASK, experiment.training.turn_limit, TASK_SEED)
+    collection = Collection(
+        COLLECT_RUN, STUDENT, ROLLOUTS_PER_TASK, experiment.training.turn_limit, TASK_SEED
+    )
     with progress("rollouts") as bar:
         task = bar.add_task("collect", total=len(tasks) * ROLLOUTS_PER_TASK, rate="–")
         collect_rollouts(lake, policy, world, tasks, collection, lambda count: advance(bar, task, count))
@@ -140,9 +148,3 @@ def _source_runs(lake: Any) -> set[str | None]:
     if "rollout_started" not in lake.project():
         return set()
     return set(lake.scan("rollout_started").select("source_run").collect()["source_run"])
-
-
-def _settle_process() -> None:
-    """Nothing of the demo may reach for a network, and two cores are enough for all of it."""
-    for name, value in {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}.items():
-        os.environ.setdefault(name, value)

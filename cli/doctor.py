@@ -31,13 +31,26 @@ class Finding(NamedTuple):
 
 
 def examine(lake: str) -> list[Finding]:
-    checks: tuple[Callable[[str], Iterator[Finding]], ...] = (_python, _libraries, _disk, _store, _lake, _dagster, _keys)
+    checks: tuple[Callable[[str], Iterator[Finding]], ...] = (
+        _python,
+        _libraries,
+        _disk,
+        _store,
+        _lake,
+        _dagster,
+        _keys,
+    )
     return [finding for check in checks for finding in check(lake)]
 
 
 def _python(_: str) -> Iterator[Finding]:
     good = sys.version_info[:2] >= PYTHON_OLDEST
-    yield Finding("PASS" if good else "FAIL", "python", platform.python_version(), "" if good else "Use Python 3.11 or newer.")
+    yield Finding(
+        "PASS" if good else "FAIL",
+        "python",
+        platform.python_version(),
+        "" if good else "Use Python 3.11 or newer.",
+    )
 
 
 def _libraries(_: str) -> Iterator[Finding]:
@@ -70,7 +83,9 @@ def _store(lake: str) -> Iterator[Finding]:
             first, second = store.put_new("probe", b"1"), store.put_new("probe", b"2")
             kept = store.read("probe")
     except OSError as error:
-        yield Finding("FAIL", "store", f"cannot write: {error.strerror}", "Choose a folder that you may write to.")
+        yield Finding(
+            "FAIL", "store", f"cannot write: {error.strerror}", "Choose a folder that you may write to."
+        )
         return
     good = (first, second, kept) == (True, False, b"1")
     cure = "" if good else "Choose a file system with hard links."

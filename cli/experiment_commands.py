@@ -24,7 +24,9 @@ RunsOption = Annotated[Path, typer.Option("--runs", help="Folder of checkpoints,
 RUNS_DEFAULT = Path("runs")
 FileArgument = Annotated[Path, typer.Argument(metavar="EXPERIMENT", help="The experiment's TOML file.")]
 ArmOption = Annotated[str | None, typer.Option("--arm", help="A or B; both without it.")]
-SeedOption = Annotated[int | None, typer.Option("--seed", help="One of the experiment's seeds; all without it.")]
+SeedOption = Annotated[
+    int | None, typer.Option("--seed", help="One of the experiment's seeds; all without it.")
+]
 LockOption = Annotated[
     Path | None, typer.Option("--lock", help="The launch's lock file; default: RUNS/ID/lock.json.")
 ]
@@ -48,7 +50,12 @@ def train(
         task = bar.add_task("train", total=len(launches) * opened.experiment.training.train_steps, rate="–")
         trained = train_all(opened, launches, on_train_step=lambda count: advance(bar, task, count))
     rows = [
-        {"training": item.training_id, "reused": item.reused, "duration_ms": item.duration_ms, "folder": str(item.folder)}
+        {
+            "training": item.training_id,
+            "reused": item.reused,
+            "duration_ms": item.duration_ms,
+            "folder": str(item.folder),
+        }
         for item in trained
     ]
     if output is Format.JSON:
@@ -74,7 +81,9 @@ def evaluate(
     launches = opened.launches(arm, seed)
     spec = opened.experiment.evaluation
     with progress("tasks") as bar:
-        task = bar.add_task("evaluate", total=len(launches) * spec.task_count * spec.samples_per_task, rate="–")
+        task = bar.add_task(
+            "evaluate", total=len(launches) * spec.task_count * spec.samples_per_task, rate="–"
+        )
         evaluated = evaluate_all(opened, launches, on_task=lambda count: advance(bar, task, count))
     rows = [item._asdict() for item in evaluated]
     if output is Format.JSON:
@@ -91,7 +100,7 @@ def verdict(
     runs: RunsOption = RUNS_DEFAULT,
 ) -> None:
     """Derive the verdict from events; writes verdict.json, .svg and .png into RUNS/ID."""
-    from assets.folds.verdict import render_text
+    from assets.folds.verdict_text import render_text
     from assets.verdicts import experiment_verdict, write_verdict
     from lake import Lake
 
@@ -108,7 +117,9 @@ def verdict(
 def spikes(
     lake: LakeOption = LAKE_DEFAULT,
     output: FormatOption = Format.HUMAN,
-    folder: Annotated[Path, typer.Option("--experiments", help="Folder of experiment files.")] = Path("examples/experiments"),
+    folder: Annotated[Path, typer.Option("--experiments", help="Folder of experiment files.")] = Path(
+        "examples/experiments"
+    ),
 ) -> None:
     """The board: every experiment with its claim, gate, status, figure and pin."""
     from assets.board import board
@@ -127,10 +138,14 @@ def spikes(
 
 
 def demo(
-    folder: Annotated[Path, typer.Option("--folder", help="Where everything of the demo lies.")] = Path(".demo"),
+    folder: Annotated[Path, typer.Option("--folder", help="Where everything of the demo lies.")] = Path(
+        ".demo"
+    ),
     output: FormatOption = Format.HUMAN,
 ) -> None:
-    """The main job at the smallest scale: collect, ask teachers, pin, train two arms, judge. About five minutes."""
+    """The main job at the smallest scale: collect, ask teachers, pin, train two arms, judge. About five
+    minutes.
+    """
     from cli.demo import run_demo
 
     outcome = run_demo(folder)

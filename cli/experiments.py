@@ -10,6 +10,7 @@ from typing import NamedTuple
 from cli.worlds import policy_folder_of, world_of
 from consumers.evaluate import Checkpoint, Evaluated, evaluate_checkpoint
 from consumers.launch import Launch, Trained, train_arm, training_id_of
+from consumers.quiet import settle_libraries
 from consumers.registration import locked, register
 from lake import Lake
 from schemas.errors import BadInputError, ExperimentInvalidError, TrainingError
@@ -31,19 +32,22 @@ class OpenExperiment(NamedTuple):
         return self.runs / self.experiment.id
 
     def launches(self, arm: str | None = None, seed: int | None = None) -> list[Launch]:
-        """Seed by seed, arm by arm. Raises BadInputError for an arm or a seed that is not the experiment's."""
+        """Seed by seed, arm by arm. Raises BadInputError for what is not the experiment's."""
         arms = sorted(self.experiment.arms) if arm is None else [arm]
         seeds = list(self.experiment.seeds) if seed is None else [seed]
         if not set(arms) <= set(self.experiment.arms) or not set(seeds) <= set(self.experiment.seeds):
+            known = [*sorted(self.experiment.arms), *map(str, self.experiment.seeds)]
             raise BadInputError(
                 "not of this experiment",
                 got=f"arm {arm}, seed {seed}",
-                expected=f"arms {', '.join(sorted(self.experiment.arms))}; seeds {', '.join(map(str, self.experiment.seeds))}",
+                expected=f"arms and seeds among {', '.join(known)}",
             )
         base = policy_folder_of(self.lake, self.experiment, self.runs / POLICIES)
         world = self.world()
         return [
-            Launch(self.experiment, arm, seed, self.lock, world, base, self.folder) for seed in seeds for arm in arms
+            Launch(self.experiment, arm, seed, self.lock, world, base, self.folder)
+            for seed in seeds
+            for arm in arms
         ]
 
     def world(self) -> World:
@@ -51,11 +55,16 @@ class OpenExperiment(NamedTuple):
 
 
 def open_experiment(path: Path, lake: str | Lake, runs: Path, lock: Path | None = None) -> OpenExperiment:
-    """Register and lock. Raises ExperimentInvalidError, PinMissingError, PinChangedError, LockMismatchError."""
+    """Register and lock. Raises ExperimentInvalidError, PinMissingError, PinChangedError,
+    LockMismatchError.
+    """
+    settle_libraries()
     experiment = load_experiment(path)
     if not isinstance(experiment, Experiment):
         raise ExperimentInvalidError(
-            f"experiment {experiment.id} cannot be run yet", got=f"blocked by {experiment.blocked_by}", expected='type = "ab"'
+            f"experiment {experiment.id} cannot be run yet",
+            got=f"blocked by {experiment.blocked_by}",
+            expected='type = "ab"',
         )
     opened = Lake.open(lake) if isinstance(lake, str) else lake
     checked = locked(opened, experiment, lock or runs / experiment.id / "lock.json")
@@ -84,7 +93,13 @@ def evaluate_all(
         training_id = training_id_of(launch)
         folder = launch.output / training_id
         if not folder.is_dir():
-            raise TrainingError("this arm has not been trained", got=training_id, cure="Run `tracelake train` first.")
-        checkpoint = Checkpoint(training_id, folder, launch.arm, launch.seed, opened.experiment.training.train_steps)
-        evaluated.append(evaluate_checkpoint(opened.lake, opened.experiment, checkpoint, launch.world, on_task))
+            raise TrainingError(
+                "this arm has not been trained", got=training_id, cure="Run `tracelake train` first."
+            )
+        checkpoint = Checkpoint(
+            training_id, folder, launch.arm, launch.seed, opened.experiment.training.train_steps
+        )
+        evaluated.append(
+            evaluate_checkpoint(opened.lake, opened.experiment, checkpoint, launch.world, on_task)
+        )
     return evaluated

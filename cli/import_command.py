@@ -21,13 +21,14 @@ from cli.output import (
     say,
 )
 
-
 if TYPE_CHECKING:
     from producers.importers.report import ImportReport
 
 
 def import_traces(
-    paths: Annotated[list[str], typer.Argument(metavar="PATH…", help="Files, folders or globs, at any fsspec address.")],
+    paths: Annotated[
+        list[str], typer.Argument(metavar="PATH…", help="Files, folders or globs, at any fsspec address.")
+    ],
     source_format: Annotated[
         str, typer.Option("--from", help="auto, mini-swe-agent, swe-agent, verifiers or tau-bench.")
     ] = "auto",
@@ -41,7 +42,9 @@ def import_traces(
     from schemas.errors import LakeMissingError
 
     if source_format not in (AUTO, *FORMATS):
-        raise typer.BadParameter(f"{source_format!r} is none of {', '.join((AUTO, *FORMATS))}", param_hint="--from")
+        raise typer.BadParameter(
+            f"{source_format!r} is none of {', '.join((AUTO, *FORMATS))}", param_hint="--from"
+        )
     try:
         opened = Lake.open(lake)
     except LakeMissingError:
@@ -49,7 +52,12 @@ def import_traces(
         say(f"Made a lake at {opened.uri}.")
     with progress("files") as bar:
         task = bar.add_task("import", total=None, rate="–")
-        report = import_sources(opened, paths, format=source_format, on_progress=lambda seen: advance(bar, task, total=seen.total_count))
+        report = import_sources(
+            opened,
+            paths,
+            format=source_format,
+            on_progress=lambda seen: advance(bar, task, total=seen.total_count),
+        )
     if output is Format.JSON:
         print_json(report.model_dump(mode="json"))
     else:
@@ -59,9 +67,13 @@ def import_traces(
 
 
 def _failed(report: ImportReport, paths: list[str]) -> bool:
-    """Nothing was read at all, or a file that was named gave nothing; bad files found in a folder are only reported."""
+    """Nothing was read at all, or a file that was named gave nothing; bad files found in a folder are only
+    reported.
+    """
     hollow = {file.path for file in report.file_reports if file.refused and not file.rollouts}
-    hollow |= {refusal.path for refusal in report.refused if refusal.line is None and refusal.path not in hollow}
+    hollow |= {
+        refusal.path for refusal in report.refused if refusal.line is None and refusal.path not in hollow
+    }
     named = {*paths, *(str(Path(path).absolute()) for path in paths)}
     return not report.rollouts or bool(hollow & named)
 
@@ -72,17 +84,17 @@ def _print_report(report: ImportReport) -> None:
     lost = {(file.format, thing) for file in report.file_reports for thing in file.not_carried}
     for source_format, thing in sorted(lost, key=str):
         print_text(f"not carried by {source_format}: {thing}")
-    for note in sorted({note for file in report.file_reports for note in file.notes} | set(report.notes)):
+    notes = {note for file in report.file_reports for note in file.notes} | set(report.notes)
+    for note in sorted(notes):
         print_text(f"note: {note}")
     for reason, count in sorted(report.skipped.items()):
         print_text(f"skipped {count} files: {reason}")
     for refusal in report.refused:
         print_text(f"refused {refusal.path}{f':{refusal.line}' if refusal.line else ''}: {refusal.reason}")
-    print_text(
-        f"{report.files} files, {report.rollouts} rollouts, {report.turns} turns, {report.tool_results} tool results, "
-        f"${report.cost_usd:.6f}; {report.new_events} new events, {report.duplicate_events} known, "
-        f"{report.conflicts} conflicts, {len(report.refused)} refused"
-    )
+    read = f"{report.files} files, {report.rollouts} rollouts, {report.turns} turns"
+    read += f", {report.tool_results} tool results"
+    landed = f"{report.new_events} new events, {report.duplicate_events} known, {report.conflicts} conflicts"
+    print_text(f"{read}, ${report.cost_usd:.6f}; {landed}, {len(report.refused)} refused")
     say("Next: tracelake build --student MODEL")
 
 

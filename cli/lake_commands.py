@@ -66,7 +66,14 @@ def verify(
         raise typer.Exit(EXIT_CHECK_FAILED)
 
 
-PINNED_BY_DEFAULT = ("answers", "disagreement", "disagreement_by_trace", "pair_outcomes", "preference_pairs", "training_rows")
+PINNED_BY_DEFAULT = (
+    "answers",
+    "disagreement",
+    "disagreement_by_trace",
+    "pair_outcomes",
+    "preference_pairs",
+    "training_rows",
+)
 
 
 def pin(
@@ -74,7 +81,8 @@ def pin(
     lake: LakeOption = LAKE_DEFAULT,
     output: FormatOption = Format.HUMAN,
     table: Annotated[
-        list[str] | None, typer.Option("--table", help="A table to pin; may be repeated. Default: the pair tables.")
+        list[str] | None,
+        typer.Option("--table", help="A table to pin; may be repeated. Default: the pair tables."),
     ] = None,
 ) -> None:
     """Name the exact contents of tables, for ever."""
@@ -85,14 +93,19 @@ def pin(
         print_json(made.model_dump())
     else:
         print_text(f"{made.reference}  {made.digest}")
-        rows = [{"table": key, "rows": value.row_count, "digest": value.digest[:16]} for key, value in made.tables.items()]
+        rows = [
+            {"table": key, "rows": value.row_count, "digest": value.digest[:16]}
+            for key, value in made.tables.items()
+        ]
         print_rows(rows, ["table", "rows", "digest"])
 
 
 def pins(
     lake: LakeOption = LAKE_DEFAULT,
     output: FormatOption = Format.HUMAN,
-    check: Annotated[str | None, typer.Option("--check", help="Open this pin and recompute its digests.")] = None,
+    check: Annotated[
+        str | None, typer.Option("--check", help="Open this pin and recompute its digests.")
+    ] = None,
 ) -> None:
     """List the pins, or check one."""
     from lake import Lake

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import sys
 
 import typer
@@ -35,7 +36,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 def _wants_json(arguments: list[str]) -> bool:
     return "--format=json" in arguments or any(
-        pair == ("--format", "json") for pair in zip(arguments, arguments[1:], strict=False)
+        pair == ("--format", "json") for pair in itertools.pairwise(arguments)
     )
 
 

@@ -34,5 +34,7 @@ def _train(folder: Path) -> Path:
         OraclePolicy(Blunders()), environments, tasks, turn_limit=TURN_LIMIT, seed=DEMONSTRATION_SEED
     )
     before = set(folder.iterdir())
-    warm_policy([demonstration(record) for record in records], environments[0].tools, WarmStartSettings(), folder)
+    warm_policy(
+        [demonstration(record) for record in records], environments[0].tools, WarmStartSettings(), folder
+    )
     return next(path for path in folder.iterdir() if path not in before and path.is_dir())

@@ -34,7 +34,9 @@ def collect_rollouts(
     collection: Collection,
     on_rollouts: Callable[[int], None] = lambda _: None,
 ) -> Receipt:
-    """Play and land; ids depend on run, task and sample alone, so that a second collection of one run is all conflicts or known."""
+    """Play and land; ids depend on run, task and sample alone, so that a second collection of one run is
+    all conflicts or known.
+    """
     plays = [(task, sample) for task in tasks for sample in range(collection.rollouts_per_task)]
     environments = [world.new_environment() for _ in range(min(BATCH_SIZE, len(plays)))]
     counts = Receipt(0, 0, 0)

@@ -1,6 +1,7 @@
 """Evaluating a checkpoint on held-out tasks: rollouts and scores land as events.
 
-**The evaluation id is a function** of the checkpoint's weights and of what it is asked: an evaluation that is in the lake is not repeated.
+**The evaluation id is a function** of the checkpoint's weights and of what it is asked: an evaluation that
+is in the lake is not repeated.
 """
 
 from __future__ import annotations
@@ -46,11 +47,21 @@ class Evaluated(NamedTuple):
 
 
 def evaluate_checkpoint(
-    lake: Lake, experiment: Experiment, checkpoint: Checkpoint, world: World, on_task: Callable[[int], None] = lambda _: None
+    lake: Lake,
+    experiment: Experiment,
+    checkpoint: Checkpoint,
+    world: World,
+    on_task: Callable[[int], None] = lambda _: None,
 ) -> Evaluated:
     """Score a checkpoint on the experiment's held-out tasks."""
     spec = experiment.evaluation
-    identity = [experiment.id, spec.model_dump(), weights_digest(checkpoint.folder), world.name, checkpoint.training_id]
+    identity = [
+        experiment.id,
+        spec.model_dump(),
+        weights_digest(checkpoint.folder),
+        world.name,
+        checkpoint.training_id,
+    ]
     evaluation_id = f"eval-{checkpoint.training_id}-{hash_of(identity)[:10]}"
     known = _known_scores(lake, evaluation_id)
     tasks = list(world.heldout_tasks(spec.task_seed, spec.task_count))
@@ -66,9 +77,13 @@ def evaluate_checkpoint(
     with lake.writer(evaluation_id) as writer:
         for start in range(0, len(attempts), BATCH_SIZE):
             batch = attempts[start : start + BATCH_SIZE]
-            records = _play(policy, environments, batch, experiment.training.turn_limit, spec.task_seed + start)
+            records = _play(
+                policy, environments, batch, experiment.training.turn_limit, spec.task_seed + start
+            )
             scores += [
-                _land(writer, world, experiment.id, evaluation_id, checkpoint, task, sample, record, temperature)
+                _land(
+                    writer, world, experiment.id, evaluation_id, checkpoint, task, sample, record, temperature
+                )
                 for (task, sample), record in zip(batch, records, strict=True)
             ]
             on_task(len(batch))
@@ -77,7 +92,11 @@ def evaluate_checkpoint(
 
 
 def _play(
-    policy: TinyPolicy, environments: list[Environment], batch: list[tuple[TaskIdentity, int]], turn_limit: int, seed: int
+    policy: TinyPolicy,
+    environments: list[Environment],
+    batch: list[tuple[TaskIdentity, int]],
+    turn_limit: int,
+    seed: int,
 ) -> list[RolloutRecord]:
     # The seed is that of the tasks, so that every checkpoint meets the same draws.
     return play_rollouts(policy, environments, [task for task, _ in batch], turn_limit=turn_limit, seed=seed)
@@ -128,7 +147,12 @@ def _land(
 def _known_scores(lake: Lake, evaluation_id: str) -> list[float]:
     lake.project(["task_evaluated"])
     try:
-        rows = lake.scan("task_evaluated").filter(pl.col("evaluation_id") == evaluation_id).select("score").collect()
+        rows = (
+            lake.scan("task_evaluated")
+            .filter(pl.col("evaluation_id") == evaluation_id)
+            .select("score")
+            .collect()
+        )
     except TableMissingError:
         return []
     return rows["score"].drop_nulls().to_list()

@@ -1,16 +1,16 @@
 """Launching one arm with one seed: from a lock and a pin to a checkpoint, every fact of it an event.
 
-Flow: lock compared → pin opened, digests recomputed → pairs tokenised, reference log-probabilities computed once → TRL trains, what it
-plays and consumes lands → checkpoint and end land.
+Flow: lock compared → pin opened, digests recomputed → pairs tokenised, reference log-probabilities computed
+once → TRL trains, what it plays and consumes lands → checkpoint and end land.
 
 **Training data come from the pin that the lock names, and from nowhere else.**
-**The training id is a function** of registration, lock, arm, seed and initial weights: a finished training is found, not repeated.
+**The training id is a function** of registration, lock, arm, seed and initial weights: a finished training
+is found, not repeated.
 """
 
 from __future__ import annotations
 
 import hashlib
-import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -20,7 +20,7 @@ import polars as pl
 import torch
 from datasets import Dataset
 from transformers import PrinterCallback, TrainerCallback
-from trl import GRPOConfig
+from trl.trainer.grpo_config import GRPOConfig
 
 from consumers.pair_batches import PairDataset
 from consumers.pair_tokens import pair_dataset
@@ -38,8 +38,6 @@ from schemas.experiment import Arm, Experiment, spec_hash
 from schemas.lock import Lock, lock_text
 from schemas.training_events import CheckpointSaved, TrainingEnded, TrainingStarted
 from schemas.world import World
-
-os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")
 
 TRAINING_TABLE = "training_rows"
 WEIGHTS = "model.safetensors"
@@ -104,7 +102,9 @@ def weights_digest(folder: Path) -> str:
 class _Run:
     """One attempt."""
 
-    def __init__(self, launch: Launch, training_id: str, attempt_index: int, folder: Path, writer: Any) -> None:
+    def __init__(
+        self, launch: Launch, training_id: str, attempt_index: int, folder: Path, writer: Any
+    ) -> None:
         settings = launch.experiment.training
         arm: Arm = launch.experiment.arms[launch.arm]  # type: ignore[index]
         self.launch, self.arm, self.settings = launch, arm, settings
@@ -121,7 +121,9 @@ class _Run:
         self.landing = TrainingLanding(writer, training_id, attempt_index, launch.world.name, self.replay)
         count = settings.tasks_per_batch * settings.train_steps
         self.tasks = launch.world.train_tasks(launch.seed, count)
-        self.environments = [launch.world.new_environment() for _ in range(settings.tasks_per_batch * settings.group_size)]
+        self.environments = [
+            launch.world.new_environment() for _ in range(settings.tasks_per_batch * settings.group_size)
+        ]
 
     def trainer(self, rows: pl.DataFrame, on_train_step: Callable[[], None]) -> ReplayGRPOTrainer:
         # TRL hands prompts on as they are; the number of the task is all that the rollout function needs.
@@ -149,7 +151,9 @@ class _Run:
             data_seed=self.launch.seed,
             use_cpu=not torch.cuda.is_available(),
             max_steps=settings.train_steps,
-            per_device_train_batch_size=settings.tasks_per_batch * settings.group_size // settings.gradient_accumulation,
+            per_device_train_batch_size=settings.tasks_per_batch
+            * settings.group_size
+            // settings.gradient_accumulation,
             gradient_accumulation_steps=settings.gradient_accumulation,
             num_generations=settings.group_size,
             max_completion_length=settings.completion_token_limit,
@@ -166,7 +170,6 @@ class _Run:
             report_to=[],
             disable_tqdm=True,
             bf16=False,
-            gradient_checkpointing=False,
             dataloader_num_workers=0,
         )
 
@@ -195,7 +198,9 @@ class _Run:
             self.policy, self.environments, tasks, turn_limit=self.settings.turn_limit, seed=seed
         )
         self.policy.model.train(was_training)
-        uids = self.landing.land_rollouts(records, version, self.settings.group_size, self.settings.temperature)
+        uids = self.landing.land_rollouts(
+            records, version, self.settings.group_size, self.settings.temperature
+        )
         rewards = [record.rewards["reward"] for record in records]
         return {**records_to_trl(records), "reward": rewards, "rollout_uid": uids}
 
@@ -211,7 +216,9 @@ class _Run:
             pin=launch.lock.pin,
             pin_digest=launch.lock.pin_digest,
             lock_json=lock_text(launch.lock).strip(),
-            config_json=canonical_text(self.replay.model_dump(mode="json") | {"training": self.settings.model_dump(mode="json")}),
+            config_json=canonical_text(
+                self.replay.model_dump(mode="json") | {"training": self.settings.model_dump(mode="json")}
+            ),
             base_policy_digest=weights_digest(launch.policy_folder),
         )
 

@@ -1,7 +1,7 @@
 """Pinned training rows as token ids of one policy's chat template.
 
-**Actions are rendered once, through the student's own template**, whichever model they came from; the ids of a context are a
-prefix of the ids of the context with its action, or the pair is refused.
+**Actions are rendered once, through the student's own template**, whichever model they came from; the ids
+of a context are a prefix of the ids of the context with its action, or the pair is refused.
 """
 
 from __future__ import annotations
@@ -21,12 +21,18 @@ from schemas.message import Message, canonical_arguments, content_text, tool_cal
 def pair_dataset(
     rows: Iterable[Mapping[str, Any]], tokenizer: PreTrainedTokenizerBase, *, shuffled_by: int | None = None
 ) -> PairDataset:
-    """Rows of `training_rows`; `shuffled_by` turns each pair's orientation by a coin of that seed (the control arm)."""
+    """Rows of `training_rows`; `shuffled_by` turns each pair's orientation by a coin of that seed (the
+    control arm).
+    """
     return PairDataset.from_rows(_tokens(row, tokenizer, shuffled_by) for row in rows)
 
 
 def template_ids(
-    tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message], tools: Sequence[Mapping[str, Any]], *, answer_next: bool
+    tokenizer: PreTrainedTokenizerBase,
+    messages: Sequence[Message],
+    tools: Sequence[Mapping[str, Any]],
+    *,
+    answer_next: bool,
 ) -> list[int]:
     text = tokenizer.apply_chat_template(
         [_plain(message) for message in messages],
@@ -37,7 +43,9 @@ def template_ids(
     return list(tokenizer(text, add_special_tokens=False)["input_ids"])
 
 
-def _tokens(row: Mapping[str, Any], tokenizer: PreTrainedTokenizerBase, shuffled_by: int | None) -> dict[str, Any]:
+def _tokens(
+    row: Mapping[str, Any], tokenizer: PreTrainedTokenizerBase, shuffled_by: int | None
+) -> dict[str, Any]:
     prompt = orjson.loads(row["prompt_json"])
     tools = orjson.loads(row["tools_json"]) if row["tools_json"] else []
     prompt_ids = template_ids(tokenizer, prompt, tools, answer_next=True)
@@ -80,7 +88,11 @@ def _plain(message: Message) -> Message:
     calls = tool_calls_of(message)
     if calls:
         plain["tool_calls"] = [
-            {"id": call_id, "type": "function", "function": {"name": name, "arguments": canonical_arguments(arguments)}}
+            {
+                "id": call_id,
+                "type": "function",
+                "function": {"name": name, "arguments": canonical_arguments(arguments)},
+            }
             for call_id, name, arguments in calls
         ]
     if message["role"] == "tool" and message.get("tool_call_id"):

@@ -30,7 +30,7 @@ class ModelShape(NamedTuple):
     """Size of a tiny policy."""
 
     hidden: int = 128
-    layers: int = 4
+    layers: int = 2
     heads: int = 4
     feed_forward: int = 384
 

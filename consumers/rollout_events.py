@@ -50,7 +50,9 @@ def rollout_events(record: RolloutRecord, context: RolloutContext) -> Iterator[E
     for turn in record.turns:
         yield from _turn_events(turn, context, state)
     for name, score in sorted(record.rewards.items()):
-        yield RewardAssigned(rollout_id=context.rollout_id, name=name, score=score, grader=context.environment)
+        yield RewardAssigned(
+            rollout_id=context.rollout_id, name=name, score=score, grader=context.environment
+        )
     cut = record.stop_reason in ("max_turns", "max_tokens")
     yield RolloutEnded(
         rollout_id=context.rollout_id,
@@ -85,7 +87,9 @@ def _turn_events(turn: TurnRecord, context: RolloutContext, state: StateHasher) 
         latency_ms=turn.latency_ms,
         prompt_ids=_listed(action.prompt_ids),
         completion_ids=_listed(action.completion_ids),
-        sampling_logprobs=None if action.sampling_logprobs is None else [float(value) for value in action.sampling_logprobs],
+        sampling_logprobs=None
+        if action.sampling_logprobs is None
+        else [float(value) for value in action.sampling_logprobs],
         logprob_source=None if action.sampling_logprobs is None else "sampler",
         policy_version_start=context.policy_version,
         policy_version_end=context.policy_version,

@@ -2,7 +2,8 @@
 
 Flow: rollouts played → their events booked → the update that used them ends → one `BatchConsumed` → flush.
 
-**An update's consumption lands whole**, after the update: what a checkpoint saw is the sum of the updates before it.
+**An update's consumption lands whole**, after the update: what a checkpoint saw is the sum of the updates
+before it.
 **Lineage is by uid**: TRL shuffles rows, and the uid of each row leads back to its rollout.
 """
 
@@ -42,7 +43,9 @@ class TrainingLanding(TrainerCallback):
         self._policy_version = 0
         self.metrics: list[dict[str, float]] = []
 
-    def land_rollouts(self, records: Sequence[RolloutRecord], policy_version: int, group_size: int, temperature: float) -> list[int]:
+    def land_rollouts(
+        self, records: Sequence[RolloutRecord], policy_version: int, group_size: int, temperature: float
+    ) -> list[int]:
         """Book the rollouts' events; their uids, in order."""
         first = len(self._rollout_ids)
         run = f"{self._training_id}/a{self._attempt_index}"
@@ -62,7 +65,10 @@ class TrainingLanding(TrainerCallback):
         return list(range(first, len(self._rollout_ids)))
 
     def on_rollouts_scored(
-        self, policy_version: int, rollouts: tuple[RolloutView, ...], hinted: tuple[tuple[HintedTurn, ...], ...]
+        self,
+        policy_version: int,
+        rollouts: tuple[RolloutView, ...],
+        hinted: tuple[tuple[HintedTurn, ...], ...],
     ) -> None:
         """Rollouts were landed when they were played."""
 
@@ -74,12 +80,21 @@ class TrainingLanding(TrainerCallback):
         self._pairs.extend(pair_ids)
 
     def on_log(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, logs: dict[str, Any] | None = None, **_: Any
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        logs: dict[str, Any] | None = None,
+        **_: Any,
     ) -> None:
-        numbers = {name: float(value) for name, value in (logs or {}).items() if isinstance(value, (int, float))}
+        numbers = {
+            name: float(value) for name, value in (logs or {}).items() if isinstance(value, (int, float))
+        }
         self.metrics.append({"train_step": float(state.global_step), **numbers})
 
-    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+    def on_step_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> None:
         self._writer.add(
             [
                 BatchConsumed(

@@ -2,7 +2,8 @@
 
 **A problem names the file or table and what depends on it.** An audit reads and never repairs.
 **Shallow** re-hashes landed files and checks counts, sequence numbers and manifests; **deep** also recomputes
-the identity of every event from its fields, landed and in tables, and the digest of every table from its rows.
+every event's identity, landed and in tables, from its fields, and every table's digest from its rows.
+**Writers and projectors may go on meanwhile**: tables are opened first, at one version, files listed after.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from lance import LanceDataset
 from pydantic import BaseModel, ConfigDict
 
 from lake.derived import open_dataset, table_names, table_state
-from lake.landing import read_landed
+from lake.landing import read_landed, without_holes
 from lake.layout import EVENTS, LandedName, kind_prefix, parse_landed_path
 from lake.manifests import manifest_paths, read_manifest
 from lake.pins import check_table
@@ -54,13 +55,14 @@ class Landed(NamedTuple):
 
 def audit(store: ObjectStore, *, deep: bool) -> Audit:
     problems: list[str] = []
-    paths = store.list(EVENTS, ".parquet")
+    tables = {name: _opened(store, name, problems) for name in table_names(store)}
+    paths = _landed_paths(store, problems)
     landed = [file for path in paths if (file := _read(store, path, deep, problems)) is not None]
     problems.extend(_gaps(landed))
-    tables = table_names(store)
-    for name in tables:
+    for name, dataset in tables.items():
         of_kind = [file for file in landed if file.name.kind == name]
-        problems.extend(_table_problems(store, name, of_kind, deep))
+        if dataset is not None:
+            problems.extend(_table_problems(store, name, dataset, of_kind, deep))
     pins = manifest_paths(store)
     for path in pins:
         problems.extend(_pin_problems(store, path, deep))
@@ -74,10 +76,30 @@ def audit(store: ObjectStore, *, deep: bool) -> Audit:
     )
 
 
-def _read(store: ObjectStore, path: str, deep: bool, problems: list[str]) -> Landed | None:
+def _opened(store: ObjectStore, name: str, problems: list[str]) -> LanceDataset | None:
     try:
-        name = parse_landed_path(path)
-        class_of_kind(name.kind)
+        return open_dataset(store, name)
+    except (TracelakeError, OSError, ValueError) as error:
+        problems.append(f"table {name} cannot be opened: {error}")
+        return None
+
+
+def _landed_paths(store: ObjectStore, problems: list[str]) -> list[str]:
+    shown, again = (store.list(EVENTS, ".parquet") for _ in range(2))
+    problems.extend(f"{path} is no landed file of this lake" for path in again if not _is_landed(path))
+    return without_holes(list(filter(_is_landed, shown)), list(filter(_is_landed, again)))
+
+
+def _is_landed(path: str) -> bool:
+    try:
+        return parse_landed_path(path).kind in CLASS_OF_KIND
+    except TracelakeError:
+        return False
+
+
+def _read(store: ObjectStore, path: str, deep: bool, problems: list[str]) -> Landed | None:
+    name = parse_landed_path(path)
+    try:
         rows = read_landed(store, path, None if deep else ["event_id", "writer_seq"])
     except (TracelakeError, OSError) as error:
         problems.append(str(error))
@@ -88,7 +110,7 @@ def _read(store: ObjectStore, path: str, deep: bool, problems: list[str]) -> Lan
 
 
 def _false_identities(kind: str, rows: pa.Table) -> Iterator[str]:
-    """Events whose fields do not make their id. Those of an older schema are known by their file's hash only."""
+    """Events whose fields do not make their id. Of an older schema's events only the file's hash tells."""
     cls = class_of_kind(kind)
     envelopes = zip(rows["event_id"].to_pylist(), rows["schema_version"].to_pylist(), strict=True)
     fields = rows.select(payload_columns(cls)).to_pylist()
@@ -109,18 +131,24 @@ def _gaps(landed: list[Landed]) -> Iterator[str]:
     for epoch, numbers in seqs.items():
         missing = set(range(max(numbers) + 1)) - set(numbers)
         if missing:
-            yield f"writer {epoch}: {len(missing)} sequence numbers are not in any readable file, first {min(missing)}"
+            first = min(missing)
+            yield f"writer {epoch}: {len(missing)} sequence numbers are in no readable file, first {first}"
         if len(numbers) != len(set(numbers)):
             yield f"writer {epoch}: {len(numbers) - len(set(numbers))} sequence numbers have landed twice"
 
 
-def _table_problems(store: ObjectStore, name: str, landed: list[Landed], deep: bool) -> Iterator[str]:
+def _table_problems(
+    store: ObjectStore, name: str, dataset: LanceDataset, landed: list[Landed], deep: bool
+) -> Iterator[str]:
     try:
-        dataset = open_dataset(store, name)
         if name in CLASS_OF_KIND:
             yield from _event_table_problems(dataset, name, landed, deep)
-        elif deep and table_state(store, name, recompute=True).digest != table_state(store, name).digest:
-            yield f"table {name}: its rows are not those that were derived"
+        elif deep:
+            stored, found = (
+                table_state(store, name, dataset.version, recompute=each) for each in (False, True)
+            )
+            if stored.digest != found.digest:
+                yield f"table {name}: its rows are not those that were derived"
     except (TracelakeError, OSError, ValueError) as error:
         yield f"table {name} cannot be read: {error}"
 
@@ -160,6 +188,6 @@ def _pin_problems(store: ObjectStore, path: str, deep: bool) -> Iterator[str]:
             if deep:
                 check_table(store, pin, name, table)
             elif open_dataset(store, name, table.version).count_rows() != table.row_count:
-                yield f"table {name} of pin {pin.reference} has not the {table.row_count} rows that were pinned"
+                yield f"table {name} of pin {pin.reference} has not the {table.row_count} pinned rows"
         except (TracelakeError, OSError, ValueError) as error:
             yield f"pin {pin.reference}: {error}"

@@ -66,7 +66,7 @@ def write_derived(store: ObjectStore, name: str, frame: pl.DataFrame, derivation
     dataset = open_table(location)
     if dataset is None or schema_note(dataset, DERIVATION) != note.model_dump(mode="json"):
         metadata = {DERIVATION: note.model_dump_json()}
-        dataset = replace_rows(location, rows.replace_schema_metadata(metadata))
+        dataset = replace_rows(location, rows.replace_schema_metadata(metadata), exists=dataset is not None)
     return table_state(store, name, dataset.version)
 
 

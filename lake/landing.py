@@ -141,6 +141,19 @@ def parquet_bytes(table: pa.Table) -> bytes:
     return sink.getvalue().to_pybytes()
 
 
+def without_holes(shown: list[str], again: list[str]) -> list[str]:
+    """Of two listings of landed files, one after the other: files before which none of their epoch misses.
+
+    A listing that runs while files land may show a later one and miss an earlier one. The second listing
+    shows whatever had landed before anything that the first one shows.
+    """
+    newest: dict[str, int] = {}
+    for name in map(parse_landed_path, shown):
+        newest[name.writer_epoch] = max(name.first_seq, newest.get(name.writer_epoch, -1))
+    names = [(path, parse_landed_path(path)) for path in again]
+    return [path for path, name in names if name.first_seq <= newest.get(name.writer_epoch, -1)]
+
+
 def read_landed(store: ObjectStore, path: str, columns: list[str] | None = None) -> pa.Table:
     """Rows of one landed file, upcast; `columns` are envelope columns only and are not upcast.
 

@@ -12,12 +12,12 @@ that they landed under one key become `ConflictFound`.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 from lance import LanceDataset
 
-from lake.landing import read_landed
+from lake.landing import read_landed, without_holes
 from lake.layout import kind_prefix, parse_landed_path, table_path
 from lake.store import ObjectStore
 from lake.tables import CURSOR, append_with_cursor, create_table, open_table, schema_note
@@ -50,16 +50,16 @@ def project_kind(store: ObjectStore, kind: str, tell: Tell) -> int:
     """
     location = store.location(table_path(kind))
     for _ in range(RACES_MAX):
-        files = store.list(kind_prefix(kind), ".parquet")
+        shown = store.list(kind_prefix(kind), ".parquet")
         dataset = open_table(location)
         if dataset is None:
-            if not files:
+            if not shown:
                 return 0
             dataset = create_table(location, table_schema(kind))
         cursor: dict[str, int] = schema_note(dataset, CURSOR) or {}
-        ahead = _files_past(store, kind, files, cursor)
-        if not ahead:
+        if not _files_past(shown, cursor):
             return 0
+        ahead = _files_past(without_holes(shown, store.list(kind_prefix(kind), ".parquet")), cursor)
         rows, reached = _read(store, kind, ahead)
         fresh, clashes = _unknown_rows(dataset, rows)
         if clashes and kind != ConflictFound.KIND:
@@ -84,23 +84,9 @@ def projected_kinds(store: ObjectStore) -> list[str]:
     return [kind for kind in CLASS_OF_KIND if store.list(kind_prefix(kind), ".parquet")]
 
 
-def _files_past(store: ObjectStore, kind: str, files: list[str], cursor: dict[str, int]) -> list[str]:
-    """Landed files that the cursor has not reached, with none missing before any of them.
-
-    A listing that runs while files land may show a later one and miss an earlier one, which the cursor would
-    then pass for ever. A second listing shows whatever landed before anything that the first one shows.
-    """
-    newest: dict[str, int] = {}
-    for name in map(parse_landed_path, files):
-        newest[name.writer_epoch] = max(name.first_seq, newest.get(name.writer_epoch, -1))
-    if all(seq <= cursor.get(epoch, -1) for epoch, seq in newest.items()):
-        return []
-    names = [(path, parse_landed_path(path)) for path in store.list(kind_prefix(kind), ".parquet")]
-    return [
-        path
-        for path, name in names
-        if cursor.get(name.writer_epoch, -1) < name.first_seq <= newest.get(name.writer_epoch, -1)
-    ]
+def _files_past(files: list[str], cursor: dict[str, int]) -> list[str]:
+    names = [(path, parse_landed_path(path)) for path in files]
+    return [path for path, name in names if name.first_seq > cursor.get(name.writer_epoch, -1)]
 
 
 def _read(store: ObjectStore, kind: str, paths: list[str]) -> tuple[pa.Table, dict[str, int]]:
@@ -139,16 +125,14 @@ def _unknown_rows(dataset: LanceDataset, rows: pa.Table) -> tuple[pa.Table, list
 def _conflicts(dataset: LanceDataset, kind: str, rows: pa.Table, clashes: list[Clash]) -> list[ConflictFound]:
     """Clashes as events, in the order in which the lake accepted the two: every projector says the same."""
     columns = ["event_id", "recorded_at", "writer_epoch", "writer_seq"]
-    columns += [name for name in ("rollout_id",) if name in rows.column_names]
+    if "rollout_id" in rows.column_names:
+        columns.append("rollout_id")
     wanted = {event_id for clash in clashes for event_id in (clash.first, clash.other)}
-    accepted = [
-        row
-        for table in (dataset.to_table(columns=columns), rows.select(columns))
-        for row in table.filter(
-            pa.array([event_id in wanted for event_id in table["event_id"].to_pylist()])
-        ).to_pylist()
-    ]
-    row_of = {row["event_id"]: row for row in reversed(accepted)}
+    row_of: dict[str, dict[str, Any]] = {}
+    for table in (dataset.to_table(columns=columns), rows.select(columns)):
+        mask = pa.array([event_id in wanted for event_id in table["event_id"].to_pylist()], pa.bool_())
+        for row in table.filter(mask).to_pylist():
+            row_of.setdefault(row["event_id"], row)
     found: list[ConflictFound] = []
     for key_hash, *pair in clashes:
         first, other = sorted(

@@ -9,11 +9,7 @@ lands with the rows or not at all.
 from __future__ import annotations
 
 import json
-import os
 from typing import Any, cast
-
-# A table that is not there yet is no news; Lance would warn of each on stderr.
-os.environ.setdefault("LANCE_LOG", "error")
 
 import lance
 import polars as pl
@@ -78,10 +74,12 @@ def append_with_cursor(dataset: LanceDataset, rows: pa.Table, cursor: dict[str, 
         return None
 
 
-def replace_rows(location: str, rows: pa.Table) -> LanceDataset:
+def replace_rows(location: str, rows: pa.Table, *, exists: bool) -> LanceDataset:
     """A new version that holds exactly these rows; older versions stay until cleanup."""
+    # Lance warns on stderr of overwriting what is not there yet.
+    mode = "overwrite" if exists else "create"
     return lance.write_dataset(
-        rows, location, mode="overwrite", enable_stable_row_ids=True, data_storage_version=STORAGE_VERSION
+        rows, location, mode=mode, enable_stable_row_ids=True, data_storage_version=STORAGE_VERSION
     )
 
 

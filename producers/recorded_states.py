@@ -1,7 +1,8 @@
-"""A world made of recorded states: the context is given, one action is taken, agreement with the preferred action is the reward.
+"""A world made of recorded states: the context is given, one action is taken, agreement with the preferred
+action is the reward.
 
-It is a stand-in where the recorded environment cannot be run: it exercises the whole path of training on real contexts, and says
-nothing about whether an action would have worked.
+It is a stand-in where the recorded environment cannot be run: it exercises the whole path of training on
+real contexts, and says nothing about whether an action would have worked.
 """
 
 from __future__ import annotations
@@ -37,15 +38,21 @@ class RecordedState(NamedTuple):
 
 
 def recorded_world(training_rows: pl.DataFrame) -> World:
-    """States of pinned training rows; every fifth task is held out. Raises BadInputError without rows of both splits."""
+    """States of pinned training rows; every fifth task is held out. Raises BadInputError without rows of
+    both splits.
+    """
     states = _states(training_rows)
     splits = {
-        held_out: [state for state in states if (int(state.task_hash[:8], 16) % HELD_OUT_EVERY == 0) is held_out]
+        held_out: [
+            state for state in states if (int(state.task_hash[:8], 16) % HELD_OUT_EVERY == 0) is held_out
+        ]
         for held_out in (False, True)
     }
     if not all(splits.values()):
         raise BadInputError(
-            "too few recorded states for two splits", got=f"{len(states)} states", expected="some in each split"
+            "too few recorded states for two splits",
+            got=f"{len(states)} states",
+            expected="some in each split",
         )
 
     def drawn(held_out: bool, seed: int, count: int) -> Sequence[TaskIdentity]:
@@ -84,7 +91,9 @@ class RecordedEnvironment(Environment):
     def rewards(self) -> dict[str, float]:
         """Likeness of the answer and the preferred action, from 0 to 1."""
         assert self._state is not None
-        likeness = difflib.SequenceMatcher(None, self._answer, self._state.preferred_action, autojunk=False).ratio()
+        likeness = difflib.SequenceMatcher(
+            None, self._answer, self._state.preferred_action, autojunk=False
+        ).ratio()
         return {"reward": likeness}
 
 

@@ -64,14 +64,16 @@ def _is_plain(value: object) -> bool:
         return True
     if kind is int:
         return abs(cast(int, value)) <= INT_64_MAX
+    # Text passes without a call: this runs over every message and every tool argument.
     if kind is list or kind is tuple:
-        return all(_is_plain(item) for item in cast("list[Any]", value))
+        return all(type(item) is str or _is_plain(item) for item in cast("list[Any]", value))
     if kind is dict:
-        mapping = cast("dict[Any, Any]", value)
-        return all(
-            type(key) is str and (key.isascii() or max(key) < UTF16_ORDER_SAFE_BELOW) and _is_plain(item)
-            for key, item in mapping.items()
-        )
+        for key, item in cast("dict[Any, Any]", value).items():
+            if type(key) is not str or not (key.isascii() or max(key) < UTF16_ORDER_SAFE_BELOW):
+                return False
+            if type(item) is not str and not _is_plain(item):
+                return False
+        return True
     return False
 
 

@@ -147,8 +147,9 @@ def _payload_value(value: Any, typecode: str | None) -> Any:
 
 @cache
 def _payload_plan(cls: type[Event]) -> tuple[tuple[str, str | None], ...]:
-    """Payload fields in canonical order, with the array type code of each vector: a value does not tell it, an empty
-    one least."""
+    """Payload fields in canonical order, with the array type code of each vector: a value does not tell it,
+    an empty one least.
+    """
     storages = {name: storage_of(info.annotation, info.metadata) for name, info in cls.model_fields.items()}
     names = sorted(name for name in cls.model_fields if name not in cls.NOT_PAYLOAD)
     return tuple((name, _ARRAY_TYPECODE.get(storages[name] or "")) for name in names)

@@ -135,11 +135,10 @@ class StateHasher:
 
 def _holds_float(value: object) -> bool:
     kind = type(value)
-    if kind is dict:
-        return any(_holds_float(item) for item in cast("dict[str, Any]", value).values())
-    if kind is list:
-        return any(_holds_float(item) for item in cast("list[Any]", value))
-    return kind is float
+    if kind is not dict and kind is not list:
+        return kind is float
+    items = cast("dict[str, Any]", value).values() if kind is dict else cast("list[Any]", value)
+    return any(type(item) is not str and _holds_float(item) for item in items)
 
 
 def _sorted_arguments(text: str) -> str:

@@ -28,6 +28,7 @@ def fresh_lake(tmp_path: Path) -> Lake:
     return Lake.create(str(tmp_path / "lake"))
 
 
+# The archives: where the environment says, else beside the project.
 SHARED_DATA = Path(
     os.environ.get("TRACELAKE_SHARED_DATA", Path(__file__).parent.parent.parent / "shared" / "data")
 )
@@ -35,48 +36,22 @@ SHARED_DATA = Path(
 
 @pytest.fixture(scope="session")
 def real_traces(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
-    """Unpacks one source of the real traces that lie beside the project; the test is skipped where there are none."""
-    unpacked: dict[str, Path] = {}
-
-    def folder_of(source: str) -> Path:
-        archive = SHARED_DATA / f"{source}.tar.xz"
-        if not SHARED_DATA.is_dir():
-            pytest.skip("no real traces beside the project")
-        if source not in unpacked:
-            folder = tmp_path_factory.mktemp("traces")
-            with tarfile.open(archive) as tar:
-                tar.extractall(folder, filter="data")
-            unpacked[source] = folder / source
-        return unpacked[source]
-
-    return folder_of
-
-
-def _shared_data() -> Path:
-    """The folder of the archives: named by the environment, else beside the project."""
-    named = os.environ.get("TRACELAKE_SHARED_DATA")
-    return Path(named) if named else Path(__file__).parents[2] / "shared" / "data"
-
-
-@pytest.fixture(scope="session")
-def real_data(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
-    """Unpacks a source of real traces once and gives its folder, as in `real_data("verifiers")`.
+    """Unpacks a source of real traces once and gives its folder, as in `real_traces("verifiers")`.
 
     Without the archives the test is skipped; in CI an archive that is missing from their folder is a failure.
     """
-    archives = _shared_data()
-    unpacked = tmp_path_factory.mktemp("real")
+    unpacked = tmp_path_factory.mktemp("traces")
 
-    def folder(source: str) -> Path:
-        archive = archives / f"{source}.tar.xz"
+    def folder_of(source: str) -> Path:
+        archive = SHARED_DATA / f"{source}.tar.xz"
         if not archive.exists():
-            if archives.exists() and os.environ.get("CI") == "true":
-                pytest.fail(f"{archive.name} is missing from the shared data")
-            pytest.skip("the real traces are not beside the project")
-        target = unpacked / source
-        if not target.exists():
+            if SHARED_DATA.is_dir() and os.environ.get("CI") == "true":
+                pytest.fail(f"{archive.name} is missing from the real traces")
+            pytest.skip("no real traces beside the project")
+        folder = unpacked / source
+        if not folder.exists():
             with tarfile.open(archive, "r:xz") as packed:
                 packed.extractall(unpacked, filter="data")
-        return target
+        return folder
 
-    return folder
+    return folder_of

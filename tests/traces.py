@@ -21,7 +21,11 @@ ACTIONS = {
 
 
 def bash(command: str) -> Message:
-    call = {"id": f"call-{command}", "type": "function", "function": {"name": "bash", "arguments": canonical_text({"command": command})}}
+    call = {
+        "id": f"call-{command}",
+        "type": "function",
+        "function": {"name": "bash", "arguments": canonical_text({"command": command})},
+    }
     return {"role": "assistant", "content": "", "tool_calls": [call]}
 
 
@@ -31,7 +35,9 @@ def rollout(model: str, question: str, command: str, *, score: float = 1.0) -> I
     opening: Message = {"role": "user", "content": question}
     state = StateHasher()
     state.add(opening)
-    yield RolloutStarted(rollout_id=rollout_id, task_key=question, environment="hand", substrate="test", model_requested=model)
+    yield RolloutStarted(
+        rollout_id=rollout_id, task_key=question, environment="hand", substrate="test", model_requested=model
+    )
     yield TurnCompleted(
         rollout_id=rollout_id,
         turn_index=0,

@@ -36,9 +36,14 @@ def derived_table_asset(table: DerivedTable) -> dg.AssetsDefinition:
         description=f"Key: {', '.join(table.key)}.",
         owners=["team:lake"],
         check_specs=[
-            dg.AssetCheckSpec(key_check, asset=table.name, blocking=True, description="The key tells all rows apart."),
             dg.AssetCheckSpec(
-                rebuild_check, asset=table.name, blocking=True, description="Stored rows have the digest that was derived."
+                key_check, asset=table.name, blocking=True, description="The key tells all rows apart."
+            ),
+            dg.AssetCheckSpec(
+                rebuild_check,
+                asset=table.name,
+                blocking=True,
+                description="Stored rows have the digest that was derived.",
             ),
         ],
     )
@@ -52,10 +57,14 @@ def derived_table_asset(table: DerivedTable) -> dg.AssetsDefinition:
             data_version=dg.DataVersion(f"sha256:{state.digest}"),
             check_results=[
                 dg.AssetCheckResult(
-                    passed=distinct == frame.height, check_name=key_check, metadata={"distinct_keys": distinct}
+                    passed=distinct == frame.height,
+                    check_name=key_check,
+                    metadata={"distinct_keys": distinct},
                 ),
                 dg.AssetCheckResult(
-                    passed=stored.digest == state.digest, check_name=rebuild_check, metadata={"digest": stored.digest}
+                    passed=stored.digest == state.digest,
+                    check_name=rebuild_check,
+                    metadata={"digest": stored.digest},
                 ),
             ],
         )

@@ -17,7 +17,12 @@ def event_table_asset(kind: str) -> dg.AssetsDefinition:
     description = (CLASS_OF_KIND[kind].__doc__ or "").strip()
 
     @dg.asset(
-        name=kind, group_name="events", kinds={"lance"}, description=description, deps=DEPENDENCIES.get(kind, []), owners=["team:lake"]
+        name=kind,
+        group_name="events",
+        kinds={"lance"},
+        description=description,
+        deps=DEPENDENCIES.get(kind, []),
+        owners=["team:lake"],
     )
     def event_table(lake: LakeResource) -> dg.MaterializeResult:
         opened = lake.open()
@@ -25,7 +30,9 @@ def event_table_asset(kind: str) -> dg.AssetsDefinition:
         try:
             state = opened.state(kind)
         except TableMissingError:
-            return dg.MaterializeResult(metadata={"dagster/row_count": 0}, data_version=dg.DataVersion("empty"))
+            return dg.MaterializeResult(
+                metadata={"dagster/row_count": 0}, data_version=dg.DataVersion("empty")
+            )
         metadata = {
             "dagster/row_count": state.row_count,
             "rows_added": added,

@@ -36,6 +36,8 @@ class LakeResource(dg.ConfigurableResource):
 
 @dg.definitions
 def resources() -> dg.Definitions:
-    lake = LakeResource(uri=os.environ.get(LAKE_VARIABLE, LAKE_DEFAULT), student=os.environ.get(STUDENT_VARIABLE, ""))
+    lake = LakeResource(
+        uri=os.environ.get(LAKE_VARIABLE, LAKE_DEFAULT), student=os.environ.get(STUDENT_VARIABLE, "")
+    )
     # A process for each table would take longer to start than most tables take to derive.
     return dg.Definitions(resources={"lake": lake}, executor=dg.in_process_executor)

@@ -6,8 +6,9 @@ units.
 **Seeds and units are both resampled.** The variance of the mean is V = V_seed + V_unit - V_both, each from
 sums of residuals; with balanced data these are the mean squares of a two-way layout. It is never less than
 either part.
-**Small counts are paid for**: the interval is Student's, with Satterthwaite's degrees of freedom; units of
-unequal size count as the effective number (Σ n)² / Σ n² of them.
+**Small counts are paid for**: the interval is the wider of Student's on the means of seeds, and Student's
+on V with Satterthwaite's degrees of freedom; units of unequal size count as the effective number (Σ n)² / Σ
+n² of them.
 **The bootstrap gives the shape**: resampling crossed factors counts what is in both of them thrice (Owen
 2007), and few units too little, so its deviations are stretched to V.
 **Where nothing varied**, the interval is what a unit not yet seen could still do: with share 1 - alpha^(1/C).
@@ -19,7 +20,7 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
+from scipy import special
 
 from assets.folds.power import critical_value
 from assets.folds.statistics import Floats, chunk_sizes
@@ -72,11 +73,14 @@ def estimate(values: Floats, codes: NDArray[np.int64], *, alpha: float, value_ra
     """
     table = _sums(values, codes)
     seed_part, unit_part, both_part, df = _variances(table)
+    mean, seed_count = table.mean, table.counts.shape[0]
     variance = max(seed_part + unit_part - both_part, seed_part, unit_part)
-    mean = table.mean
     if variance > _NOTHING:
-        error = float(np.sqrt(variance))
-        half = error * critical_value(alpha, df)
+        # Satterthwaite's degrees of freedom are liberal where seeds look alike by luck.
+        bounds = [(variance, df)] + ([(seed_part, seed_count - 1.0)] if seed_count > 1 else [])
+        half, error, df = max(
+            (part**0.5 * critical_value(alpha, free), part**0.5, free) for part, free in bounds
+        )
     else:
         df, half = np.inf, unseen_share(alpha, table.counts.shape[1]) * (value_range + abs(mean))
         error = half / critical_value(alpha)
@@ -100,7 +104,7 @@ def bootstrap(
     means = _resampled_means(table, resample_count, seed)
     spread = float(means.std())
     stretch = standard_error / spread if spread > _NOTHING else 0.0
-    means = table.mean + (means - means.mean()) * stretch
+    means = table.mean + (means - table.mean) * stretch
     low, high = np.quantile(means, [alpha / 2, 1 - alpha / 2])
     corrected = _bca_quantiles(table, means, alpha)
     if corrected is None:
@@ -140,13 +144,17 @@ def means_without_each_unit(values: Floats, codes: NDArray[np.int64]) -> Floats:
 def _sums(values: Floats, codes: NDArray[np.int64]) -> _Sums:
     """Rows and columns without any value are left out."""
     present = ~np.isnan(values)
-    membership = np.zeros((values.shape[1], int(codes.max()) + 1))
-    membership[np.arange(values.shape[1]), codes] = 1.0
-    sums, counts = np.where(present, values, 0.0) @ membership, present.astype(float) @ membership
+    sums = _by_unit(np.where(present, values, 0.0), codes)
+    counts = _by_unit(present.astype(np.float64), codes)
     rows, columns = counts.sum(axis=1) > 0, counts.sum(axis=0) > 0
     if not rows.any():
         raise ValueError("no value at all")
     return _Sums(sums[rows][:, columns], counts[rows][:, columns])
+
+
+def _by_unit(values: Floats, codes: NDArray[np.int64]) -> Floats:
+    """[S, C] sums of [S, T]."""
+    return np.array([np.bincount(codes, weights=row) for row in values], dtype=np.float64)
 
 
 def _variances(table: _Sums) -> tuple[float, float, float, float]:
@@ -188,15 +196,17 @@ def _bca_quantiles(table: _Sums, means: Floats, alpha: float) -> Floats | None:
     seeds, units = table.counts.shape
     if units < BCA_UNITS_MIN or 1 < seeds < BCA_SEEDS_MIN:
         return None
-    below = float((means < table.mean).mean() + (means == table.mean).mean() / 2)
+    # A resample that equals the mean, but for rounding, is half below it.
+    equal = np.isclose(means, table.mean, rtol=0, atol=1e-12)
+    below = float(((means < table.mean) & ~equal).mean() + equal.mean() / 2)
     if not 0 < below < 1:
         return None
-    bias = float(stats.norm.ppf(below))
+    bias = float(special.ndtri(below))
     influence = _influence(table)
     squares = float((influence**2).sum())
     skew = float((influence**3).sum()) / (6 * squares**1.5) if squares > _NOTHING**2 else 0.0
-    reach = bias + stats.norm.ppf([alpha / 2, 1 - alpha / 2])
-    return stats.norm.cdf(bias + reach / (1 - skew * reach))
+    reach = bias + special.ndtri([alpha / 2, 1 - alpha / 2])
+    return special.ndtr(bias + reach / (1 - skew * reach))
 
 
 def _influence(table: _Sums) -> Floats:

@@ -24,12 +24,17 @@ def evaluations(task_evaluated: pl.DataFrame) -> pl.DataFrame:
     ).sort("evaluation_id", "metric", "task_key", "sample_index")
 
 
-def spend(turn_completed: pl.DataFrame, teacher_answered: pl.DataFrame, teacher_failed: pl.DataFrame) -> pl.DataFrame:
+def spend(
+    turn_completed: pl.DataFrame, teacher_answered: pl.DataFrame, teacher_failed: pl.DataFrame
+) -> pl.DataFrame:
     """Calls, tokens and dollars by purpose and model, from deduplicated facts. Key (purpose, model)."""
     # A harvested answer was paid for as a turn of its own rollout.
     asked = teacher_answered.filter(pl.col("origin") == "asked")
     parts = [
-        _spent(turn_completed.with_columns(pl.coalesce("model_requested", "model_served").alias("model")), "rollout"),
+        _spent(
+            turn_completed.with_columns(pl.coalesce("model_requested", "model_served").alias("model")),
+            "rollout",
+        ),
         _spent(asked.rename({"teacher": "model"}), "teacher"),
         _spent(
             teacher_failed.rename({"teacher": "model"}).with_columns(

@@ -1,17 +1,21 @@
-"""What training consumed: which pairs and rollouts each update saw. The checkpoint's answer to *what made you?*"""
+"""What training consumed: which pairs and rollouts each update saw. The checkpoint's answer to *what made
+you?*
+"""
 
 from __future__ import annotations
 
 import polars as pl
 
-EXPOSURE_SCHEMA: dict[str, type[pl.DataType]] = {
-    "training_id": pl.String,
-    "attempt_index": pl.Int64,
-    "train_step": pl.Int64,
-    "item_kind": pl.String,
-    "item_id": pl.String,
-    "weight": pl.Float64,
-}
+EXPOSURE_SCHEMA = pl.Schema(
+    {
+        "training_id": pl.String,
+        "attempt_index": pl.Int64,
+        "train_step": pl.Int64,
+        "item_kind": pl.String,
+        "item_id": pl.String,
+        "weight": pl.Float64,
+    }
+)
 
 
 def exposures(batch_consumed: pl.DataFrame) -> pl.DataFrame:
@@ -28,9 +32,14 @@ def exposures(batch_consumed: pl.DataFrame) -> pl.DataFrame:
 def checkpoint_exposures(exposures: pl.DataFrame, training_id: str, train_step: int) -> pl.DataFrame:
     """Everything that made one checkpoint: items of all updates up to it."""
     seen = exposures.filter((pl.col("training_id") == training_id) & (pl.col("train_step") <= train_step))
-    return seen.group_by("item_kind", "item_id").agg(
-        pl.len().cast(pl.Int64).alias("update_count"), pl.col("train_step").min().alias("first_train_step")
-    ).sort("item_kind", "item_id")
+    return (
+        seen.group_by("item_kind", "item_id")
+        .agg(
+            pl.len().cast(pl.Int64).alias("update_count"),
+            pl.col("train_step").min().alias("first_train_step"),
+        )
+        .sort("item_kind", "item_id")
+    )
 
 
 def _exploded(batches: pl.DataFrame, item_kind: str, column: str, weight: pl.Expr) -> pl.DataFrame:
@@ -45,5 +54,5 @@ def _exploded(batches: pl.DataFrame, item_kind: str, column: str, weight: pl.Exp
         )
         .explode("item_id")
         .drop_nulls("item_id")
-        .cast(dict(EXPOSURE_SCHEMA))
+        .cast(EXPOSURE_SCHEMA)
     )

@@ -11,7 +11,7 @@ from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import optimize, stats
+from scipy import optimize, special
 
 DF_NORMAL_MIN = 500
 """From here on a t distribution is taken to be normal."""
@@ -24,7 +24,7 @@ def power_of(effect: float, standard_error: float, *, alpha: float, df: float = 
         return 1.0 if effect else alpha
     shift = abs(effect) / standard_error
     widths = critical_value(alpha, df) * _relative_errors(df)
-    return float(np.mean(stats.norm.sf(widths - shift) + stats.norm.cdf(-widths - shift)))
+    return float(np.mean(special.ndtr(shift - widths) + special.ndtr(-widths - shift)))
 
 
 def minimum_detectable_effect(
@@ -35,7 +35,6 @@ def minimum_detectable_effect(
         return 0.0
     highest = standard_error * (critical_value(alpha, df) + 10) * 10
 
-
     def missing_power(effect: float) -> float:
         return power - power_of(effect, standard_error, alpha=alpha, df=df)
 
@@ -45,7 +44,7 @@ def minimum_detectable_effect(
 def critical_value(alpha: float, df: float = math.inf) -> float:
     """Quantile at 1 - alpha/2 of t, or of the normal distribution."""
     quantile = 1 - alpha / 2
-    return float(stats.norm.ppf(quantile) if df >= DF_NORMAL_MIN else stats.t.ppf(quantile, df))
+    return float(special.ndtri(quantile) if df >= DF_NORMAL_MIN else special.stdtrit(df, quantile))
 
 
 def paired_task_count(
@@ -54,7 +53,7 @@ def paired_task_count(
     """Tasks that two fixed checkpoints need, one run each, by McNemar's test; not rounded."""
     spread = math.sqrt(max(0.0, discordant_share - effect**2))
     sum_of_reaches = (
-        critical_value(alpha) * math.sqrt(discordant_share) + float(stats.norm.ppf(power)) * spread
+        critical_value(alpha) * math.sqrt(discordant_share) + float(special.ndtri(power)) * spread
     )
     return (sum_of_reaches / effect) ** 2
 
@@ -62,13 +61,15 @@ def paired_task_count(
 def paired_power(task_count: int, discordant_share: float, effect: float, *, alpha: float = 0.05) -> float:
     """Power of McNemar's test on two fixed checkpoints, one run each."""
     reach = effect * math.sqrt(task_count) - critical_value(alpha) * math.sqrt(discordant_share)
-    return float(stats.norm.cdf(reach / math.sqrt(discordant_share - effect**2)))
+    return float(special.ndtr(reach / math.sqrt(discordant_share - effect**2)))
 
 
 def paired_minimum_effect(
     task_count: int, discordant_share: float, *, alpha: float = 0.05, power: float = 0.8
 ) -> float:
-    """Effect that McNemar's test finds with this power; at most the discordant share, when all change is gain."""
+    """Effect that McNemar's test finds with this power; at most the discordant share, when all change is
+    gain.
+    """
 
     def missing_tasks(effect: float) -> float:
         return paired_task_count(discordant_share, effect, alpha=alpha, power=power) - task_count
@@ -125,8 +126,8 @@ def _relative_errors(df: float) -> NDArray[np.float64]:
     """Equally likely ratios of an estimated standard error to the true one: sqrt(chi²/df)."""
     if df >= DF_NORMAL_MIN:
         return np.ones(1)
-    return np.sqrt(stats.chi2.ppf((np.arange(_GRID_SIZE) + 0.5) / _GRID_SIZE, df) / df)
+    return np.sqrt(special.chdtri(df, (np.arange(_GRID_SIZE) + 0.5) / _GRID_SIZE) / df)
 
 
 def _reach(alpha: float, power: float) -> float:
-    return critical_value(alpha) + float(stats.norm.ppf(power))
+    return critical_value(alpha) + float(special.ndtri(power))

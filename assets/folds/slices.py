@@ -9,24 +9,22 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
+from scipy import special
 
 from assets.folds.contrast import Estimate, estimate, means_without_each_unit, unit_sums
 from assets.folds.paired_scores import Differences
 from assets.folds.statistics import Floats, holm, sign_flip_p
 from assets.folds.verdict_model import LeaveOneOut, SliceResult, VerdictSpec
 
+_DF_MAX = 1e6
+
 
 def slice_results(found: Differences, clusters: list[str], spec: VerdictSpec) -> tuple[SliceResult, ...]:
     """One for each cluster with enough tasks, by name; none if there is only one cluster."""
-    names = sorted(set(clusters))
-    columns = {name: np.flatnonzero([cluster == name for cluster in clusters]) for name in names}
-    looked_at = [
-        name
-        for name in names
-        if len(columns[name]) >= spec.slice_task_count_min
-        and not np.isnan(found.graded[:, columns[name]]).all()
-    ]
+    names, codes = np.unique(np.asarray(clusters), return_inverse=True)
+    large = np.flatnonzero(np.bincount(codes) >= spec.slice_task_count_min)
+    columns = {str(names[code]): np.flatnonzero(codes == code) for code in large}
+    looked_at = [name for name in columns if not np.isnan(found.graded[:, columns[name]]).all()]
     if len(names) < 2 or not looked_at:
         return ()
     alpha = spec.alpha / len(looked_at)
@@ -55,12 +53,14 @@ def _bounds(
     """Estimates and p values with ungraded items at their worst, and at their best."""
     codes = np.arange(len(columns), dtype=np.int64)
     results: list[tuple[Estimate, float]] = []
-    for values in (found.worst[:, columns], found.best[:, columns]):
+    worst_values, best_values = found.worst[:, columns], found.best[:, columns]
+    alike = np.array_equal(worst_values, best_values)
+    for values in (worst_values,) if alike else (worst_values, best_values):
         fitted = estimate(values, codes, alpha=alpha, value_range=spec.score_max - spec.score_min)
         flipped = sign_flip_p(unit_sums(values, codes), flip_count=spec.flip_count, seed=spec.bootstrap_seed)
-        student = float(2 * stats.t.sf(abs(fitted.mean) / fitted.standard_error, min(fitted.df, 1e6)))
+        student = float(2 * special.stdtr(min(fitted.df, _DF_MAX), -abs(fitted.mean) / fitted.standard_error))
         results.append((fitted, max(flipped, student)))
-    (worst, worst_p), (best, best_p) = results
+    (worst, worst_p), (best, best_p) = results[0], results[-1]
     return worst, best, worst_p, best_p
 
 

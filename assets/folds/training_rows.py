@@ -33,12 +33,17 @@ def training_rows(
     wanted = preference_pairs["rollout_id"].unique()
     turns = turn_completed.filter(pl.col("rollout_id").is_in(wanted.implode())).select(CONTEXT_COLUMNS)
     fold = ContextFold(turns.iter_rows())
-    event_ids = pl.concat([preference_pairs["chosen_event_id"], preference_pairs["rejected_event_id"]]).unique()
+    event_ids = pl.concat(
+        [preference_pairs["chosen_event_id"], preference_pairs["rejected_event_id"]]
+    ).unique()
     actions = dict(_actions(turn_completed, event_ids)) | dict(_actions(teacher_answered, event_ids))
     tools = dict(rollout_started.select("rollout_id", "tools_json").iter_rows())
     rows = [
         {
-            **{name: pair[name] for name in ("pair_id", "rule", "level", "state_key", "task_key", "vote_margin")},
+            **{
+                name: pair[name]
+                for name in ("pair_id", "rule", "level", "state_key", "task_key", "vote_margin")
+            },
             "prompt_json": canonical_text(fold.context(pair["rollout_id"], pair["turn_index"])),
             "chosen_json": actions[pair["chosen_event_id"]],
             "rejected_json": actions[pair["rejected_event_id"]],
@@ -50,4 +55,8 @@ def training_rows(
 
 
 def _actions(events: pl.DataFrame, event_ids: pl.Series) -> Iterable[tuple[str, str]]:
-    return events.filter(pl.col("event_id").is_in(event_ids.implode())).select("event_id", "action_json").iter_rows()
+    return (
+        events.filter(pl.col("event_id").is_in(event_ids.implode()))
+        .select("event_id", "action_json")
+        .iter_rows()
+    )

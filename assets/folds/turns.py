@@ -13,13 +13,23 @@ MAIN_REWARD = "reward"
 def turns(
     rollout_started: pl.DataFrame, turn_completed: pl.DataFrame, tool_returned: pl.DataFrame
 ) -> pl.DataFrame:
-    """One row per turn with its task, its model and its action in canonical form; key (rollout_id, turn_index)."""
+    """One row per turn with its task, its model and its action in canonical form; key (rollout_id,
+    turn_index).
+    """
     results = tool_returned.group_by("rollout_id", "turn_index").agg(
         pl.len().cast(pl.Int64).alias("tool_result_count"),
-        (pl.col("error").is_not_null() | (pl.col("return_code").fill_null(0) != 0)).sum().cast(pl.Int64).alias("tool_error_count"),
+        (pl.col("error").is_not_null() | (pl.col("return_code").fill_null(0) != 0))
+        .sum()
+        .cast(pl.Int64)
+        .alias("tool_error_count"),
     )
     started = rollout_started.select(
-        "rollout_id", "task_key", "environment", "substrate", "group_id", pl.col("model_requested").alias("started_model")
+        "rollout_id",
+        "task_key",
+        "environment",
+        "substrate",
+        "group_id",
+        pl.col("model_requested").alias("started_model"),
     )
     actions = turn_completed["action_json"].map_elements(_canonical, return_dtype=pl.String)
     return (
@@ -58,7 +68,10 @@ def turns(
 
 
 def trajectories(
-    rollout_started: pl.DataFrame, turns: pl.DataFrame, reward_assigned: pl.DataFrame, rollout_ended: pl.DataFrame
+    rollout_started: pl.DataFrame,
+    turns: pl.DataFrame,
+    reward_assigned: pl.DataFrame,
+    rollout_ended: pl.DataFrame,
 ) -> pl.DataFrame:
     """One row per rollout; its reward is the newest version of the main reward. Key rollout_id."""
     totals = turns.group_by("rollout_id").agg(
@@ -76,10 +89,18 @@ def trajectories(
         reward_assigned.filter(pl.col("turn_index").is_null() & (pl.col("name") == MAIN_REWARD))
         .sort("rollout_id", "grader_version", "grader", descending=[False, True, False])
         .group_by("rollout_id", maintain_order=True)
-        .agg(pl.col("score").first().alias("reward"), pl.col("grader").first(), pl.len().cast(pl.Int64).alias("reward_count"))
+        .agg(
+            pl.col("score").first().alias("reward"),
+            pl.col("grader").first(),
+            pl.len().cast(pl.Int64).alias("reward_count"),
+        )
     )
-    ended = rollout_ended.select("rollout_id", "stop_reason", "exit_status", "truncated", "truncated_by", "duration_ms")
-    started = rollout_started.select("rollout_id", "task_key", "environment", "substrate", "source_run", "group_id", "trial_index")
+    ended = rollout_ended.select(
+        "rollout_id", "stop_reason", "exit_status", "truncated", "truncated_by", "duration_ms"
+    )
+    started = rollout_started.select(
+        "rollout_id", "task_key", "environment", "substrate", "source_run", "group_id", "trial_index"
+    )
     return (
         started.join(totals, on="rollout_id", how="left")
         .join(rewards, on="rollout_id", how="left")

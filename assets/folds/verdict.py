@@ -20,7 +20,7 @@ from typing import NamedTuple
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
-from scipy import stats
+from scipy import special
 
 from assets.folds.contrast import (
     Bootstrap,
@@ -120,13 +120,14 @@ def _units(scores: PairedScores, graded: Floats, spec: VerdictSpec) -> _Units:
 
 
 def _bounded(found: Differences, units: _Units, spec: VerdictSpec) -> _Bounded:
-    estimates = [_fit(values, units, spec) for values in found]
-    graded, worst, best = estimates
+    # Where everything is graded the three are one.
+    distinct = found[:1] if np.array_equal(found.worst, found.best) else found
+    estimates = [_fit(values, units, spec) for values in distinct]
     resampled = [
-        _resampled(values, fitted, units, spec) for values, fitted in zip(found, estimates, strict=True)
+        _resampled(values, fitted, units, spec) for values, fitted in zip(distinct, estimates, strict=True)
     ]
-    low = min(fitted.low for fitted in (graded, worst))
-    high = max(fitted.high for fitted in (graded, best))
+    graded, worst, best = estimates if len(estimates) > 1 else estimates * 3
+    low, high = min(graded.low, worst.low), max(graded.high, best.high)
     for drawn in resampled:
         low = min(low, drawn.percentile_low if drawn.bca_low is None else drawn.bca_low)
         high = max(high, drawn.percentile_high if drawn.bca_high is None else drawn.bca_high)
@@ -206,7 +207,7 @@ def _seed_p_value(graded: Floats) -> float | None:
     if len(of_seeds) < 2 or not of_seeds.std():
         return None
     error = of_seeds.std(ddof=1) / math.sqrt(len(of_seeds))
-    return float(2 * stats.t.sf(abs(of_seeds.mean()) / error, len(of_seeds) - 1))
+    return float(2 * special.stdtr(len(of_seeds) - 1, -abs(of_seeds.mean()) / error))
 
 
 def _needed(fitted: Estimate, scores: PairedScores, units: _Units, spec: VerdictSpec) -> dict[str, object]:
@@ -217,7 +218,7 @@ def _needed(fitted: Estimate, scores: PairedScores, units: _Units, spec: Verdict
         tasks_per_unit = task_count / (int(units.codes.max()) + 1)
         needed = math.ceil(unseen_units(spec.alpha, share) * tasks_per_unit)
         return {"needed_task_count": needed, "needed_seed_count": None}
-    reach = critical_value(spec.alpha) + float(stats.norm.ppf(spec.required_power))
+    reach = critical_value(spec.alpha) + float(special.ndtri(spec.required_power))
     wanted = (spec.minimum_effect / reach) ** 2
     variance = fitted.standard_error**2
     tasks, seeds = wanted - fitted.seed_variance, wanted - fitted.unit_variance

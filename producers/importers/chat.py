@@ -116,13 +116,12 @@ def checked_fact(cls: type[EventType], fields: dict[str, Any]) -> EventType:
     Their types are known: pydantic checking them a second time would be a tenth of an import.
     """
     event = cls.__new__(cls)
-    for name, value in (
-        ("__dict__", {**_defaults(cls), **fields}),
-        ("__pydantic_fields_set__", set(fields)),
-        ("__pydantic_extra__", None),
-        ("__pydantic_private__", None),
-    ):
-        object.__setattr__(event, name, value)
+    defaults = _defaults(cls)
+    set_field = object.__setattr__
+    set_field(event, "__dict__", {**defaults, **fields})
+    set_field(event, "__pydantic_fields_set__", set(fields))
+    set_field(event, "__pydantic_extra__", None)
+    set_field(event, "__pydantic_private__", None)
     return event
 
 

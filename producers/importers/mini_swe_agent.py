@@ -24,6 +24,7 @@ from schemas.rollout_events import ToolReturned
 
 MARKERS = ("COMPLETE_TASK_AND_SUBMIT_FINAL_OUTPUT", "mswea_bash_command")
 ENDS_COMPARED = 1000
+FIRST_WORDS = 64
 
 _RETURN_CODE = re.compile(r"<returncode>(-?\d{1,9})</returncode>")
 _COUNTED = ("kept", "dropped", "results")
@@ -173,7 +174,8 @@ def _return_code(extra: dict[str, Any], content: str) -> int | None:
 def _cut(raw: str, visible: str) -> bool | None:
     """Whether the model saw less than the tool said; null if the text was changed in a way that does not
     tell."""
-    if raw in visible or raw.strip() in visible:
+    # Templates print the output whole: comparing at its first words is far cheaper than a search for all.
+    if visible.startswith(raw, max(visible.find(raw[:FIRST_WORDS]), 0)) or raw.strip() in visible:
         return False
     ends_seen = raw[:ENDS_COMPARED] in visible and raw.rstrip()[-ENDS_COMPARED:] in visible
     return True if ends_seen or len(visible) < len(raw) else None

@@ -42,12 +42,12 @@ def trajectory_of(opened: Opened) -> Trajectory:
     found = sequence(whole.get("messages"), "messages")
     messages = [mapping(message, "messages") for message in found]
     instance_id = label(whole.get("instance_id"), "instance_id")
-    turns = [place for place, message in enumerate(messages) if is_reply(message)]
-    if not turns:
+    first = next((message for message in messages if is_reply(message)), None)
+    if first is None:
         raise SourceFormatError(
             "a trajectory without a model call", expected="one assistant message at least"
         )
-    identity = _identity(opened.source, instance_id, messages[turns[0]])
+    identity = _identity(opened.source, instance_id, first)
     return Trajectory(
         opened.source,
         info,
@@ -55,7 +55,7 @@ def trajectory_of(opened: Opened) -> Trajectory:
         instance_id,
         text(_model(config).get("model_name"), "model_name"),
         messages,
-        turns[-1],
+        next(place for place in range(len(messages) - 1, -1, -1) if is_reply(messages[place])),
         rollout_id_of("mini", instance_id, identity),
     )
 

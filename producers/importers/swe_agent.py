@@ -70,14 +70,7 @@ def read(opened: Opened, siblings: Siblings) -> Iterator[Imported | Refused]:
 
 def _imported(opened: Opened) -> Imported:
     document = mapping(opened.document, "file")
-    entries = [mapping(entry, "trajectory") for entry in sequence(document.get("trajectory"), "trajectory")]
-    if not entries:
-        raise SourceFormatError(
-            "a SWE-agent file without a trajectory",
-            got=f"keys {', '.join(sorted(document))}",
-            expected="`trajectory`, a list of at least one action",
-            cure="A history alone does not say which replies ran; export the run again.",
-        )
+    entries = _entries(document)
     source = opened.source
     rollout_id = rollout_id_of("swe", source.stem, [source.name])
     seen = seen_by_policy(entries, sequence(document.get("history"), "history"))
@@ -100,6 +93,18 @@ def _imported(opened: Opened) -> Imported:
         cost_usd=ended.cost_usd or 0.0,
         notes=_notes(seen, document),
     )
+
+
+def _entries(document: dict[str, Any]) -> list[dict[str, Any]]:
+    found = sequence(document.get("trajectory"), "trajectory")
+    if not found:
+        raise SourceFormatError(
+            "a SWE-agent file without a trajectory",
+            got=f"keys {', '.join(sorted(document))}",
+            expected="`trajectory`, a list of at least one action",
+            cure="A history alone does not say which replies ran; export the run again.",
+        )
+    return [mapping(entry, "trajectory") for entry in found]
 
 
 def _turn_fields(index: int, started: RolloutStarted) -> dict[str, Any]:
@@ -152,7 +157,7 @@ def _started(opened: Opened, document: dict[str, Any], rollout_id: str) -> Rollo
         source_run=source.parts[-2] if len(source.parts) > 1 else None,
         model_requested=text(model.get("name"), "model.name"),
         sampling_json=canonical_text(without_secrets(sampling)) if sampling else None,
-        task_json=canonical_text(without_secrets(problem)) if problem else None,
+        task_json=canonical_text(problem) if problem else None,
         config_json=canonical_text(without_secrets(config)) if config else None,
     )
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from producers.importers.chat import TurnsBuilder, call_names, chat_messages
-from producers.importers.fields import integer, label, mapping, number, without_secrets
+from producers.importers.fields import integer, label, mapping, number
 from producers.importers.source import (
     SHAPE_ERRORS,
     Imported,
@@ -139,7 +139,7 @@ def _started(
         source_run=source.stem,
         group_id=f"{source.stem}/{label(element['task_id'], 'task_id')}",
         trial_index=integer(element["trial"], "trial"),
-        task_json=None if task is None else canonical_text(without_secrets(task)),
+        task_json=None if task is None else canonical_text(task),
         source_position=position,
     )
 

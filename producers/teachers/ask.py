@@ -1,8 +1,10 @@
 """Asking teachers for their action at recorded states, over any OpenAI-compatible endpoint.
 
-Flow: student turns → contexts → one request per teacher and state that the lake has no answer to → `TeacherAnswered` or `TeacherFailed`.
+Flow: student turns → contexts → one request per teacher and state that the lake has no answer to →
+`TeacherAnswered` or `TeacherFailed`.
 
-**An answer that the lake holds is not asked for again**: the request key is the hash of the whole request and the teacher.
+**An answer that the lake holds is not asked for again**: the request key is the hash of the whole request
+and the teacher.
 **A failure is an event**; it stops nothing else.
 """
 
@@ -61,9 +63,19 @@ def questions(lake: Lake, rollout_ids: Sequence[str]) -> list[Question]:
     started = lake.scan("rollout_started").filter(wanted).select("rollout_id", "tools_json").collect()
     tools = {rollout_id: orjson.loads(text) if text else [] for rollout_id, text in started.iter_rows()}
     fold = ContextFold(turns.select(CONTEXT_COLUMNS).iter_rows())
-    first = turns.sort("state_key", "rollout_id", "turn_index").unique("state_key", keep="first").sort("state_key")
+    first = (
+        turns.sort("state_key", "rollout_id", "turn_index")
+        .unique("state_key", keep="first")
+        .sort("state_key")
+    )
     return [
-        Question(row["state_key"], row["rollout_id"], row["turn_index"], fold.context(row["rollout_id"], row["turn_index"]), tools[row["rollout_id"]])
+        Question(
+            row["state_key"],
+            row["rollout_id"],
+            row["turn_index"],
+            fold.context(row["rollout_id"], row["turn_index"]),
+            tools[row["rollout_id"]],
+        )
         for row in first.iter_rows(named=True)
     ]
 
@@ -145,7 +157,9 @@ def _ask(client: openai.OpenAI, request: _Request) -> Event:
     )
 
 
-def _failure(request: _Request, failure: str, detail: str, http_status: int | None, began: float) -> TeacherFailed:
+def _failure(
+    request: _Request, failure: str, detail: str, http_status: int | None, began: float
+) -> TeacherFailed:
     return TeacherFailed(
         request_key=request.key,
         # Attempts of different runs are different facts.

@@ -1,4 +1,6 @@
-"""The small world as experiments name it: generated repairs, one sandbox for all environments of the process."""
+"""The small world as experiments name it: generated repairs, one sandbox for all environments of the
+process.
+"""
 
 from __future__ import annotations
 

@@ -61,7 +61,12 @@ def test_pairs_come_from_majorities_and_every_other_turn_has_its_reason(lake: La
 
 def test_training_rows_carry_the_prompt_and_both_recorded_actions(lake: Lake) -> None:
     build(lake, PARAMETERS)
-    row = lake.scan("training_rows").filter(pl.col("task_key") == "q1", pl.col("level") == "L1").collect().row(0, named=True)
+    row = (
+        lake.scan("training_rows")
+        .filter(pl.col("task_key") == "q1", pl.col("level") == "L1")
+        .collect()
+        .row(0, named=True)
+    )
     assert row["prompt_json"] == '[{"content":"q1","role":"user"}]'
     assert "cat x" in row["chosen_json"]
     assert "ls" in row["rejected_json"]

@@ -40,7 +40,9 @@ def test_assets_materialize_the_digests_of_a_build_and_pass_their_checks(
     lake = lake_of_rollouts(uri)
     result = run(definitions, uri)
     assert result.success
-    assert {name: lake.state(name).digest for name in built} == {name: state.digest for name, state in built.items()}
+    assert {name: lake.state(name).digest for name in built} == {
+        name: state.digest for name, state in built.items()
+    }
     checks = result.get_asset_check_evaluations()
     assert len(checks) == 2 * len(DERIVED_TABLES) + 3
     assert all(check.passed for check in checks)

@@ -1,4 +1,6 @@
-"""Real traces of six models on the same wiki-search questions: harvest, disagreement, pairs and a pin that stays what it is."""
+"""Real traces of six models on the same wiki-search questions: harvest, disagreement, pairs and a pin that
+stays what it is.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +30,9 @@ def built_lake(folder: Path, traces: Path) -> tuple[Lake, dict[str, PinnedTable]
 
 
 @pytest.fixture(scope="module")
-def wiki(real_traces: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactory) -> tuple[Lake, dict[str, PinnedTable]]:
+def wiki(
+    real_traces: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Lake, dict[str, PinnedTable]]:
     return built_lake(tmp_path_factory.mktemp("wiki") / "lake", real_traces("verifiers"))
 
 
@@ -39,13 +43,17 @@ def test_many_states_were_answered_by_four_and_five_models(wiki: tuple[Lake, dic
     assert (models >= 5).sum() >= 100
 
 
-def test_the_student_is_one_model_and_the_others_are_teachers(wiki: tuple[Lake, dict[str, PinnedTable]]) -> None:
+def test_the_student_is_one_model_and_the_others_are_teachers(
+    wiki: tuple[Lake, dict[str, PinnedTable]],
+) -> None:
     answers = wiki[0].scan("answers").collect()
     assert answers.filter(role="student")["author"].unique().to_list() == [f"qwen/{STUDENT}"]
     assert f"qwen/{STUDENT}" not in answers.filter(role="teacher")["author"]
 
 
-def test_every_student_turn_has_a_pair_or_a_reason_at_both_levels(wiki: tuple[Lake, dict[str, PinnedTable]]) -> None:
+def test_every_student_turn_has_a_pair_or_a_reason_at_both_levels(
+    wiki: tuple[Lake, dict[str, PinnedTable]],
+) -> None:
     lake = wiki[0]
     turns = lake.scan("turns").filter(pl.col("model") == f"qwen/{STUDENT}").collect().height
     outcomes = lake.scan("pair_outcomes").collect()
@@ -58,14 +66,18 @@ def test_the_disagreement_table_has_patterns_and_entropies(wiki: tuple[Lake, dic
     table = wiki[0].scan("disagreement").collect()
     four = table.filter(teacher_count=4)
     assert set(four["pattern"]) <= {"4-0", "3-1", "2-2", "2-1-1", "1-1-1-1"}
-    assert four.filter(pattern="4-0")["vote_entropy_nats"].to_list() == [0.0] * four.filter(pattern="4-0").height
+    assert (
+        four.filter(pattern="4-0")["vote_entropy_nats"].to_list() == [0.0] * four.filter(pattern="4-0").height
+    )
 
 
 def test_two_builds_from_scratch_give_identical_digests(
     wiki: tuple[Lake, dict[str, PinnedTable]], real_traces: Callable[[str], Path], tmp_path: Path
 ) -> None:
     again = built_lake(tmp_path / "again", real_traces("verifiers"))[1]
-    assert {name: state.digest for name, state in again.items()} == {name: state.digest for name, state in wiki[1].items()}
+    assert {name: state.digest for name, state in again.items()} == {
+        name: state.digest for name, state in wiki[1].items()
+    }
 
 
 def test_later_imports_leave_the_pin_its_digest_rows_and_bytes_read(
@@ -73,7 +85,10 @@ def test_later_imports_leave_the_pin_its_digest_rows_and_bytes_read(
 ) -> None:
     lake = wiki[0]
     pin = lake.pin("wiki", PINNED)
-    before = {name: (lake.open_pin(pin.reference).scan(name).collect().height, bytes_read(lake, pin, name)) for name in PINNED}
+    before = {
+        name: (lake.open_pin(pin.reference).scan(name).collect().height, bytes_read(lake, pin, name))
+        for name in PINNED
+    }
     import_sources(lake, [str(real_traces("tau-bench"))])
     build(lake, BuildParameters(student=STUDENT))
     assert lake.state("turns").row_count > wiki[1]["turns"].row_count

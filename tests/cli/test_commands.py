@@ -82,11 +82,15 @@ def test_a_pin_is_made_listed_checked_and_read(tracelake, built: Lake) -> None:
     assert tracelake("pin", "mine", "--format", "json").data["digest"] == pin["digest"]
     assert [row["digest"] for row in tracelake("pins", "--format", "json").data] == [pin["digest"]]
     assert tracelake("pins", "--check", "mine@1").code == 0
-    rows = tracelake("query", "--at", "mine@1", "--format", "json", "SELECT count(*) AS n FROM preference_pairs").data
+    rows = tracelake(
+        "query", "--at", "mine@1", "--format", "json", "SELECT count(*) AS n FROM preference_pairs"
+    ).data
     assert rows == [{"n": pin["tables"]["preference_pairs"]["row_count"]}]
 
 
-def test_a_pin_that_is_not_there_fails_and_a_changed_one_is_a_failed_check(tracelake, built: Lake, tmp_path: Path) -> None:
+def test_a_pin_that_is_not_there_fails_and_a_changed_one_is_a_failed_check(
+    tracelake, built: Lake, tmp_path: Path
+) -> None:
     assert tracelake("pins", "--check", "mine@1").code == 1
     tracelake("pin", "mine")
     manifest = tmp_path / "lake" / "pins" / "mine" / "000001.json"
@@ -96,7 +100,9 @@ def test_a_pin_that_is_not_there_fails_and_a_changed_one_is_a_failed_check(trace
     assert "PinChangedError" in answer.err
 
 
-def test_verify_is_quiet_about_a_healthy_lake_and_fails_on_a_flipped_bit(tracelake, built: Lake, tmp_path: Path) -> None:
+def test_verify_is_quiet_about_a_healthy_lake_and_fails_on_a_flipped_bit(
+    tracelake, built: Lake, tmp_path: Path
+) -> None:
     assert tracelake("verify", "--deep", "--format", "json").data["ok"] is True
     landed = next((tmp_path / "lake" / "events").rglob("*.parquet"))
     data = bytearray(landed.read_bytes())
@@ -129,7 +135,9 @@ def test_an_experiment_with_a_typo_is_refused_naming_the_key(tracelake, built: L
 
 
 def test_training_without_its_pin_is_refused(tracelake, built: Lake, tmp_path: Path) -> None:
-    answer = tracelake("train", "examples/experiments/wiki-search-replay.toml", "--runs", str(tmp_path / "runs"))
+    answer = tracelake(
+        "train", "examples/experiments/wiki-search-replay.toml", "--runs", str(tmp_path / "runs")
+    )
     assert answer.code == 1
     assert "wiki@1" in answer.err
 

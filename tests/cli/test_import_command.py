@@ -1,4 +1,6 @@
-"""`tracelake import` on bad input: a clear message, an exit code, and the good files beside it still imported."""
+"""`tracelake import` on bad input: a clear message, an exit code, and the good files beside it still
+imported.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +36,17 @@ BAD = {
 
 
 def tracelake_import(lake: Path, *paths: Path | str) -> tuple[int, dict[str, Any], str]:
-    command = [sys.executable, "-m", "cli.main", "import", "--lake", str(lake), "--format", "json", *map(str, paths)]
+    command = [
+        sys.executable,
+        "-m",
+        "cli.main",
+        "import",
+        "--lake",
+        str(lake),
+        "--format",
+        "json",
+        *map(str, paths),
+    ]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120)
     return done.returncode, json.loads(done.stdout) if done.stdout else {}, done.stderr
 
@@ -85,7 +97,17 @@ def test_a_missing_file_and_an_empty_folder_fail_with_their_names(tmp_path: Path
 
 
 def test_a_wrong_format_name_is_wrong_usage(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "cli.main", "import", "--from", "nonsense", "--lake", str(tmp_path / "lake"), str(tmp_path)]
+    command = [
+        sys.executable,
+        "-m",
+        "cli.main",
+        "import",
+        "--from",
+        "nonsense",
+        "--lake",
+        str(tmp_path / "lake"),
+        str(tmp_path),
+    ]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120)
     assert done.returncode == 2
     assert "mini-swe-agent" in done.stderr

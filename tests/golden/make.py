@@ -15,7 +15,7 @@ from typing import Any
 import pyarrow as pa
 
 from lake import Lake
-from lake.landing import Stamped, land, stamped_table
+from lake.landing import Stamped, land, landed_file, stamped_table
 from lake.store import LocalStore
 from schemas.canonical import canonical_text
 from schemas.columns import arrow_schema, arrow_schemas
@@ -100,7 +100,8 @@ def main(folder: Path) -> None:
             for seq, (event, identity) in enumerate(zip(events, named, strict=True))
         ]
         epoch = f"20260102T030405678901-{cls.KIND.replace('_', '-')}"
-        land(store, stamped_table(cls.KIND, stamped, run_id="golden", epoch=epoch, recorded_at=MOMENT))
+        table = stamped_table(cls.KIND, stamped, run_id="golden", epoch=epoch, recorded_at=MOMENT)
+        land(store, landed_file(table))
         rows = [
             {"event_id": identity.event_id, "key_hash": identity.key_hash} | event.model_dump(mode="json")
             for event, identity in zip(events, named, strict=True)

@@ -53,7 +53,9 @@ def test_columns_that_are_missing_are_named():
         harvest(turns(("s", "a", "1")).drop("model"))
 
 
-ROWS = st.lists(st.tuples(st.sampled_from("st"), st.sampled_from(["a", "b", "B", None]), st.sampled_from("12")))
+ROWS = st.lists(
+    st.tuples(st.sampled_from("st"), st.sampled_from(["a", "b", "B", None]), st.sampled_from("12"))
+)
 
 
 @given(rows=ROWS, order=st.randoms(use_true_random=False))

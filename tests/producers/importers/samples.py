@@ -58,7 +58,9 @@ def mini_result(call_id: str, raw: str, shown: str | None = None, code: int = 0)
     return {
         "role": "tool",
         "tool_call_id": call_id,
-        "content": shown if shown is not None else f"<returncode>{code}</returncode>\n<output>\n{raw}</output>",
+        "content": shown
+        if shown is not None
+        else f"<returncode>{code}</returncode>\n<output>\n{raw}</output>",
         "extra": {"raw_output": raw, "returncode": code, "timestamp": 1775784987.25, "exception_info": ""},
     }
 
@@ -117,7 +119,9 @@ def swe() -> dict[str, Any]:
     ]
     for command, output in entries:
         reply = f"I run it.\n```\n{command}\n```"
-        history.append({"role": "assistant", "content": reply, "thought": "", "action": command, "agent": "primary"})
+        history.append(
+            {"role": "assistant", "content": reply, "thought": "", "action": command, "agent": "primary"}
+        )
         history.append({"role": "user", "content": f"{output}\n(Open file: n/a)\nbash-$", "agent": "primary"})
     trajectory = [
         {
@@ -137,7 +141,11 @@ def swe() -> dict[str, Any]:
 
 def verifiers_row(**columns: Any) -> dict[str, Any]:
     """A row of verifiers 0.1.x: calls as JSON text, results without ids, metrics at the top."""
-    call = {"id": "call-1", "type": "function", "function": {"name": "search", "arguments": '{"query": "boat"}'}}
+    call = {
+        "id": "call-1",
+        "type": "function",
+        "function": {"name": "search", "arguments": '{"query": "boat"}'},
+    }
     return {
         "example_id": 3,
         "prompt": [
@@ -164,7 +172,11 @@ def verifiers_row(**columns: Any) -> dict[str, Any]:
 
 def tau() -> list[dict[str, Any]]:
     """tau-bench: two trials of one task."""
-    call = {"id": "call-1", "type": "function", "function": {"name": "get_user", "arguments": '{"id": "mia"}'}}
+    call = {
+        "id": "call-1",
+        "type": "function",
+        "function": {"name": "get_user", "arguments": '{"id": "mia"}'},
+    }
     traj = [
         {"role": "system", "content": "# Policy"},
         {"role": "user", "content": "Book a flight."},
@@ -204,5 +216,5 @@ def rollout(document: Any, uri: str = "runs/one/trace.json") -> Imported:
 
 
 def of_kind(piece: Imported, kind: str) -> list[Any]:
-    events: list[Event] = [event for event in piece.events if event.KIND == kind]
+    events: list[Event] = [event for event in piece.events if kind == event.KIND]
     return events

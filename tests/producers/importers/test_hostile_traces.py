@@ -1,4 +1,4 @@
-"""Whatever the bytes are, only typed refusals come out, and what comes in is a fact that the lake can hold."""
+"""Whatever the bytes are, only typed refusals come out; what comes in is a fact that the lake can hold."""
 
 from __future__ import annotations
 
@@ -29,10 +29,14 @@ SCALARS = st.one_of(
     st.integers(-(2**70), 2**70),
     st.floats(),
     st.text(max_size=8),
-    st.sampled_from(["", "\ud800", "[" * 2000, '{"a": 1e400}', "\x00", "../..", "assistant", "tool", "user", "exit"]),
+    st.sampled_from(
+        ["", "\ud800", "[" * 2000, '{"a": 1e400}', "\x00", "../..", "assistant", "tool", "user", "exit"]
+    ),
 )
 VALUES = st.recursive(
-    SCALARS, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=6), inner, max_size=3), max_leaves=6
+    SCALARS,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=6), inner, max_size=3),
+    max_leaves=6,
 )
 
 

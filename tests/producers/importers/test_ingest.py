@@ -93,7 +93,9 @@ def test_a_verdict_in_the_same_import_becomes_the_reward(fresh_lake: Lake, tree:
     write(logs / "report.json", {INSTANCE: {"patch_exists": True, "resolved": True}})
     write(logs / "patch.diff", mini()["info"]["submission"].rstrip())
     report = import_sources(fresh_lake, [tree])
-    by_format = {file.format: file for file in report.file_reports if file.path.endswith(f"{INSTANCE}.traj.json")}
+    by_format = {
+        file.format: file for file in report.file_reports if file.path.endswith(f"{INSTANCE}.traj.json")
+    }
     assert (by_format["mini-swe-agent"].rewards, by_format["mini-swe-agent"].rewards_count) == (1.0, 1)
     assert report.skipped["read beside a trace"] == 2
     fresh_lake.project()

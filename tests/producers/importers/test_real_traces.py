@@ -18,13 +18,13 @@ pytestmark = pytest.mark.realdata
 
 @pytest.fixture(scope="module")
 def imported(
-    tmp_path_factory: pytest.TempPathFactory, real_data: Callable[[str], Path]
+    tmp_path_factory: pytest.TempPathFactory, real_traces: Callable[[str], Path]
 ) -> Callable[[str], tuple[Lake, ImportReport]]:
     """Imports a source once into a lake of its own, projected."""
     done: dict[str, tuple[Lake, ImportReport]] = {}
 
     def of(source: str) -> tuple[Lake, ImportReport]:
-        folder = real_data(source)
+        folder = real_traces(source)
         if source not in done:
             lake = Lake.create(str(tmp_path_factory.mktemp("lake") / source))
             report = import_sources(lake, [folder])
@@ -87,7 +87,9 @@ def test_verifiers(imported):
 def test_verifiers_questions_are_joined_over_the_runs(imported):
     lake, _ = imported("verifiers")
     wiki = lake.scan("rollout_started").filter(environment="wiki-search").collect()
-    models = wiki.group_by("task_key").agg(pl.col("model_requested").str.to_lowercase().n_unique().alias("models"))
+    models = wiki.group_by("task_key").agg(
+        pl.col("model_requested").str.to_lowercase().n_unique().alias("models")
+    )
     counts = dict(models["models"].value_counts().iter_rows())
     assert (counts[6], counts[5]) == (50, 50)
 
@@ -135,9 +137,9 @@ def test_state_keys_fold_from_the_stored_messages(imported):
             contexts[turn["rollout_id"], turn["turn_index"]] = [*context, json.loads(turn["action_json"])]
 
 
-def test_every_real_source_again_is_all_duplicates(imported, real_data):
+def test_every_real_source_again_is_all_duplicates(imported, real_traces):
     for source in ("verifiers", "tau-bench", "swe-agent", "mini-swe-agent-head"):
         lake, first = imported(source)
-        again = import_sources(lake, [real_data(source)])
+        again = import_sources(lake, [real_traces(source)])
         assert (again.new_events, again.conflicts) == (0, 0)
         assert again.duplicate_events == first.new_events

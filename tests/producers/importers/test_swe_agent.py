@@ -131,13 +131,26 @@ def test_a_replay_that_sent_nothing_has_no_cost():
 
 def test_the_replay_configuration_names_model_and_task_and_loses_its_key():
     document = swe()
-    model = {"name": "gpt-4o", "temperature": 1.0, "api_key": "sk-very-secret", "api_base": "https://u:p@host"}
+    model = {
+        "name": "gpt-4o",
+        "temperature": 1.0,
+        "api_key": "sk-very-secret",
+        "api_base": "https://u:p@host",
+    }
     config = {"agent": {"model": model}, "problem_statement": {"id": "marshmallow-1867", "text": "fix"}}
     document["replay_config"] = json.dumps(config)
     started = of_kind(rollout(document, URI), "rollout_started")[0]
     assert (started.model_requested, started.task_key) == ("gpt-4o", "marshmallow-1867")
     assert "sk-very-secret" not in started.config_json
     assert "u:p@" not in started.config_json
+
+
+def test_a_time_beyond_all_numbers_is_refused():
+    document = swe()
+    document["trajectory"][0]["execution_time"] = 1e308
+    (piece,) = read_document(document, URI)
+    assert isinstance(piece, Refused)
+    assert "execution_time" in piece.reason
 
 
 def test_a_history_without_a_trajectory_is_refused_with_the_reason():

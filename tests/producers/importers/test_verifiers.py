@@ -10,7 +10,12 @@ from producers.importers.source import Imported, Refused, opened, source_file
 from tests.producers.importers.samples import of_kind, rollout, verifiers_row
 
 URI = "outputs/evals/wiki-search--gpt-5/73850758/results.jsonl"
-METADATA = {"env_id": "wiki-search", "model": "gpt-5", "sampling_args": {"max_tokens": 9}, "date": "2025-10-10"}
+METADATA = {
+    "env_id": "wiki-search",
+    "model": "gpt-5",
+    "sampling_args": {"max_tokens": 9},
+    "date": "2025-10-10",
+}
 
 
 class Beside:
@@ -171,6 +176,8 @@ def test_a_broken_line_does_not_cost_its_neighbours():
     assert "not JSON text" in refusals[0].reason
     assert "reward" in refusals[1].reason
     assert len(pieces) == 4
-    trials = [of_kind(piece, "rollout_started")[0].trial_index for piece in pieces if isinstance(piece, Imported)]
+    trials = [
+        of_kind(piece, "rollout_started")[0].trial_index for piece in pieces if isinstance(piece, Imported)
+    ]
     # A repaired line 4 would be trial 1: the last keeps its number.
     assert trials == [0, 2]

@@ -1,0 +1,205 @@
+"""Goal: an audit is silent about a healthy lake, and names everything that is wrong with a damaged one."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+import lance
+import polars as pl
+import pytest
+
+from lake import Lake
+from lake.derived import Derivation
+from lake.landing import Stamped, land, landed_file, stamped_table
+from lake.layout import EVENTS, parse_landed_path, table_path
+from schemas.event import event_identity
+from tests.lake.facts import of_three_kinds, reward, turn
+
+KIND = "reward_assigned"
+MADE = Derivation(key=("id",), code_version="1")
+
+
+@pytest.fixture
+def healthy_lake(fresh_lake: Lake) -> Lake:
+    """Two epochs, a duplicate, a conflict, tables, a derived table and a pin."""
+    with fresh_lake.writer("one") as writer:
+        for index in range(3):
+            writer.append(of_three_kinds([index]))
+    with fresh_lake.writer("two") as writer:
+        writer.append(
+            [*of_three_kinds([2, 3]), reward(0, 0.0), turn(9, sampling_logprobs=[-0.1], completion_ids=[1])]
+        )
+    fresh_lake.project()
+    fresh_lake.derive("pairs", pl.DataFrame({"id": [1, 2]}), MADE)
+    fresh_lake.pin("p", [KIND, "pairs"])
+    return fresh_lake
+
+
+def files(lake: Lake, kind: str = KIND) -> list[Path]:
+    return [Path(lake.store.location(path)) for path in lake.store.list(f"{EVENTS}/kind={kind}")]
+
+
+def problems(lake: Lake, *, deep: bool = False) -> str:
+    audit = lake.verify(deep=deep)
+    assert audit.ok == (not audit.problems)
+    return "\n".join(audit.problems)
+
+
+@pytest.mark.parametrize("deep", [False, True])
+def test_a_healthy_lake_has_no_problem_and_is_counted(healthy_lake: Lake, deep: bool) -> None:
+    audit = healthy_lake.verify(deep=deep)
+    assert audit.problems == ()
+    assert (audit.landed_files, audit.landed_events, audit.tables, audit.pins) == (13, 15, 5, 1)
+    assert audit.deep is deep
+
+
+def test_an_empty_lake_and_one_that_is_not_projected_are_healthy(fresh_lake: Lake) -> None:
+    assert fresh_lake.verify(deep=True).ok
+    with fresh_lake.writer("run") as writer:
+        writer.append(of_three_kinds([0]))
+    assert fresh_lake.verify(deep=True).ok
+
+
+@pytest.mark.parametrize("position", [0, 100, -1])
+def test_a_flipped_bit_in_a_landed_file_is_named(healthy_lake: Lake, position: int) -> None:
+    path = files(healthy_lake)[0]
+    data = bytearray(path.read_bytes())
+    data[position] ^= 4
+    path.write_bytes(data)
+    told = problems(healthy_lake)
+    assert path.name in told
+    assert "damaged" in told
+    assert f"table {KIND}: 1 events stand in no readable file" in told
+
+
+def test_a_landed_file_that_was_deleted_is_named_by_its_gap_and_its_orphans(healthy_lake: Lake) -> None:
+    path = files(healthy_lake)[1]
+    name = parse_landed_path(str(path)[str(path).index(EVENTS) :])
+    path.unlink()
+    told = problems(healthy_lake)
+    assert (
+        f"writer {name.writer_epoch}: 1 sequence numbers are in no readable file, first {name.first_seq}"
+        in told
+    )
+    assert f"table {KIND}: 1 events stand in no readable file" in told
+
+
+def test_a_gap_is_named_before_anything_is_projected(fresh_lake: Lake) -> None:
+    with fresh_lake.writer("run") as writer:
+        for index in range(3):
+            writer.append([reward(index)])
+    files(fresh_lake)[1].unlink()
+    assert "1 sequence numbers are in no readable file, first 1" in problems(fresh_lake)
+
+
+def test_the_only_file_of_a_kind_is_missed(healthy_lake: Lake) -> None:
+    for path in files(healthy_lake, "conflict_found"):
+        path.unlink()
+    assert "table conflict_found: 1 events stand in no readable file" in problems(healthy_lake)
+
+
+def test_a_file_that_was_copied_into_another_epoch_is_named(healthy_lake: Lake) -> None:
+    path = files(healthy_lake)[0]
+    folder = path.parents[1] / "20990101T000000000000-copied"
+    folder.mkdir()
+    (folder / path.name).write_bytes(path.read_bytes())
+    assert "copied" in problems(healthy_lake)
+
+
+def test_a_stranger_among_the_landed_files_is_named(healthy_lake: Lake) -> None:
+    stray = files(healthy_lake)[0].with_name("notes.parquet")
+    stray.write_bytes(b"")
+    told = problems(healthy_lake)
+    assert told.count("notes.parquet") == 1
+
+
+def location(lake: Lake, name: str = KIND) -> str:
+    return lake.store.location(table_path(name))
+
+
+def test_a_foreign_row_in_a_table_is_named(healthy_lake: Lake) -> None:
+    identity = event_identity(reward(77))
+    rows = lance.dataset(location(healthy_lake)).to_table().slice(0, 1).to_pylist()
+    rows[0] |= {"event_id": identity.event_id, "key_hash": identity.key_hash, "rollout_id": "r77"}
+    lance.write_dataset(
+        rows, location(healthy_lake), schema=lance.dataset(location(healthy_lake)).schema, mode="append"
+    )
+    assert f"table {KIND}: 1 events stand in no readable file" in problems(healthy_lake)
+    assert identity.event_id in problems(healthy_lake)
+
+
+def test_a_row_that_stands_twice_or_was_deleted_is_named(healthy_lake: Lake) -> None:
+    dataset = lance.dataset(location(healthy_lake))
+    lance.write_dataset(dataset.to_table().slice(0, 1), location(healthy_lake), mode="append")
+    assert f"table {KIND}: 6 rows, 5 distinct events" in problems(healthy_lake)
+    lost = event_identity(reward(1)).event_id
+    lance.dataset(location(healthy_lake)).delete(f"event_id = '{lost}'")
+    assert f"1 events that its cursor has passed are not in it, first {lost}" in problems(healthy_lake)
+
+
+def test_a_value_that_was_changed_in_a_table_is_named_by_a_deep_audit(healthy_lake: Lake) -> None:
+    changed = event_identity(reward(1)).event_id
+    lance.dataset(location(healthy_lake)).update({"score": "0.125"}, where=f"event_id = '{changed}'")
+    assert problems(healthy_lake) == ""
+    assert f"table {KIND}: event {changed} does not hash to its own id" in problems(healthy_lake, deep=True)
+
+
+def test_rows_of_a_derived_table_that_were_changed_are_named_by_a_deep_audit(healthy_lake: Lake) -> None:
+    lance.dataset(location(healthy_lake, "pairs")).update({"id": "7"}, where="id = 1")
+    assert problems(healthy_lake) == ""
+    assert "table pairs: its rows are not those that were derived" in problems(healthy_lake, deep=True)
+
+
+@pytest.mark.parametrize("forged", [{"score": 0.125}, {"score": float("nan")}], ids=str)
+def test_a_forged_landed_file_is_named_by_a_deep_audit(healthy_lake: Lake, forged: dict[str, float]) -> None:
+    path = files(healthy_lake)[0]
+    first_seq = int(path.name.split("-")[0])
+    identity = event_identity(reward(0))
+    stamped = Stamped(reward(0).model_copy(update=forged), identity, first_seq, "live", None, None)
+    moment = datetime(2026, 1, 1, tzinfo=UTC)
+    table = stamped_table(KIND, [stamped], run_id="one", epoch=path.parent.name, recorded_at=moment)
+    path.unlink()
+    land(healthy_lake.store, landed_file(table))
+    assert problems(healthy_lake) == ""
+    assert f"event {identity.event_id} does not hash to its own id" in problems(healthy_lake, deep=True)
+
+
+DAMAGES: dict[str, Callable[[Lake], None]] = {
+    "a manifest of a pin": lambda lake: Path(lake.store.location("pins/p/000001.json")).write_text("{}"),
+    "a stray pin": lambda lake: lake.store.put_new("pins/notes.json", b"{}"),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_manifest_is_named_and_hides_no_other_pin(healthy_lake: Lake, damage: str) -> None:
+    healthy_lake.pin("other", ["pairs"])
+    DAMAGES[damage](healthy_lake)
+    lance.dataset(location(healthy_lake, "pairs")).tags.delete("pin-other-1")
+    for path in Path(location(healthy_lake, "pairs")).rglob("*.lance"):
+        path.unlink()
+    told = problems(healthy_lake, deep=True)
+    assert "manifest pins/" in told
+    assert "pin other@1" in told
+
+
+def test_an_audit_beside_a_busy_writer_and_projector_raises_no_false_alarm(fresh_lake: Lake) -> None:
+    done = threading.Event()
+
+    def work() -> None:
+        with fresh_lake.writer("run") as writer:
+            for index in range(40):
+                writer.append(of_three_kinds([index]))
+                if index % 5 == 0:
+                    fresh_lake.project()
+        done.set()
+
+    worker = threading.Thread(target=work)
+    worker.start()
+    told: list[str] = []
+    while not done.is_set():
+        told.extend(fresh_lake.verify().problems)
+    worker.join()
+    assert told == []
