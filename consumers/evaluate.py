@@ -12,10 +12,10 @@ from typing import NamedTuple
 
 import polars as pl
 
-from consumers.launch import weights_digest
 from consumers.policy import TinyPolicy
 from consumers.rollout import play_rollouts
 from consumers.rollout_events import RolloutContext, rollout_events
+from consumers.training_landing import weights_digest
 from lake import Lake
 from lake.writer import Writer
 from schemas.canonical import hash_of

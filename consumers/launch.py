@@ -4,13 +4,13 @@ Flow: lock compared → pin opened, digests recomputed → pairs tokenised, refe
 once → TRL trains, what it plays and consumes lands → checkpoint and end land.
 
 **Training data come from the pin that the lock names, and from nowhere else.**
+**An interrupted training goes on from its last checkpoint**, as another attempt under the same id.
 **The training id is a function** of registration, lock, arm, seed and initial weights: a finished training
 is found, not repeated.
 """
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -20,6 +20,7 @@ import polars as pl
 import torch
 from datasets import Dataset
 from transformers import PrinterCallback, TrainerCallback
+from transformers.trainer_utils import get_last_checkpoint
 from trl.trainer.grpo_config import GRPOConfig
 
 from consumers.pair_batches import PairDataset
@@ -29,7 +30,7 @@ from consumers.replay_config import ReplayConfig
 from consumers.replay_dpo import reference_logprobs
 from consumers.replay_grpo import ReplayGRPOTrainer
 from consumers.rollout import play_rollouts, records_to_trl
-from consumers.training_landing import TrainingLanding
+from consumers.training_landing import WEIGHTS, TrainingLanding, weights_digest
 from lake import Lake
 from schemas.canonical import canonical_text, hash_of
 from schemas.environment import TaskIdentity
@@ -40,7 +41,6 @@ from schemas.training_events import CheckpointSaved, TrainingEnded, TrainingStar
 from schemas.world import World
 
 TRAINING_TABLE = "training_rows"
-WEIGHTS = "model.safetensors"
 
 
 class Launch(NamedTuple):
@@ -76,12 +76,12 @@ def train_arm(lake: Lake, launch: Launch, on_train_step: Callable[[], None] = la
         return Trained(training_id, folder, True, 0.0)
     rows = lake.open_pin(launch.lock.pin).scan(TRAINING_TABLE).collect()
     began = time.perf_counter()
+    resumed_from = get_last_checkpoint(str(folder)) if folder.is_dir() else None
     with lake.writer(training_id) as writer:
         run = _Run(launch, training_id, _attempts(lake, training_id), folder, writer)
-        writer.append([run.started()])
+        writer.append([run.started(resumed_from)])
         try:
-            trainer = run.trainer(rows, on_train_step)
-            trainer.train()
+            run.trainer(rows, on_train_step).train(resume_from_checkpoint=resumed_from)
         except BaseException as error:
             status = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
             writer.append([run.ended(status, _since_ms(began), f"{type(error).__name__}: {error}")])
@@ -89,14 +89,6 @@ def train_arm(lake: Lake, launch: Launch, on_train_step: Callable[[], None] = la
         run.policy.save(folder)
         writer.append([run.saved(), run.ended("completed", _since_ms(began), None)])
     return Trained(training_id, folder, False, _since_ms(began))
-
-
-def weights_digest(folder: Path) -> str:
-    """SHA-256 of the weights file. Raises TrainingError."""
-    path = folder / WEIGHTS
-    if not path.is_file():
-        raise TrainingError("no weights in the policy's folder", got=str(folder), expected=WEIGHTS)
-    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 class _Run:
@@ -204,8 +196,13 @@ class _Run:
         rewards = [record.rewards["reward"] for record in records]
         return {**records_to_trl(records), "reward": rewards, "rollout_uid": uids}
 
-    def started(self) -> TrainingStarted:
+    def started(self, resumed_from: str | None) -> TrainingStarted:
         launch = self.launch
+        config = {
+            **self.replay.model_dump(mode="json"),
+            "training": self.settings.model_dump(mode="json"),
+            "resumed_from": None if resumed_from is None else Path(resumed_from).name,
+        }
         return TrainingStarted(
             training_id=self.training_id,
             attempt_index=self.attempt_index,
@@ -216,9 +213,7 @@ class _Run:
             pin=launch.lock.pin,
             pin_digest=launch.lock.pin_digest,
             lock_json=lock_text(launch.lock).strip(),
-            config_json=canonical_text(
-                self.replay.model_dump(mode="json") | {"training": self.settings.model_dump(mode="json")}
-            ),
+            config_json=canonical_text(config),
             base_policy_digest=weights_digest(launch.policy_folder),
         )
 

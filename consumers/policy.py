@@ -27,7 +27,10 @@ SPACED_WORD_NOISE = 0.3
 
 
 class ModelShape(NamedTuple):
-    """Size of a tiny policy."""
+    """Size of a tiny policy; the default has half a million parameters.
+
+    Two layers learn the small world faster than three or four, and no worse.
+    """
 
     hidden: int = 128
     layers: int = 2
@@ -125,7 +128,7 @@ def new_policy(texts: Iterable[str], shape: ModelShape | None = None, *, seed: i
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model = LlamaForCausalLM(config)
+        model = LlamaForCausalLM(config).eval()
     _share_word_embeddings(model, tokenizer)
     return TinyPolicy(model.float(), tokenizer)
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 from schemas.environment import (
     Environment,
@@ -133,7 +134,14 @@ def _play_turn(policy: Policy, live: Sequence[_Play], turn_index: int) -> None:
         play.take(action, latency_ms)
 
 
-def records_to_trl(records: Sequence[RolloutRecord]) -> dict[str, list[list[int]] | list[list[float]]]:
+class _Sequence(NamedTuple):
+    prompt_ids: list[int]
+    completion_ids: list[int]
+    logprobs: list[float]
+    env_mask: list[int]
+
+
+def records_to_trl(records: Sequence[RolloutRecord]) -> dict[str, list[Any]]:
     """What a TRL `rollout_func` returns: one sequence per rollout, the turns after the first within its completion.
 
     prompt_ids: the first turn's context. completion_ids: actions and, between them, what later contexts added (tool output).
@@ -143,34 +151,31 @@ def records_to_trl(records: Sequence[RolloutRecord]) -> dict[str, list[list[int]
     Raises: TrainingError if a record has no ids, or a context does not start with the ids before it.
     Source: TRL 1.16.0, `GRPOTrainer._generate`.
     """
-    output: dict[str, list[list[int]] | list[list[float]]] = {
-        "prompt_ids": [],
-        "completion_ids": [],
-        "logprobs": [],
-        "env_mask": [],
-    }
-    for record in records:
-        for name, values in _sequence(record).items():
-            output[name].append(values)  # type: ignore[arg-type]
-    return output
+    sequences = [_sequence(record) for record in records]
+    return {name: [getattr(sequence, name) for sequence in sequences] for name in _Sequence._fields}
 
 
-def _sequence(record: RolloutRecord) -> dict[str, list[int] | list[float]]:
-    prompt: tuple[int, ...] | None = None
-    completion: list[int] = []
-    logprobs: list[float] = []
-    mask: list[int] = []
+def _sequence(record: RolloutRecord) -> _Sequence:
+    first_ids = record.turns[0].action.prompt_ids if record.turns else None
+    sequence = _Sequence(list(first_ids or ()), [], [], [])
     for turn in record.turns:
         _, prompt_ids, action_ids, action_logprobs, _ = turn.action
-        if prompt_ids is None or action_ids is None or action_logprobs is None:
-            raise TrainingError("a rollout without token ids", got=record.task_id, expected="a policy that tells its ids")
-        if prompt is None:
-            prompt = prompt_ids
-        known = len(prompt) + len(completion)
-        if prompt_ids[:known] != (*prompt, *completion):
-            raise TrainingError("a context does not continue the ids before it", got=f"turn {turn.turn_index}")
-        added = prompt_ids[known:]
-        completion += [*added, *action_ids]
-        logprobs += [*[0.0] * len(added), *action_logprobs]
-        mask += [*[0] * len(added), *[1] * len(action_ids)]
-    return {"prompt_ids": list(prompt or ()), "completion_ids": completion, "logprobs": logprobs, "env_mask": mask}
+        if not prompt_ids or not action_ids or action_logprobs is None:
+            raise TrainingError(
+                "a turn without token ids",
+                got=f"{record.task_id}, turn {turn.turn_index}",
+                expected="a policy that tells its ids, and room for them in its context window",
+            )
+        known = sequence.prompt_ids + sequence.completion_ids
+        if list(prompt_ids[: len(known)]) != known:
+            raise TrainingError(
+                "a context does not continue the ids before it",
+                got=f"{record.task_id}, turn {turn.turn_index}",
+                expected="the ids of the turn before, then new ones",
+                cure="Pass `prefix_ids` on to the tokenizer instead of tokenising the context again.",
+            )
+        added = prompt_ids[len(known) :]
+        sequence.completion_ids.extend((*added, *action_ids))
+        sequence.logprobs.extend((*[0.0] * len(added), *action_logprobs))
+        sequence.env_mask.extend((*[0] * len(added), *[1] * len(action_ids)))
+    return sequence

@@ -2,7 +2,7 @@
 
 **The logprobs are those of the distribution that was sampled from**: softmax of the logits over the temperature, nothing cut off.
 **A row's draws are its own**: each row has its seed, so it does not matter who shares the batch.
-Measured on a 1 M parameter model, two threads: 32 rows × 20 tokens in about 0.1 s, a third of `transformers.generate`.
+Measured with the default shape on one core: 32 rollouts of 3 to 6 turns take about half a second, tests included.
 
 Shapes: B rows, P longest prompt, N new tokens, V vocabulary.
 """
@@ -83,7 +83,8 @@ def _left_padded(prompts: Sequence[Sequence[int]], pad_id: int) -> tuple[Tensor,
 def _uniforms(seeds: Sequence[int], count: int) -> Tensor:
     """float64 [B, count] in [0, 1), each row from its own seed."""
     rows = [
-        torch.rand(count, generator=torch.Generator().manual_seed(seed), dtype=torch.float64) for seed in seeds
+        torch.rand(count, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+        for seed in seeds
     ]
     return torch.stack(rows)
 

@@ -47,7 +47,9 @@ def fit_tokenizer(texts: Iterable[str], *, piece_count_min: int = 3) -> PreTrain
     counts = Counter(piece for text in texts for piece, _ in splitter.pre_tokenize_str(text))
     characters = [chr(code) for code in range(128)]
     words = sorted(
-        piece for piece, count in counts.items() if count >= piece_count_min and len(piece) > 1 and piece.isascii()
+        piece
+        for piece, count in counts.items()
+        if count >= piece_count_min and len(piece) > 1 and piece.isascii()
     )
     vocabulary = {piece: index for index, piece in enumerate((*SPECIAL_TOKENS, *characters, *words))}
     model = WordPiece(

@@ -9,10 +9,13 @@ before it.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from consumers.hinted_batch import HintedTurn
 from consumers.replay_config import ReplayConfig
@@ -21,9 +24,11 @@ from consumers.turn_views import RolloutView
 from lake.writer import Writer
 from schemas.canonical import canonical_text
 from schemas.environment import RolloutRecord
-from schemas.training_events import BatchConsumed
+from schemas.errors import TrainingError
+from schemas.training_events import BatchConsumed, CheckpointSaved
 
 FLUSH_EVERY = 8
+WEIGHTS = "model.safetensors"
 
 
 class TrainingLanding(TrainerCallback):
@@ -112,3 +117,28 @@ class TrainingLanding(TrainerCallback):
         self._consumed, self._pairs = [], []
         if state.global_step % FLUSH_EVERY == 0:
             self._writer.start_flush()
+
+    def on_save(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> None:
+        """A checkpoint is told after everything that made it is durable."""
+        folder = Path(str(args.output_dir)) / f"{PREFIX_CHECKPOINT_DIR}-{state.global_step}"
+        self._writer.append(
+            [
+                CheckpointSaved(
+                    training_id=self._training_id,
+                    attempt_index=self._attempt_index,
+                    train_step=state.global_step,
+                    uri=f"{folder.parent.name}/{folder.name}",
+                    weights_digest=weights_digest(folder),
+                )
+            ]
+        )
+
+
+def weights_digest(folder: Path) -> str:
+    """SHA-256 of the weights file. Raises TrainingError."""
+    path = folder / WEIGHTS
+    if not path.is_file():
+        raise TrainingError("no weights in the policy's folder", got=str(folder), expected=WEIGHTS)
+    return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -78,9 +78,15 @@ def replace_rows(location: str, rows: pa.Table, *, exists: bool) -> LanceDataset
     """A new version that holds exactly these rows; older versions stay until cleanup."""
     # Lance warns on stderr of overwriting what is not there yet.
     mode = "overwrite" if exists else "create"
-    return lance.write_dataset(
-        rows, location, mode=mode, enable_stable_row_ids=True, data_storage_version=STORAGE_VERSION
-    )
+    try:
+        return lance.write_dataset(
+            rows, location, mode=mode, enable_stable_row_ids=True, data_storage_version=STORAGE_VERSION
+        )
+    except OSError:
+        if exists or open_table(location) is None:
+            raise
+        # Another process has just created it.
+        return replace_rows(location, rows, exists=True)
 
 
 def schema_note(dataset: LanceDataset, key: str) -> dict[str, Any] | None:

@@ -35,7 +35,6 @@ class Hypothesis(Part):
 class Data(Part):
     pin: str
     """`name@N`; a name without a number is refused, because it would move."""
-    pairs_table: str = "preference_pairs"
     pairs_level: Literal["L0", "L1"] = "L1"
     """Level of action equivalence whose pairs are trained on."""
 

@@ -30,8 +30,12 @@ def exposures(batch_consumed: pl.DataFrame) -> pl.DataFrame:
 
 
 def checkpoint_exposures(exposures: pl.DataFrame, training_id: str, train_step: int) -> pl.DataFrame:
-    """Everything that made one checkpoint: items of all updates up to it."""
-    seen = exposures.filter((pl.col("training_id") == training_id) & (pl.col("train_step") <= train_step))
+    """Everything that made one checkpoint: items of all updates up to it.
+
+    An attempt that was resumed did some updates again; the last doing of each is the one that counts.
+    """
+    mine = exposures.filter((pl.col("training_id") == training_id) & (pl.col("train_step") <= train_step))
+    seen = mine.filter(pl.col("attempt_index") == pl.col("attempt_index").max().over("train_step"))
     return (
         seen.group_by("item_kind", "item_id")
         .agg(

@@ -182,9 +182,7 @@ def _usage(request: dict[str, Any], message: Message) -> dict[str, int]:
 
 
 def _error_body(message: str, code: str, parameter: str | None) -> dict[str, Any]:
-    return {
-        "error": {"message": message, "type": "invalid_request_error", "param": parameter, "code": code}
-    }
+    return {"error": {"message": message, "type": "invalid_request_error", "param": parameter, "code": code}}
 
 
 def main() -> None:

@@ -31,12 +31,45 @@ VALUE_CHARACTERS_MAX = 60
 HARD_CPU_LIMIT = resource.getrlimit(resource.RLIMIT_CPU)[1]
 ADDRESS = re.compile(r" at 0x[0-9a-f]+")
 BUILTIN_NAMES = (
-    *("abs", "all", "any", "bool", "divmod", "enumerate", "filter", "float", "int", "isinstance", "len", "list"),
+    *(
+        "abs",
+        "all",
+        "any",
+        "bool",
+        "divmod",
+        "enumerate",
+        "filter",
+        "float",
+        "int",
+        "isinstance",
+        "len",
+        "list",
+    ),
     *("map", "max", "min", "range", "reversed", "round", "sorted", "str", "sum", "tuple", "zip"),
 )
 ALLOWED_NODES = (
-    *(ast.Module, ast.FunctionDef, ast.arguments, ast.arg, ast.Return, ast.Assign, ast.AugAssign, ast.Expr, ast.Pass),
-    *(ast.If, ast.For, ast.While, ast.Break, ast.Continue, ast.IfExp, ast.GeneratorExp, ast.ListComp, ast.comprehension),
+    *(
+        ast.Module,
+        ast.FunctionDef,
+        ast.arguments,
+        ast.arg,
+        ast.Return,
+        ast.Assign,
+        ast.AugAssign,
+        ast.Expr,
+        ast.Pass,
+    ),
+    *(
+        ast.If,
+        ast.For,
+        ast.While,
+        ast.Break,
+        ast.Continue,
+        ast.IfExp,
+        ast.GeneratorExp,
+        ast.ListComp,
+        ast.comprehension,
+    ),
     *(ast.BoolOp, ast.BinOp, ast.UnaryOp, ast.Compare, ast.Call, ast.Subscript, ast.Slice, ast.Starred),
     *(ast.Name, ast.Constant, ast.List, ast.Tuple, ast.expr_context),
     *(ast.boolop, ast.operator, ast.unaryop, ast.cmpop, ast.keyword),

@@ -138,9 +138,7 @@ def _tasks_of(family: Family) -> Iterator[Task]:
                 yield _task(family, bug, intent, names, tests)
 
 
-def _task(
-    family: Family, bug: Bug, intent: str, names: dict[str, Any], tests: tuple[TaskTest, ...]
-) -> Task:
+def _task(family: Family, bug: Bug, intent: str, names: dict[str, Any], tests: tuple[TaskTest, ...]) -> Task:
     solved = "\n".join(family.lines).format(**names)
     source = edited(solved, Edit(bug.line, bug.text.format(**names)))
     sentence = intent.format(**names)

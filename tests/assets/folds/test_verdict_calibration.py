@@ -47,6 +47,12 @@ def test_two_like_arms_differ_no_more_often_than_alpha(truth: dict[str, object])
     found = simulated(count, 11, **truth)
     excluded = share(found, lambda each: each.interval_low > 0 or each.interval_high < 0)
     assert excluded <= ALPHA + three_errors(ALPHA, count)
+
+
+def test_looking_at_slices_claims_no_more_than_alpha() -> None:
+    """Eight slices without an effect each have their chance to be called one."""
+    count = 400
+    found = simulated(count, 16, task_count=120, cluster_count=8)
     claimed = share(found, lambda each: each.outcome in ("VALIDATED", "PARTIAL"))
     assert claimed <= ALPHA + three_errors(ALPHA, count)
 
