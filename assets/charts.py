@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple
 
@@ -27,6 +28,7 @@ _OUTCOME_COLOURS = {
     "INVALIDATED": "#b91c1c",
     "UNDERPOWERED": "#6b7280",
 }
+_CLIP = re.compile(r'((?:id="|url\(#)clip)(\d+)')
 _ROW_PIXELS = 30
 _LABEL_PIXELS_MAX = 170
 
@@ -61,10 +63,15 @@ def verdict_chart(found: Verdict) -> alt.VConcatChart:
 
 
 def chart_svg(chart: Any) -> bytes:
-    """SVG, UTF-8."""
+    """SVG, UTF-8; equal charts give equal bytes."""
     text = io.StringIO()
     chart.save(text, format="svg")
-    return text.getvalue().encode()
+    # The renderer numbers clips through its life; here they are numbered through the chart.
+    numbers: dict[str, int] = {}
+    renumbered = _CLIP.sub(
+        lambda found: f"{found[1]}{numbers.setdefault(found[2], len(numbers))}", text.getvalue()
+    )
+    return renumbered.encode()
 
 
 def chart_png(chart: Any) -> bytes:

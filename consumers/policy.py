@@ -1,8 +1,10 @@
 """A policy that is small enough to learn on a CPU: a tiny Llama of our own, its tokenizer and its sampler.
 
-Flow: new_policy(texts, shape, seed) → TinyPolicy.act(contexts) ⇄ training of `.model` → save / load (save_pretrained).
+Flow: new_policy(texts, shape, seed) → TinyPolicy.act(contexts) ⇄ training of `.model` → save / load
+(save_pretrained).
 
-**Sampling is recomputable**: a forward pass over `prompt_ids + completion_ids` gives the recorded logprobs to 1e-4.
+**Sampling is recomputable**: a forward pass over `prompt_ids + completion_ids` gives the recorded logprobs
+to 1e-4.
 **Whatever is sampled becomes a message**, well-formed or not; the environment judges it.
 """
 
@@ -10,13 +12,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import NamedTuple, Self
+from typing import NamedTuple, Self, cast
 
 import torch
+from torch import Tensor
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel, PreTrainedTokenizerFast
 
 from consumers.sampling import Sampled, sample
-from consumers.tokens import completion_message, context_ids, fit_tokenizer
+from consumers.tokens import END, PAD, completion_message, context_ids, fit_tokenizer, piece_id
 from schemas.environment import FinishReason, PolicyAction, ToolDefinition
 from schemas.errors import BadInputError
 from schemas.message import Message
@@ -98,13 +101,13 @@ class TinyPolicy:
             seeds=seeds,
             token_count_max=self.action_tokens_max,
             temperature=self.temperature,
-            end_id=int(self.tokenizer.eos_token_id),
-            pad_id=int(self.tokenizer.pad_token_id),
+            end_id=piece_id(self.tokenizer, END),
+            pad_id=piece_id(self.tokenizer, PAD),
         )
 
     def _action(self, prompt: list[int], row: Sampled, call_id_prefix: str) -> PolicyAction:
         message = completion_message(self.tokenizer, row.ids, call_id_prefix=call_id_prefix)
-        ended = bool(row.ids) and row.ids[-1] == self.tokenizer.eos_token_id
+        ended = bool(row.ids) and row.ids[-1] == piece_id(self.tokenizer, END)
         reason: FinishReason = "length" if not ended else "tool_calls" if "tool_calls" in message else "stop"
         return PolicyAction(message, tuple(prompt), row.ids, row.logprobs, reason)
 
@@ -122,8 +125,8 @@ def new_policy(texts: Iterable[str], shape: ModelShape | None = None, *, seed: i
         num_key_value_heads=shape.heads,
         max_position_embeddings=CONTEXT_TOKENS_MAX,
         tie_word_embeddings=True,
-        pad_token_id=tokenizer.pad_token_id,
-        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=piece_id(tokenizer, PAD),
+        eos_token_id=piece_id(tokenizer, END),
         bos_token_id=None,
     )
     with torch.random.fork_rng(devices=[]):
@@ -140,5 +143,5 @@ def _share_word_embeddings(model: PreTrainedModel, tokenizer: PreTrainedTokenize
     to_ids = [vocabulary[piece] for piece in spaced]
     from_ids = [vocabulary[piece[1:]] for piece in spaced]
     with torch.no_grad():
-        weight = model.get_input_embeddings().weight
+        weight = cast("Tensor", model.get_input_embeddings().weight)
         weight[to_ids] = weight[from_ids] + SPACED_WORD_NOISE * weight[to_ids]

@@ -1,11 +1,13 @@
 """The one multi-turn loop: collection, GRPO training and evaluation all play their rollouts here.
 
-Flow: reset all → one batched model call per turn over the rollouts still alive → their tool calls → … → rewards → RolloutRecords.
+Flow: reset all → one batched model call per turn over the rollouts still alive → their tool calls → … →
+rewards → RolloutRecords.
 
 **Ids are never made twice**: a turn's context starts with the ids that were sent and sampled before it.
 **A rollout's seed is its own**, so that its draws do not depend on the batch it is played in.
-**A rollout ends** when its environment is done (`completed`), at the turn limit (`max_turns`), when a completion was cut
-(`max_tokens`), or when an action calls no tool, so that nothing could answer it (`parse_error`). It is scored in any case.
+**A rollout ends** when its environment is done (`completed`), at the turn limit (`max_turns`), when a
+completion was cut (`max_tokens`), or when an action calls no tool, so that nothing could answer it
+(`parse_error`). It is scored in any case.
 """
 
 from __future__ import annotations
@@ -37,7 +39,8 @@ def play_rollouts(
     turn_limit: int,
     seed: int,
 ) -> list[RolloutRecord]:
-    """One rollout per task, in order. Give a task several times for a group: its rollouts differ by their seeds.
+    """One rollout per task, in order. Give a task several times for a group: its rollouts differ by their
+    seeds.
 
     environments: at least as many as tasks, all with the same tools.
     """
@@ -142,11 +145,14 @@ class _Sequence(NamedTuple):
 
 
 def records_to_trl(records: Sequence[RolloutRecord]) -> dict[str, list[Any]]:
-    """What a TRL `rollout_func` returns: one sequence per rollout, the turns after the first within its completion.
+    """What a TRL `rollout_func` returns: one sequence per rollout, the turns after the first within its
+    completion.
 
-    prompt_ids: the first turn's context. completion_ids: actions and, between them, what later contexts added (tool output).
+    prompt_ids: the first turn's context. completion_ids: actions and, between them, what later contexts
+    added (tool output).
     env_mask: 1 on action ids, 0 on tool output. logprobs: sampling logprobs on action ids, 0.0 elsewhere.
-    All but prompt_ids have one length per rollout. Tool output after the last action is left out: no action read it.
+    All but prompt_ids have one length per rollout. Tool output after the last action is left out: no action
+    read it.
 
     Raises: TrainingError if a record has no ids, or a context does not start with the ids before it.
     Source: TRL 1.16.0, `GRPOTrainer._generate`.

@@ -1,10 +1,11 @@
 """The small policies' tokenizer and chat template, and the way back from sampled ids to a message.
 
-Flow: texts of a world → vocabulary of its words → PreTrainedTokenizerFast; messages → template → ids → policy → ids → message.
+Flow: texts of a world → vocabulary of its words → PreTrainedTokenizerFast; messages → template → ids →
+policy → ids → message.
 
 **Any ASCII text survives a round trip**: the vocabulary holds every ASCII character beside the world's words.
-**Rendering is prefix-preserving**: every message begins and ends with a special token, and no piece crosses one, so the ids
-of a longer context start with the ids of the shorter one.
+**Rendering is prefix-preserving**: every message begins and ends with a special token, and no piece crosses
+one, so the ids of a longer context start with the ids of the shorter one.
 **The fit is deterministic**: same texts, same vocabulary, same ids.
 """
 
@@ -13,6 +14,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from typing import cast
 
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, pre_tokenizers
 from tokenizers.models import WordPiece
@@ -25,8 +27,8 @@ PAD, UNKNOWN, END, TOOLS, CALL = "<|pad|>", "<|unknown|>", "<|end|>", "<|tools|>
 ROLES = ("<|system|>", "<|user|>", "<|assistant|>", "<|tool|>")
 ASSISTANT = ROLES[2]
 SPECIAL_TOKENS = (PAD, UNKNOWN, END, TOOLS, CALL, *ROLES)
-# Keys of compact JSON and line numbers are one piece each, which makes rollouts a third shorter. Then words and operators,
-# each with the space before it; digits stand alone, so that numbers need no vocabulary.
+# Keys of compact JSON and line numbers are one piece each, which makes rollouts a third shorter. Then words
+# and operators, each with the space before it; digits stand alone, so that numbers need no vocabulary.
 PIECES = r'\{\}|[{,]"[A-Za-z_]+":"?|"\}|\n[0-9]\t *| ?[A-Za-z_]+| ?[0-9]| ?[-+*/%<>=!]+| {2,}|\n|.'
 PIECE_CHARACTERS_MAX = 100_000
 CHAT_TEMPLATE = (
@@ -89,6 +91,10 @@ def render(
     return str(text)
 
 
+def piece_id(tokenizer: PreTrainedTokenizerFast, piece: str) -> int:
+    return cast("int", tokenizer.convert_tokens_to_ids(piece))
+
+
 def text_ids(tokenizer: PreTrainedTokenizerFast, text: str) -> list[int]:
     return list(tokenizer.encode(text, add_special_tokens=False))
 
@@ -101,8 +107,8 @@ def context_ids(
 ) -> list[int]:
     """Ids of a context up to where the assistant begins.
 
-    prefix_ids: ids up to and including the last assistant message, as really sent and sampled; they are kept as they
-    are, because sampled ids need not be those that the tokenizer would choose for the same text.
+    prefix_ids: ids up to and including the last assistant message, as really sent and sampled; they are kept
+    as they are, because sampled ids need not be those that the tokenizer would choose for the same text.
     """
     if prefix_ids is None:
         return text_ids(tokenizer, render(tokenizer, messages, tools, answer_next=True))
@@ -117,7 +123,7 @@ def completion_message(
 
     A call whose name is missing has the name ''. The end id, if sampled, belongs to no text.
     """
-    end_id, call_token_id = tokenizer.convert_tokens_to_ids([END, CALL])
+    end_id, call_token_id = piece_id(tokenizer, END), piece_id(tokenizer, CALL)
     parts: list[list[int]] = [[]]
     for token_id in completion_ids:
         if token_id == call_token_id:
@@ -135,7 +141,7 @@ def completion_message(
 
 def assistant_mask(tokenizer: PreTrainedTokenizerFast, ids: Sequence[int]) -> list[bool]:
     """True on what an assistant wrote, its end id included."""
-    assistant_id, end_id = tokenizer.convert_tokens_to_ids([ASSISTANT, END])
+    assistant_id, end_id = piece_id(tokenizer, ASSISTANT), piece_id(tokenizer, END)
     mask: list[bool] = []
     inside = False
     for token_id in ids:

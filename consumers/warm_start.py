@@ -1,10 +1,13 @@
 """Supervised warm start: a small policy learns to imitate demonstrations, mistakes included.
 
-Flow: demonstrations (message lists) → tokenizer → ids and masks → Muon and AdamW on next-token loss → a policy in a folder.
+Flow: demonstrations (message lists) → tokenizer → ids and masks → Muon and AdamW on next-token loss → a
+policy in a folder.
 
-**Demonstrations decide how good the policy is**: from an expert that blunders comes a mediocre policy with something left to learn.
+**Demonstrations decide how good the policy is**: from an expert that blunders comes a mediocre policy with
+something left to learn.
 **Deterministic**: same demonstrations, settings, machine and thread count give the same weights.
-**Muon carries the hidden matrices**: measured at equal cost, imitation right after 6400 demonstrations was 50 % against AdamW's 9 %.
+**Muon carries the hidden matrices**: measured at equal cost, 6400 demonstrations without blunders gave 51 %
+held-out pass@1, against 9 % with AdamW.
 **Trained once**: `warm_folder` keeps the result in a folder named by everything that went into it.
 """
 
@@ -25,7 +28,7 @@ from transformers import PreTrainedModel
 
 from consumers.policy import ModelShape, TinyPolicy, new_policy
 from consumers.rollout import RolloutRecord
-from consumers.tokens import assistant_mask, render, text_ids
+from consumers.tokens import PAD, assistant_mask, piece_id, render, text_ids
 from schemas.canonical import hash_of
 from schemas.environment import ToolDefinition
 from schemas.message import Message
@@ -64,7 +67,9 @@ def warm_folder(
     settings: WarmStartSettings,
     cache_folder: Path,
 ) -> Path:
-    """Folder of a warm-started policy (`TinyPolicy.load`), trained only if an earlier call did not leave it there."""
+    """Folder of a warm-started policy (`TinyPolicy.load`), trained only if an earlier call did not leave it
+    there.
+    """
     content = [list(map(list, demonstrations)), list(tools), [list(settings[:-1]), list(settings.shape)]]
     folder = cache_folder / f"warm-{hash_of(content)[:16]}"
     if not folder.is_dir():
@@ -124,7 +129,8 @@ def _optimizers(model: PreTrainedModel, settings: WarmStartSettings) -> list[Opt
 def _fitted_policy(
     demonstrations: Sequence[Sequence[Message]], tools: Sequence[ToolDefinition], settings: WarmStartSettings
 ) -> TinyPolicy:
-    # The template is the same for every vocabulary, so an empty one can render the texts that the real one is fitted to.
+    # The template is the same for every vocabulary, so an empty one can render the texts that the real one
+    # is fitted to.
     template = new_policy((), ModelShape(8, 1, 1, 8)).tokenizer
     texts = [render(template, messages, tools, answer_next=False) for messages in demonstrations]
     return new_policy(texts, settings.shape, seed=settings.seed)
@@ -162,9 +168,11 @@ def _pass_over(
 
 
 def _loss(policy: TinyPolicy, batch: Sequence[_Example]) -> Tensor:
-    """Mean over what assistants wrote. Padding is on the right and attention looks left, so no mask is needed."""
+    """Mean over what assistants wrote. Padding is on the right and attention looks left, so no mask is
+    needed.
+    """
     longest = max(len(example.ids) for example in batch)
-    pad_id = int(policy.tokenizer.pad_token_id)
+    pad_id = piece_id(policy.tokenizer, PAD)
     ids = torch.full((len(batch), longest), pad_id)
     labels = torch.full((len(batch), longest), IGNORED)
     for row, example in enumerate(batch):

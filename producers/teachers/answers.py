@@ -1,8 +1,8 @@
 """What a local teacher answers: the oracle's next action, or at a known rate a wrong edit.
 
 **The same question has the same answer**: the dice are thrown by a hash of the teacher's name and the state.
-**The accuracy is in the name**: `tiny-teacher-80` makes the right edit at 80 % of the states where an edit is due. At other
-states every teacher is right.
+**The accuracy is in the name**: `tiny-teacher-80` makes the right edit at 80 % of the states where an edit
+is due. At other states every teacher is right.
 """
 
 from __future__ import annotations

@@ -1,8 +1,10 @@
 """A local OpenAI-compatible endpoint whose models are tiny teachers: real HTTP, no key, no cost.
 
-Flow: POST /v1/chat/completions → checks → `producers.teachers.answers` → a completion; GET /v1/models lists some names.
+Flow: POST /v1/chat/completions → checks → `producers.teachers.answers` → a completion; GET /v1/models lists
+some names.
 
-**Errors have OpenAI's shape**: 404 `model_not_found`, 400 for a request that cannot be taken. The server outlives all of them.
+**Errors have OpenAI's shape**: 404 `model_not_found`, 400 for a request that cannot be taken. The server
+outlives all of them.
 **Only 127.0.0.1 is served** unless a host is named.
 
 Run: `python -m producers.teachers.server --port 8815`.
@@ -29,7 +31,9 @@ TOKEN = re.compile(r"\w+|\S")
 
 
 class RequestRefusedError(Exception):
-    """A request that gets an error body; inside this module only. Arguments: HTTP status, message, code, parameter."""
+    """A request that gets an error body; inside this module only. Arguments: HTTP status, message, code,
+    parameter.
+    """
 
 
 class TeacherServer:

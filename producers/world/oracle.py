@@ -1,6 +1,7 @@
 """Who knows the solution: the best next action at any state of a repair task, and plausible wrong ones.
 
-Flow: messages → RepairState (the task, the source as edited, what the last test run said) → the next tool call.
+Flow: messages → RepairState (the task, the source as edited, what the last test run said) → the next tool
+call.
 
 **The state is read from the messages alone**, so it can be asked about any recorded context.
 **Only the decisive edit is ever wrong**: an edit is always tested, and handed in if the tests pass.
@@ -46,7 +47,9 @@ class Blunders(NamedTuple):
 
 
 LEARNER_BLUNDERS = Blunders(wrong_edit=0.6, give_up=0.6)
-"""Demonstrations at these rates leave a warm-started policy near 45 % pass@1, with room for GRPO to raise it."""
+"""Demonstrations at these rates leave a warm-started policy near 45 % pass@1, with room for GRPO to raise
+it.
+"""
 
 
 def repair_state(messages: Sequence[Message]) -> RepairState | None:
@@ -122,7 +125,9 @@ def action_message(call: ToolCall, call_id: str) -> Message:
 
 
 class OraclePolicy:
-    """`schemas.environment.Policy` that knows the solution and blunders at a chosen rate; has no token ids."""
+    """`schemas.environment.Policy` that knows the solution and blunders at a chosen rate; has no token
+    ids.
+    """
 
     def __init__(self, blunders: Blunders | None = None) -> None:
         self._blunders = blunders or Blunders()

@@ -1,8 +1,10 @@
 """A persistent worker process that runs tests on a model's code.
 
-Flow: run_tests(source, function, cases) → one line to the worker → one line back, or a kill at the deadline and a new worker.
+Flow: run_tests(source, function, cases) → one line to the worker → one line back, or a kill at the deadline
+and a new worker.
 
-**Whatever the code does, the answer is a `TestRun`**: a worker that hangs or dies costs an error and a restart, nothing else.
+**Whatever the code does, the answer is a `TestRun`**: a worker that hangs or dies costs an error and a
+restart, nothing else.
 **The worker inherits nothing**: empty environment, isolated interpreter, no file descriptors but its pipes.
 """
 
@@ -45,8 +47,8 @@ class TestRun(NamedTuple):
 
     results: tuple[CaseResult, ...]
     error: str | None
-    """`syntax_error`, `forbidden_code`, `source_too_long`, `function_missing`, `import_failed`, `timeout`, `memory`,
-    `recursion`, `killed` or None."""
+    """`syntax_error`, `forbidden_code`, `source_too_long`, `function_missing`, `import_failed`, `timeout`,
+    `memory`, `recursion`, `killed` or None."""
     detail: str
 
     @property
@@ -86,7 +88,9 @@ class Sandbox:
                 pipe.close()
 
     def run_tests(self, source: str, function: str, cases: Sequence[tuple[Sequence[Any], Any]]) -> TestRun:
-        """Run `cases`, pairs of arguments and expected value (JSON values), on one source. Never raises for its sake."""
+        """Run `cases`, pairs of arguments and expected value (JSON values), on one source. Never raises for
+        its sake.
+        """
         plain = [[list(arguments), expected] for arguments, expected in cases]
         request = json.dumps({"source": source, "function": function, "cases": plain}) + "\n"
         with self._lock:

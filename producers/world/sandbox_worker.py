@@ -1,12 +1,14 @@
 """The process that runs a model's code: reads requests line by line, answers each with one line.
 
-Flow: {"source", "function", "cases"} → parse → allow-list → run each case under limits → {"error"} or {"results"}.
+Flow: {"source", "function", "cases"} → parse → allow-list → run each case under limits → {"error"} or
+{"results"}.
 
 Started by `producers.world.sandbox` as `python -I -S`, so only the standard library is at hand.
-**The code can reach nothing.** No import, attribute, dunder name, `global`, `try`, decorator, lambda or class is let through, and the only
-builtins are pure ones, so it cannot touch this process, catch its own alarm or change what later requests see.
-**The code can exhaust nothing.** Address space, CPU time and recursion are limited. An alarm ends loops; one long C call,
-which no alarm can interrupt, ends this process, by its CPU limit or by the parent.
+**The code can reach nothing.** No import, attribute, dunder name, `global`, `try`, decorator, lambda or
+class is let through, and the only builtins are pure ones, so it cannot touch this process, catch its own
+alarm or change what later requests see.
+**The code can exhaust nothing.** Address space, CPU time and recursion are limited. An alarm ends loops; one
+long C call, which no alarm can interrupt, ends this process, by its CPU limit or by the parent.
 **Limits count CPU time**, so that a busy machine does not change an answer.
 """
 
@@ -120,7 +122,7 @@ def value_text(value: object) -> str:
     """`repr` without memory addresses, cut; never raises, because the value is a model's doing."""
     try:
         text = ADDRESS.sub("", repr(value))
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001  whatever a model's code raises is its result
         return f"<{type(value).__name__}: {type(error).__name__}>"
     return text if len(text) <= VALUE_CHARACTERS_MAX else text[: VALUE_CHARACTERS_MAX - 3] + "..."
 
@@ -133,7 +135,7 @@ def case_result(function: Any, arguments: list[Any], expected: Any) -> dict[str,
         return {"passed": bool(passed), "returned": value_text(returned)}
     except (MemoryError, RecursionError) as error:
         raise Refused("memory" if isinstance(error, MemoryError) else "recursion", "") from error
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001  whatever a model's code raises is its result
         return {"passed": False, "raised": type(error).__name__}
 
 
@@ -157,7 +159,7 @@ def answer(request: dict[str, Any]) -> dict[str, Any]:
         return {"error": "timeout", "detail": ""}
     except (MemoryError, RecursionError) as error:
         return {"error": "memory" if isinstance(error, MemoryError) else "recursion", "detail": ""}
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001  whatever a model's code raises is its result
         return {"error": "import_failed", "detail": type(error).__name__}
     finally:
         signal.setitimer(signal.ITIMER_PROF, 0)

@@ -2,7 +2,8 @@
 
 Flow: families × names × constants × bugs → every task of the world → split by hash → drawn by seed.
 
-**The world is finite and fixed**: `generate_tasks` draws from it, so a prompt can always be led back to its task.
+**The world is finite and fixed**: `generate_tasks` draws from it, so a prompt can always be led back to its
+task.
 **Splits are cut by `task_hash`**, therefore disjoint, and the same on every machine.
 """
 

@@ -24,17 +24,27 @@ def found() -> Verdict:
 @pytest.fixture(scope="module")
 def split() -> pl.DataFrame:
     votes_at = {"s0": "aaa", "s1": "aab", "s2": "abc", "s3": "aab"}
-    rows = [teacher(state, "ABC"[i], letter) for state, letters in votes_at.items() for i, letter in enumerate(letters)]
+    rows = [
+        teacher(state, "ABC"[i], letter)
+        for state, letters in votes_at.items()
+        for i, letter in enumerate(letters)
+    ]
     return disagreement(frame(*rows))
 
 
 def texts(svg: bytes) -> str:
-    return " | ".join(re.findall(r">([^<>]+)</text>", svg.decode()))
+    return " | ".join(re.findall(r">([^<>]+)</t(?:ext|span)>", svg.decode()))
 
 
 def test_the_verdict_is_written_on_its_chart(found: Verdict) -> None:
     said = texts(chart_svg(verdict_chart(found)))
-    for expected in ("PARTIAL", "x1: A against B", "scale: hand-made", "not two methods", "minimum effect +0.100"):
+    for expected in (
+        "PARTIAL",
+        "x1: A against B",
+        "scale: hand-made",
+        "not two methods",
+        "minimum effect +0.100",
+    ):
         assert expected in said
     for arm in found.arms:
         assert f"{arm.mean:.3f}  [{arm.interval_low:.3f}, {arm.interval_high:.3f}]" in said
@@ -58,7 +68,16 @@ def test_the_scale_holds_everything_that_is_drawn(found: Verdict) -> None:
 def test_patterns_and_entropies_are_counted(split: pl.DataFrame) -> None:
     svg = chart_svg(disagreement_chart(split))
     said = texts(svg)
-    for expected in ("Disagreement of teachers", "4 states", "3-0", "2-1", "1-1-1", "L0", "L1", "Vote entropy at L1, nats"):
+    for expected in (
+        "Disagreement of teachers",
+        "4 states",
+        "3-0",
+        "2-1",
+        "1-1-1",
+        "L0",
+        "L1",
+        "Vote entropy at L1, nats",
+    ):
         assert expected in said
 
 

@@ -1,10 +1,12 @@
 """What a family of tasks is: a correct tiny function, the ways it can be broken, and what it should return.
 
-Templates are `str.format` texts with these fields: `f` the function's name, `a` `b` `c` its arguments, `k` its constant,
-`k_next` and `k_previous` the constant's neighbours. A family without a constant has `constants=(0,)`.
+Templates are `str.format` texts with these fields: `f` the function's name, `a` `b` `c` its arguments, `k`
+its constant, `k_next` and `k_previous` the constant's neighbours. A family without a constant has
+`constants=(0,)`.
 
 **Semantics live in `reference` alone**: expected values come from it, never from running a template.
-**Every bug fails a test, and no bug's line repairs another bug**: a property test holds both for every task of the world.
+**Every bug fails a test, and no bug's line repairs another bug**: a property test holds both for every task
+of the world.
 """
 
 from __future__ import annotations
@@ -22,7 +24,9 @@ class Bug(NamedTuple):
     """One line of the function, replaced by a wrong one."""
 
     kind: str
-    """`operator`, `comparison`, `constant`, `off_by_one`, `wrong_variable`, `wrong_call`, `wrong_slice` or `order`."""
+    """`operator`, `comparison`, `constant`, `off_by_one`, `wrong_variable`, `wrong_call`, `wrong_slice` or
+    `order`.
+    """
     line: int
     """From 1, the `def` line."""
     text: str

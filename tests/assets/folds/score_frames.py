@@ -27,7 +27,8 @@ def spec(**changes: object) -> VerdictSpec:
 
 
 def scores(arms: Mapping[str, Scores], seeds: Sequence[int] = (0,)) -> pl.DataFrame:
-    """`{"A": {"repo": [0, 1, None]}}`: one task per figure, clustered under its name, the same on every seed."""
+    """`{"A": {"repo": [0, 1, None]}}`: one task per figure, clustered under its name, the same on every
+    seed."""
     rows = [
         (arm, seed, f"{cluster}-{index}", cluster, 0, None if score is None else float(score))
         for arm, clusters in arms.items()
@@ -48,7 +49,8 @@ def drawn_cells(
     seed_sd: float = 0.0,
     cluster_sd: float = 0.0,
 ) -> PairedScores:
-    """Pass or fail of arms A and B. Both differ by `effect`, by a draw per seed and by a draw per cluster; tasks differ in difficulty."""
+    """Pass or fail of arms A and B. Both differ by `effect`, by a draw per seed and by a draw per cluster;
+    tasks differ in difficulty."""
     clusters = np.arange(task_count) % (cluster_count or task_count)
     shift = effect + generator.normal(0, seed_sd, (seed_count, 1))
     shift = shift + generator.normal(0, cluster_sd, clusters.max() + 1)[clusters]

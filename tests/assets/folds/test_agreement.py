@@ -52,7 +52,8 @@ def test_a_missing_answer_weighs_less() -> None:
 
 
 def test_chance_is_what_permutation_within_a_tool_gives() -> None:
-    """Expected agreement of a pair is the mean over states of Σ_c p_a(c) p_b(c), p over a teacher's own votes."""
+    """Expected agreement of a pair is the mean over states of Σ_c p_a(c) p_b(c), p over a teacher's own
+    votes."""
     generator = np.random.default_rng(3)
     answers = voted(*("".join(generator.choice(list("aaabc"), 3)) for _ in range(40)))
     rows = rows_of(answers, permutation_count=2000)

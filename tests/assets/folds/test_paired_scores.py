@@ -19,7 +19,8 @@ def rows(*attempts: tuple[str, int, str, int, float | None]) -> pl.DataFrame:
 
 def test_samples_of_a_cell_are_averaged_and_tasks_paired() -> None:
     found = differences(
-        paired_scores(rows(("A", 0, "t", 0, 0.0), ("A", 0, "t", 1, 1.0), ("B", 0, "t", 0, 1.0)), spec()), spec()
+        paired_scores(rows(("A", 0, "t", 0, 0.0), ("A", 0, "t", 1, 1.0), ("B", 0, "t", 0, 1.0)), spec()),
+        spec(),
     )
     assert found.graded.tolist() == [[0.5]]
 
@@ -42,13 +43,17 @@ def test_a_task_that_one_arm_lacks_is_bounded_too() -> None:
 
 
 def test_seeds_of_one_arm_are_left_out_and_listed() -> None:
-    attempts = rows(("A", 1, "t", 0, 0.0), ("A", 2, "t", 0, 0.0), ("B", 2, "t", 0, 1.0), ("B", 3, "t", 0, 1.0))
+    attempts = rows(
+        ("A", 1, "t", 0, 0.0), ("A", 2, "t", 0, 0.0), ("B", 2, "t", 0, 1.0), ("B", 3, "t", 0, 1.0)
+    )
     paired = paired_scores(attempts, spec())
     assert (paired.seeds, paired.unpaired_seeds) == ([2], [1, 3])
 
 
 def test_a_task_without_a_cluster_is_its_own() -> None:
-    attempts = rows(("A", 0, "t", 0, 0.0), ("B", 0, "t", 0, 1.0)).with_columns(cluster=pl.lit(None, pl.String))
+    attempts = rows(("A", 0, "t", 0, 0.0), ("B", 0, "t", 0, 1.0)).with_columns(
+        cluster=pl.lit(None, pl.String)
+    )
     assert paired_scores(attempts, spec()).clusters == ["t"]
 
 
