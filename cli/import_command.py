@@ -50,7 +50,7 @@ def import_traces(
     except LakeMissingError:
         opened = Lake.create(lake)
         say(f"Made a lake at {opened.uri}.")
-    with progress("files") as bar:
+    with progress("files", own_thread=False) as bar:
         task = bar.add_task("import", total=None, rate="–")
         report = import_sources(
             opened,

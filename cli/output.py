@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from enum import StrEnum
@@ -33,6 +34,7 @@ LAKE_VARIABLE = "TRACELAKE_LAKE"
 LAKE_DEFAULT = "lake-data"
 
 EXIT_FAILED = 1
+REDRAW_AFTER_S = 0.1
 EXIT_CHECK_FAILED = 3
 
 
@@ -83,8 +85,11 @@ def _cell(value: object) -> str:
 
 
 @contextmanager
-def progress(unit: str) -> Iterator[Progress]:
-    """A bar on stderr with count, rate and the time that is left."""
+def progress(unit: str, *, own_thread: bool = True) -> Iterator[Progress]:
+    """A bar on stderr with count, rate and the time that is left.
+
+    Without a thread of its own it is drawn when it advances: a process that will fork must have one thread.
+    """
     columns = (
         SpinnerColumn(),
         TextColumn("{task.description}"),
@@ -95,7 +100,7 @@ def progress(unit: str) -> Iterator[Progress]:
         TextColumn("left"),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=messages, transient=False) as bar:
+    with Progress(*columns, console=messages, auto_refresh=own_thread) as bar:
         yield bar
 
 
@@ -103,7 +108,14 @@ def advance(bar: Progress, task_id: Any, amount: int = 1, *, total: int | None =
     """Move a bar of `progress` and refresh its rate; `total` sets the goal where it was not known before."""
     task = bar.tasks[task_id]
     rate = f"{(task.completed + amount) / task.elapsed:.1f}" if task.elapsed else "–"
-    bar.update(task_id, advance=amount, total=task.total if total is None else total, rate=rate)
+    bar.update(
+        task_id,
+        advance=amount,
+        total=task.total if total is None else total,
+        rate=rate,
+    )
+    if not bar.live.auto_refresh and time.monotonic() - task.fields.get("drawn", 0.0) > REDRAW_AFTER_S:
+        bar.update(task_id, drawn=time.monotonic(), refresh=True)
 
 
 def complain(error: TracelakeError, output: Format) -> None:

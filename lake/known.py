@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+from itertools import islice
+
 from lake.landing import read_landed
 from lake.layout import EVENTS
 from lake.store import ObjectStore
@@ -27,6 +29,13 @@ class KnownKeys:
             ):
                 known.add(key_hash, event_id)
         return known
+
+    def __len__(self) -> int:
+        return len(self._first)
+
+    def since(self, count: int) -> dict[str, str]:
+        """Keys beyond the first `count`, in the order in which they came."""
+        return dict(islice(self._first.items(), count, None))
 
     def first(self, key_hash: str) -> str | None:
         """The event that came first under the key; null if none did."""

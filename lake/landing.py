@@ -72,15 +72,7 @@ def stamped_table(
     """Rows of one kind in the order of their sequence numbers."""
     schema = arrow_schema(kind)
     version = class_of_kind(kind).SCHEMA_VERSION
-    envelope: dict[str, Any] = {
-        "event_id": [item.identity.event_id for item in stamped],
-        "key_hash": [item.identity.key_hash for item in stamped],
-        "payload_hash": [item.identity.payload_hash for item in stamped],
-        "writer_seq": [item.writer_seq for item in stamped],
-        "provenance": [item.provenance for item in stamped],
-        "source_uri": [item.source_uri for item in stamped],
-        "source_hash": [item.source_hash for item in stamped],
-    }
+    envelope = _envelope(stamped)
     constants = {
         "kind": kind,
         "schema_version": version,
@@ -90,14 +82,28 @@ def stamped_table(
     }
     fields = [item.event.__dict__ for item in stamped]
     columns: list[pa.Array] = []
-    for field in schema:
-        if field.name in constants:
-            columns.append(pa.repeat(pa.scalar(constants[field.name], field.type), len(stamped)))
-        elif field.name in envelope:
-            columns.append(pa.array(envelope[field.name], field.type))
+    # An attribute of an Arrow field costs more than a look-up in a row: it is asked for once.
+    for name, column_type in [(field.name, field.type) for field in schema]:
+        if name in constants:
+            columns.append(pa.repeat(pa.scalar(constants[name], column_type), len(stamped)))
+        elif name in envelope:
+            columns.append(pa.array(envelope[name], column_type))
         else:
-            columns.append(pa.array([row[field.name] for row in fields], field.type))
+            columns.append(pa.array([row[name] for row in fields], column_type))
     return pa.Table.from_arrays(columns, schema=schema)
+
+
+def _envelope(stamped: Sequence[Stamped]) -> dict[str, list[Any]]:
+    """Envelope columns that differ from event to event."""
+    return {
+        "event_id": [item.identity.event_id for item in stamped],
+        "key_hash": [item.identity.key_hash for item in stamped],
+        "payload_hash": [item.identity.payload_hash for item in stamped],
+        "writer_seq": [item.writer_seq for item in stamped],
+        "provenance": [item.provenance for item in stamped],
+        "source_uri": [item.source_uri for item in stamped],
+        "source_hash": [item.source_hash for item in stamped],
+    }
 
 
 class LandedFile(NamedTuple):

@@ -59,6 +59,7 @@ class Writer:
         self._run_id = run_id
         self._epoch = f"{datetime.now(UTC):%Y%m%dT%H%M%S%f}-{uuid.uuid4().hex[:12]}"
         self._known: KnownKeys | None = None
+        self._known_before = 0
         self._next_seq = 0
         self._waiting: dict[str, list[Booked]] = {}
         self._lander = ThreadPoolExecutor(max_workers=2, thread_name_prefix="land")
@@ -79,6 +80,7 @@ class Writer:
             raise LakeError("the writer is closed", cure="Open another with `lake.writer`.")
         if self._known is None:
             self._known = KnownKeys.load(self._store)
+            self._known_before = len(self._known)
         named = [(event, event_identity(event)) for event in events]
         new_count = duplicate_count = conflict_count = 0
         for event, identity in named:
@@ -93,6 +95,10 @@ class Writer:
                 self._book_conflict(event, identity, first)
                 conflict_count += 1
         return Receipt(new_count, duplicate_count, conflict_count)
+
+    def told(self) -> dict[str, str]:
+        """Key hash to event id of each fact that this writer was the first to tell."""
+        return {} if self._known is None else self._known.since(self._known_before)
 
     def start_flush(self) -> None:
         """Begin to land what is booked, beside the caller; `flush` waits for it.

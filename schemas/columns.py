@@ -29,6 +29,7 @@ class Envelope(BaseModel):
     event_id: str
     """SHA-256 over key hash and payload hash: the identity of the fact."""
     kind: str
+    """What sort of fact it is; one table each."""
     schema_version: int
     """Version of the kind's schema at the time of writing; older ones are upcast on read."""
     key_hash: str
@@ -44,6 +45,7 @@ class Envelope(BaseModel):
     writer_seq: int
     """Contiguous from 0 within the epoch, over all kinds."""
     provenance: Literal["live", "imported", "derived"]
+    """`live` as it happened, `imported` from a file, `derived` from other events by the lake or a fold."""
     source_uri: str | None = None
     """Where an imported event was read."""
     source_hash: str | None = None

@@ -54,6 +54,7 @@ Logprobs = Annotated[list[float], Column("float32")]
 TokenMask = Annotated[list[bool], Column("bool")]
 
 INT_64_MIN = -(2**63)
+_SCALAR_KINDS: dict[Any, str] = {datetime: "moment", float: "float", int: "int"}
 _ARRAY_TYPECODE = {"int32": "i", "float32": "f", "bool": "b"}
 
 
@@ -105,13 +106,8 @@ def row_identity(cls: type[Event], row: Mapping[str, Any]) -> EventIdentity:
     """The identity of a fact given as its fields, as read back from a landed file."""
     try:
         key = orjson.dumps([cls.KIND, *(row[name] for name in cls.KEY)])
-        payload: dict[str, Any] = {}
-        for name, typecode in _payload_plan(cls):
-            value = row[name]
-            # Most fields are text or null: they are let through here, without a call.
-            if value is not None:
-                payload[name] = value if type(value) is str else _payload_value(value, typecode)
-        text = orjson.dumps(payload)
+        payload = _payload(cls, row)
+        text = orjson.dumps(payload, option=orjson.OPT_SORT_KEYS)
     except (TypeError, ValueError, KeyError, OverflowError) as error:
         raise EventInvalidError(
             f"a {cls.KIND} event has no canonical form",
@@ -125,34 +121,62 @@ def row_identity(cls: type[Event], row: Mapping[str, Any]) -> EventIdentity:
     return EventIdentity(both.hexdigest(), key_digest.hexdigest(), payload_digest.hexdigest())
 
 
-def _payload_value(value: Any, typecode: str | None) -> Any:
-    """Scalars as canonical JSON prints them; vectors have a digest of their own. Nulls are left out, so that
-    adding a nullable field does not change the identity of older facts."""
-    kind = type(value)
-    if kind is str or kind is bool:
-        return value
-    if kind is int:
-        if not INT_64_MIN <= value <= INT_64_MAX:
-            raise OverflowError(f"{value} does not fit into 64 bits")
-        return value
-    if kind is float:
-        return orjson.Fragment(number_text(value))
-    if kind is datetime:
-        moment = value if value.tzinfo is UTC else value.astimezone(UTC)
-        return moment.isoformat(timespec="microseconds")
-    if kind is list and typecode is not None:
-        return vector_digest(value, typecode)
-    raise TypeError(f"{kind.__name__} is not a payload value")
+class _Plan(NamedTuple):
+    """Payload fields of a class, by what becomes of their values."""
+
+    plain: tuple[str, ...]
+    """Text and truth values: as they are."""
+    integers: tuple[str, ...]
+    numbers: tuple[str, ...]
+    moments: tuple[str, ...]
+    vectors: tuple[tuple[str, str], ...]
+    """With the array type code of each: a value does not tell it, an empty one least."""
+
+
+def _payload(cls: type[Event], row: Mapping[str, Any]) -> dict[str, Any]:
+    """Fields as canonical JSON says them. Nulls are left out, so that adding a nullable field does not
+    change the identity of older facts. Raises TypeError, ValueError, OverflowError for what it cannot say.
+    """
+    plan = _plan(cls)
+    payload = {name: value for name in plan.plain if (value := row[name]) is not None}
+    for name in plan.integers:
+        value = row[name]
+        if value is not None:
+            if not INT_64_MIN <= value <= INT_64_MAX:
+                raise OverflowError(f"{value} does not fit into 64 bits")
+            payload[name] = value
+    for name in plan.numbers:
+        if (value := row[name]) is not None:
+            payload[name] = orjson.Fragment(number_text(value))
+    for name in plan.moments:
+        if (value := row[name]) is not None:
+            moment = value if value.tzinfo is UTC else value.astimezone(UTC)
+            payload[name] = moment.isoformat(timespec="microseconds")
+    for name, typecode in plan.vectors:
+        if (value := row[name]) is not None:
+            payload[name] = vector_digest(value, typecode)
+    return payload
 
 
 @cache
-def _payload_plan(cls: type[Event]) -> tuple[tuple[str, str | None], ...]:
-    """Payload fields in canonical order, with the array type code of each vector: a value does not tell it,
-    an empty one least.
-    """
-    storages = {name: storage_of(info.annotation, info.metadata) for name, info in cls.model_fields.items()}
-    names = sorted(name for name in cls.model_fields if name not in cls.NOT_PAYLOAD)
-    return tuple((name, _ARRAY_TYPECODE.get(storages[name] or "")) for name in names)
+def _plan(cls: type[Event]) -> _Plan:
+    kinds: dict[str, list[str]] = {"plain": [], "int": [], "float": [], "moment": []}
+    vectors: list[tuple[str, str]] = []
+    for name, info in cls.model_fields.items():
+        if name in cls.NOT_PAYLOAD:
+            continue
+        storage = storage_of(info.annotation, info.metadata)
+        if storage in _ARRAY_TYPECODE:
+            vectors.append((name, _ARRAY_TYPECODE[storage]))
+        else:
+            kinds[_scalar_kind(info.annotation)].append(name)
+    return _Plan(*(tuple(names) for names in kinds.values()), tuple(vectors))
+
+
+def _scalar_kind(annotation: Any) -> str:
+    parts = [annotation, *get_args(annotation)]
+    parts += [argument for part in parts for argument in get_args(part)]
+    return next((kind for base, kind in _SCALAR_KINDS.items() if base in parts), "plain")
 
 
 def vector_digest(values: list[Any], typecode: str) -> str:

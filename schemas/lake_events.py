@@ -14,11 +14,15 @@ class ConflictFound(Event):
 
     kind: Literal["conflict_found"] = "conflict_found"
     conflict_kind: str
+    """Kind of the two events."""
     conflict_key_hash: str
+    """Hash of the key that they share."""
     first_event_id: str
     """The one that landed first."""
     other_event_id: str
+    """The one that landed later."""
     rollout_id: str | None = None
+    """The rollout that they belong to, where they name one."""
 
 
 class EventRejected(Event):
@@ -32,5 +36,6 @@ class EventRejected(Event):
     line: int | None = None
     """Line or element number, from 1; null: the whole source."""
     reason: Text
+    """Why it was refused."""
     excerpt: Text | None = None
     """The beginning of what was refused, escaped."""

@@ -18,15 +18,19 @@ class Lock(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     lock_version: int = 1
+    """Version of this file's format."""
     experiment_id: str
+    """The `id` of the experiment's file."""
     spec_hash: str
     """The experiment as registered."""
     pin: str
     """`name@N`."""
     pin_digest: str
+    """What the pin was when the lock was made."""
     table_digests: dict[str, str]
     """Of the tables that training reads."""
     tracelake_version: str
+    """The code that made the lock."""
 
 
 def read_lock(path: Path) -> Lock:

@@ -29,14 +29,17 @@ class PinnedTable(BaseModel):
     version: int
     """Lance version that holds the rows."""
     row_count: int
+    """Rows of that version."""
     digest: str
-    """SHA-256 over canonical rows in key order."""
+    """SHA-256 over canonical rows in key order; of an event table over its sorted event ids."""
     schema_digest: str
+    """SHA-256 over column names and logical types."""
     code_version: str | None = None
     """Version of the fold that derived it; null for event tables."""
     inputs: dict[str, str] = {}
     """Digest of each table that it was derived from."""
     parameters: dict[str, Any] = {}
+    """Parameters of the derivation."""
     quarantined: tuple[str, ...] = ()
     """Of an event table: ids of events that stand in conflict. Scans of the pin leave them out."""
     rows_digest: str | None = None
@@ -47,11 +50,14 @@ class PinnedTable(BaseModel):
 class LedgerLine(BaseModel):
     """How many events of one kind stand behind the pin."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     landed: int
+    """Distinct events of the kind in its table."""
     conflicting: int
+    """Conflicts told about the kind."""
     rejected: int
+    """Pieces of sources that were refused; counted where rollouts begin, because they had no kind."""
 
 
 class Pin(BaseModel):
@@ -60,14 +66,19 @@ class Pin(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     name: str
+    """Given by whoever made it."""
     number: int
+    """Counts the contents that the name has had, from 1."""
     digest: str
     """SHA-256 over everything below."""
     tables: dict[str, PinnedTable]
+    """By name of table."""
     ledger: dict[str, LedgerLine]
     """By kind of event."""
     tracelake_version: str
+    """The code that made the pin."""
     schema_versions: dict[str, int]
+    """Of the kinds in the ledger."""
 
     @property
     def reference(self) -> str:

@@ -23,6 +23,7 @@ class TeacherAnswered(Event):
     request_key: str
     """Hash of the whole canonical request and the teacher's identity."""
     sample_index: int = 0
+    """Position among repeated samples of one request, from 0."""
     state_key: str
     teacher: str
     """The teacher's name in the lake: a model, with its revision where one is known."""
@@ -38,6 +39,7 @@ class TeacherAnswered(Event):
     model_requested: str | None = None
     model_served: str | None = None
     provider: str | None = None
+    """Who served the model, behind a router."""
     response_id: str | None = None
     finish_reason: str | None = None
     prompt_token_count: int | None = None
@@ -45,9 +47,11 @@ class TeacherAnswered(Event):
     completion_token_count: int | None = None
     cost_usd: float | None = None
     cost_source: Literal["provider", "price_table"] | None = None
+    """Whether the provider stated the cost, or a price table made it."""
     latency_ms: float | None = None
     completion_ids: TokenIds | None = None
     teacher_logprobs: Logprobs | None = None
+    """One per completion id, by the teacher."""
     sampling_json: JsonText | None = None
 
 
@@ -60,12 +64,15 @@ class TeacherFailed(Event):
     request_key: str
     sample_index: int = 0
     attempt_index: int
+    """Position among the attempts at this sample, from 0."""
     state_key: str
     teacher: str
     failure: str
     """Class of the failure, such as `rate_limited`, `timeout`, `empty_choices`."""
     http_status: int | None = None
+    """Status of the response, where there was one."""
     detail: Text | None = None
+    """What the endpoint said."""
     cost_usd: float | None = None
     latency_ms: float | None = None
 
@@ -79,6 +86,8 @@ class HintGiven(Event):
     rollout_id: str
     turn_index: int
     hint: Text
+    """The text that the teacher pass is conditioned on."""
     author: str
     """The template or model that wrote it."""
     author_version: str = "1"
+    """Two versions of an author give two facts."""

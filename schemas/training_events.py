@@ -19,10 +19,13 @@ class ExperimentRegistered(Event):
 
     kind: Literal["experiment_registered"] = "experiment_registered"
     experiment_id: str
+    """The `id` of the experiment's file."""
     spec_hash: str
     """Hash of `spec_json`; a changed file is another registration."""
     spec_json: JsonText
+    """The resolved file, canonical."""
     title: str
+    """The `title` of the experiment's file."""
 
 
 class TrainingStarted(Event):
@@ -32,16 +35,21 @@ class TrainingStarted(Event):
 
     kind: Literal["training_started"] = "training_started"
     training_id: str
+    """One arm with one seed of one registration."""
     attempt_index: int = 0
     """Restart number."""
     experiment_id: str
     spec_hash: str
     arm: str
+    """Which treatment: `A` or `B`."""
     seed: int
+    """Paired over the arms."""
     pin: str
     """`name@N`."""
     pin_digest: str
+    """Digest of the pin when the launch opened it."""
     lock_json: JsonText
+    """The lock file that the launch was checked against."""
     config_json: JsonText
     """The resolved trainer configuration."""
     base_policy_digest: str
@@ -61,10 +69,15 @@ class BatchConsumed(Event):
     policy_version: int
     """Weights that the gradient was taken at."""
     rollout_ids_json: JsonText
+    """Rollouts whose completions the update used, canonical JSON list."""
     pair_ids_json: JsonText
+    """Preference pairs that the update used, canonical JSON list."""
     sdpo_weight: float
+    """Weight of the SDPO channel in this update."""
     replay_weight: float
+    """Weight of the replay-DPO channel in this update."""
     metrics_json: JsonText | None = None
+    """Losses and other figures of the update."""
 
 
 class CheckpointSaved(Event):
@@ -77,7 +90,9 @@ class CheckpointSaved(Event):
     attempt_index: int = 0
     train_step: int
     uri: str
+    """Where the weights lie."""
     weights_digest: str
+    """Hash of the weights as written."""
 
 
 class TrainingEnded(Event):
@@ -89,10 +104,15 @@ class TrainingEnded(Event):
     training_id: str
     attempt_index: int = 0
     status: Literal["completed", "failed", "interrupted"]
+    """How it ended."""
     train_step: int
+    """Optimizer updates done in all."""
     duration_ms: float
+    """Wall clock of the launch."""
     metrics_json: JsonText | None = None
+    """Figures of the whole launch."""
     error: Text | None = None
+    """What stopped it, where something did."""
 
 
 class PolicyAnswered(Event):
@@ -112,6 +132,7 @@ class PolicyAnswered(Event):
     chosen_logprob: float | None = None
     """Log-probability in nats that the policy gives to the preferred action, where there is one."""
     rejected_logprob: float | None = None
+    """The same of the rejected action."""
 
 
 class TaskEvaluated(Event):
@@ -132,6 +153,7 @@ class TaskEvaluated(Event):
     """Tasks that are alike, such as one repository: they are not independent evidence."""
     sample_index: int = 0
     metric: str = "pass"
+    """Name of the score; `pass` is the one that verdicts are about unless their rule names another."""
     score: float | None
     """Null: it could not be graded; a verdict bounds it and does not impute it."""
     rollout_id: str | None = None

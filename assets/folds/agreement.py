@@ -43,8 +43,8 @@ class _Ballots(NamedTuple):
     teachers: list[str]
     classes: NDArray[np.int64]
     """[S, T], -1 where there is no vote."""
-    strata: NDArray[np.int64]
-    """[S, T], the tool of the vote."""
+    exchangeable: list[tuple[int, NDArray[np.int64]]]
+    """(teacher, states at which it called one tool), for every teacher and tool."""
 
 
 def agreement_summary(
@@ -75,10 +75,15 @@ def _ballots(vote_rows: pl.DataFrame) -> _Ballots:
     teachers = shared["author"].unique().sort().to_list()
     columns = shared["author"].rank("dense").to_numpy().astype(np.int64) - 1
     shape = (int(states.max()) + 1 if len(states) else 0, len(teachers))
-    classes, strata = np.full(shape, -1, np.int64), np.full(shape, -1, np.int64)
+    classes, tools = np.full(shape, -1, np.int64), np.full(shape, -1, np.int64)
     classes[states, columns] = shared["action_class"].rank("dense").to_numpy().astype(np.int64)
-    strata[states, columns] = shared["tool"].rank("dense").to_numpy().astype(np.int64)
-    return _Ballots(teachers, classes, strata)
+    tools[states, columns] = shared["tool"].rank("dense").to_numpy().astype(np.int64)
+    exchangeable = [
+        (column, np.flatnonzero(of_teacher == tool))
+        for column, of_teacher in enumerate(tools.T)
+        for tool in np.unique(of_teacher[of_teacher >= 0])
+    ]
+    return _Ballots(teachers, classes, exchangeable)
 
 
 def _level_rows(ballots: _Ballots, permutation_count: int, seed: int) -> list[tuple[object, ...]]:
@@ -123,10 +128,8 @@ def _both(classes: NDArray[np.int64], a: int, b: int) -> NDArray[np.bool_]:
 
 
 def _permuted(ballots: _Ballots, generator: np.random.Generator) -> NDArray[np.int64]:
-    """Each teacher's votes permuted within its strata; states without a vote are a stratum of their own."""
-    permuted = np.empty_like(ballots.classes)
-    for column, strata in enumerate(ballots.strata.T):
-        places = np.argsort(strata, kind="stable")
-        drawn = np.lexsort((generator.random(len(strata)), strata))
-        permuted[places, column] = ballots.classes[drawn, column]
+    """Each teacher's votes permuted among the states where it called the same tool."""
+    permuted = ballots.classes.copy()
+    for column, states in ballots.exchangeable:
+        permuted[states, column] = ballots.classes[generator.permutation(states), column]
     return permuted

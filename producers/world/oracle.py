@@ -165,10 +165,9 @@ def _after(state: RepairState, call: ToolCall, output: str) -> RepairState:
 def _edit_of(arguments: dict[str, Any], source: str) -> Edit | None:
     """None for arguments that no tool would have taken, as a foreign recording may hold."""
     line, text = arguments.get("line"), arguments.get("text")
-    fits = (
-        type(line) is int and type(text) is str and 1 <= line <= source.count("\n") + 1 and "\n" not in text
-    )
-    return Edit(line, text) if fits else None
+    if not isinstance(line, int) or not isinstance(text, str) or "\n" in text:
+        return None
+    return Edit(line, text) if 1 <= line <= source.count("\n") + 1 else None
 
 
 def _arguments(text: str) -> dict[str, Any]:

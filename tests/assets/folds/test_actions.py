@@ -139,7 +139,7 @@ HOSTILE = {
     + "1"
     + "}" * 100_001
     + "]}",
-    "lone surrogates": '{"content":"\\ud800","tool_calls":[{"name":"bash","arguments":{"command":"\\udfff"}}]}',
+    "lone surrogates": '{"content":"\\ud800","tool_calls":[{"name":"bash","arguments":"\\udfff"}]}',
     "surrogate in the text": "\ud800",
     "a megabyte": shell_action("x" * 1_000_000),
     "a megabyte of quotes": shell_action("'\"" * 500_000),

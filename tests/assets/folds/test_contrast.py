@@ -85,6 +85,24 @@ class TestSeveralSeeds:
         assert np.allclose(one, other)
 
 
+class TestUnequalUnits:
+    CODES = np.array([0] * 30 + [1, 2, 3, 4, 5], dtype=np.int64)
+
+    def test_one_seed(self) -> None:
+        values = np.random.default_rng(8).normal(size=(1, 40))
+        codes = np.array([0] * 20 + list(range(1, 21)), dtype=np.int64)
+        assert estimate(values, codes, alpha=0.05, value_range=9).df == pytest.approx(
+            40**2 / (20**2 + 20) - 1
+        )
+
+    def test_several_seeds(self) -> None:
+        """Units differ and seeds do not: the degrees of freedom are the units', of which there are 1.4 and
+        not 6."""
+        of_units = np.array([0.0, 3, 3, 3, 3, 3])[self.CODES]
+        values = of_units + np.random.default_rng(9).normal(0, 0.01, (9, 35))
+        assert estimate(values, self.CODES, alpha=0.05, value_range=9).df < 1.1
+
+
 class TestHoles:
     def test_what_is_not_there_does_not_count(self) -> None:
         values = np.array([[1.0, np.nan, 0.0, 1.0], [np.nan, np.nan, 1.0, 1.0]])
@@ -116,6 +134,14 @@ class TestBootstrap:
         found = resampled(values, np.arange(200))
         error = values.std(ddof=1) / 200**0.5
         assert found.percentile_high - found.percentile_low == pytest.approx(2 * 1.96 * error, rel=0.05)
+
+    def test_its_deviations_are_stretched_to_the_error_it_is_told(self) -> None:
+        """Four units alone would spread too little; crossed with seeds, too much."""
+        for values in (np.array([[0.0, 1.0, 3.0, 4.0]]), np.random.default_rng(7).normal(size=(3, 4))):
+            narrow, wide = (resampled(values, ALONE, standard_error=error) for error in (0.1, 0.2))
+            mean = values.mean()
+            assert wide.percentile_high - mean == pytest.approx(2 * (narrow.percentile_high - mean))
+            assert 3.0 < (narrow.percentile_high - narrow.percentile_low) / 0.1 < 4.5
 
     def test_a_skewed_sample_has_a_skewed_interval(self) -> None:
         values = np.random.default_rng(6).exponential(size=(1, 60)) ** 2

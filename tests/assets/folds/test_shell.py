@@ -62,6 +62,7 @@ UNREADABLE = [
     "ls " + "x" * TEXT_BYTES_MAX,
     "cat <<A <<B\na\nA\nb\nB",
     "a\\\nb",
+    "printf ?\\\t\n",
 ]
 
 

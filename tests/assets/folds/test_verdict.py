@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
+from scipy import stats
 
+from assets.folds.statistics import holm
 from assets.folds.verdict import Verdict, render_text, verdict
 from schemas.errors import BadInputError
 from tests.assets.folds.score_frames import Scores, scores, spec
@@ -54,6 +57,13 @@ class TestOutcomes:
         assert found.outcome == "INVALIDATED"
         assert found.interval_high < 0.1
         assert found.achieved_power > 0.99
+
+    def test_below_the_minimum_effect_without_power_is_not_refuted(self) -> None:
+        found = judged(*mixed(gained=2, lost=7, same=21))
+        assert 0 <= found.interval_high < 0.1
+        assert found.achieved_power < 0.8
+        assert found.outcome == "UNDERPOWERED"
+        assert "power is too low to say so" in found.reasons[0]
 
     def test_harm_closes_the_question_whatever_the_power(self) -> None:
         found = judged(*mixed(gained=2, lost=20, same=18), minimum_effect=0.01)
@@ -118,6 +128,28 @@ class TestNumbers:
         assert [(each.cluster, each.difference) for each in found.leave_one_out] == [("x", 0.0), ("y", 0.5)]
 
 
+class TestSlices:
+    FOUND = judged(
+        {name: [0, 0, 0, 1, 1, 1, 1, 1] for name in "xyz"},
+        {"x": [1, 1, 1, 0, 1, 1, 1, 1], "y": [1, 0, 0, 0, 1, 1, 1, 1], "z": [0, 0, 0, 1, 1, 1, 1, 0]},
+    )
+
+    def test_p_values_are_holms(self) -> None:
+        raw = [each.p_value for each in self.FOUND.slices]
+        assert [each.adjusted_p_value for each in self.FOUND.slices] == holm(raw)
+        assert raw != holm(raw)
+
+    def test_intervals_are_at_alpha_over_their_number(self) -> None:
+        """Slice x: differences 1, 1, 1, -1 and four of 0; Student's with 7 degrees of freedom at 1 -
+        .05/3."""
+        found = self.FOUND.slices[0]
+        error = np.array([1, 1, 1, -1, 0, 0, 0, 0]).std(ddof=1) / 8**0.5
+        assert found.difference - found.interval_low == pytest.approx(stats.t.ppf(1 - 0.05 / 6, 7) * error)
+
+    def test_small_clusters_are_not_looked_at(self) -> None:
+        assert judged(even([0, 1, 1, 1]), even([1, 1, 1, 1])).slices == ()
+
+
 class TestSeeds:
     def test_one_seed_compares_checkpoints(self) -> None:
         found = judged(even([0, 1]), even([1, 1]))
@@ -157,6 +189,23 @@ class TestUngraded:
         assert found.interval_low <= found.clustered_low
         assert found.outcome == "UNDERPOWERED"
         assert "20 scores are ungraded or missing" in said(found)
+
+    def test_the_worst_case_must_reach_the_minimum_effect_too(self) -> None:
+        a, b = mixed(gained=60, lost=0, same=340)
+        some = {name: [None] if name < "task030" else figures for name, figures in b.items()}
+        found = judged(a, some, minimum_effect=0.08)
+        assert found.interval_low > 0
+        assert found.worst_difference < 0.08 <= found.difference
+        assert found.outcome != "VALIDATED"
+
+    def test_the_interval_holds_those_of_the_worst_and_the_best_case(self) -> None:
+        a, b = mixed(gained=20, lost=20, same=20)
+        open_tasks = ("task005", "task030", "task050")
+        found = judged(a, b | {name: [None] for name in open_tasks})
+        for filler in (0, 1):
+            filled = judged(a, b | {name: [filler] for name in open_tasks})
+            assert found.interval_low <= filled.clustered_low
+            assert found.interval_high >= filled.clustered_high
 
     def test_tasks_that_one_arm_lacks_count_as_ungraded(self) -> None:
         a, b = mixed(gained=40, lost=10, same=100)
