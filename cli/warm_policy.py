@@ -4,37 +4,47 @@ from __future__ import annotations
 
 from pathlib import Path
 
-DONE = "tracelake.warm"
-DEMONSTRATION_COUNT = 1200
-DEMONSTRATION_SEED = 11
+from schemas.canonical import hash_of
+from schemas.message import Message
+
+DEMONSTRATION_COUNT = 4000
+DEMONSTRATION_SEED = 0
+PLAYED_AT_ONCE = 400
 TURN_LIMIT = 6
 
 
 def warm_policy_folder(folder: Path) -> Path:
     """Folder of weights and tokenizer; about a minute of training when it is not there yet."""
-    pointer = folder / DONE
-    if pointer.is_file() and (folder / pointer.read_text(encoding="utf-8")).is_dir():
-        return folder / pointer.read_text(encoding="utf-8")
-    made = _train(folder)
-    pointer.write_text(made.name, encoding="utf-8")
-    return made
+    from consumers.warm_start import WarmStartSettings, warm_folder
+    from producers.world.oracle import LEARNER_BLUNDERS
+    from producers.world.workspace import TOOLS
+
+    settings = WarmStartSettings()
+    recipe = [DEMONSTRATION_COUNT, DEMONSTRATION_SEED, TURN_LIMIT, list(LEARNER_BLUNDERS), str(settings)]
+    # Demonstrations take seconds to play: what they led to is noted under what they are made from.
+    note = folder / f"warm-start-{hash_of(recipe)[:16]}.txt"
+    if not note.is_file() or not (folder / note.read_text(encoding="utf-8")).is_dir():
+        folder.mkdir(parents=True, exist_ok=True)
+        made = warm_folder(demonstrations(), TOOLS, settings, folder)
+        note.write_text(made.name, encoding="utf-8")
+    return folder / note.read_text(encoding="utf-8")
 
 
-def _train(folder: Path) -> Path:
+def demonstrations() -> list[list[Message]]:
+    """Conversations of an expert that blunders as often as leaves its learner something to learn."""
     from consumers.rollout import play_rollouts
-    from consumers.warm_start import WarmStartSettings, demonstration, warm_policy
-    from producers.world.oracle import Blunders, OraclePolicy
+    from consumers.warm_start import demonstration
+    from producers.world.oracle import LEARNER_BLUNDERS, OraclePolicy
     from producers.world.tiny_functions import tiny_functions
 
-    folder.mkdir(parents=True, exist_ok=True)
     world = tiny_functions()
     tasks = world.train_tasks(DEMONSTRATION_SEED, DEMONSTRATION_COUNT)
-    environments = [world.new_environment() for _ in tasks]
-    records = play_rollouts(
-        OraclePolicy(Blunders()), environments, tasks, turn_limit=TURN_LIMIT, seed=DEMONSTRATION_SEED
-    )
-    before = set(folder.iterdir())
-    warm_policy(
-        [demonstration(record) for record in records], environments[0].tools, WarmStartSettings(), folder
-    )
-    return next(path for path in folder.iterdir() if path not in before and path.is_dir())
+    environments = [world.new_environment() for _ in range(PLAYED_AT_ONCE)]
+    expert = OraclePolicy(LEARNER_BLUNDERS)
+    return [
+        demonstration(record)
+        for start in range(0, len(tasks), PLAYED_AT_ONCE)
+        for record in play_rollouts(
+            expert, environments, tasks[start : start + PLAYED_AT_ONCE], turn_limit=TURN_LIMIT, seed=start
+        )
+    ]

@@ -170,7 +170,8 @@ def _plan(cls: type[Event]) -> _Plan:
             vectors.append((name, _ARRAY_TYPECODE[storage]))
         else:
             kinds[_scalar_kind(info.annotation)].append(name)
-    return _Plan(*(tuple(names) for names in kinds.values()), tuple(vectors))
+    plain, integers, numbers, moments = (tuple(names) for names in kinds.values())
+    return _Plan(plain, integers, numbers, moments, tuple(vectors))
 
 
 def _scalar_kind(annotation: Any) -> str:
