@@ -1,6 +1,6 @@
 """Can the small world be learned on a CPU? Warm start, then plain GRPO; held-out pass@1 before and after.
 
-Usage: python bench/world_learnability.py [--seeds 1] [--train-steps 40] [--threads 2] [--cache FOLDER] [--json]
+Usage: python bench/world_learnability.py [--seeds 1] [--train-steps 40] [--threads 2] [--cache DIR] [--json]
 
 Flow: blundering demonstrations → warm start → TRL's GRPOTrainer with our rollout loop → evaluation.
 The bar: pass@1 rises by more than 5 points within 40 train_steps. Each seed draws its own training tasks,

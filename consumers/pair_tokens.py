@@ -36,11 +36,11 @@ def template_ids(
 ) -> list[int]:
     text = tokenizer.apply_chat_template(
         [_plain(message) for message in messages],
-        tools=list(tools) or None,
+        tools=[dict(tool) for tool in tools] or None,
         add_generation_prompt=answer_next,
         tokenize=False,
     )
-    return list(tokenizer(text, add_special_tokens=False)["input_ids"])
+    return list(tokenizer(str(text), add_special_tokens=False)["input_ids"])
 
 
 def _tokens(

@@ -48,29 +48,19 @@ def sample(
     """Continue each prompt until its end id or `token_count_max`. Prompts must not be empty."""
     ids, mask = _left_padded(prompts, pad_id)
     positions = (mask.cumsum(1) - 1).clamp(min=0)
-    uniforms = _uniforms(seeds, token_count_max)
     cache = DynamicCache(config=model.config)
     alive = torch.ones(len(prompts), dtype=torch.bool)
-    columns: list[_Draw] = []
-    for column in range(token_count_max):
-        output = model(
-            input_ids=ids,
-            attention_mask=mask,
-            position_ids=positions,
-            past_key_values=cache,
-            use_cache=True,
-            logits_to_keep=1,
-        )
-        draw = _draw(output.logits[:, -1].float() / temperature, uniforms[:, column])
-        columns.append(draw)
-        alive &= draw.ids != end_id
-        if not bool(alive.any()):
+    draws: list[_Draw] = []
+    for uniforms_b in _uniforms(seeds, token_count_max).unbind(1):
+        inputs = {"input_ids": ids, "attention_mask": mask, "position_ids": positions}
+        output = model(**inputs, past_key_values=cache, use_cache=True, logits_to_keep=1)
+        draws.append(_draw(output.logits[:, -1].float() / temperature, uniforms_b))
+        alive &= draws[-1].ids != end_id
+        if not alive.any():
             break
-        ids, positions = draw.ids[:, None], positions[:, -1:] + 1
+        ids, positions = draws[-1].ids[:, None], positions[:, -1:] + 1
         mask = torch.cat([mask, torch.ones_like(ids)], dim=1)
-    drawn_ids = torch.stack([draw.ids for draw in columns], dim=1).tolist()
-    drawn_logprobs = torch.stack([draw.logprobs for draw in columns], dim=1).tolist()
-    return [_cut(*row, end_id) for row in zip(drawn_ids, drawn_logprobs, strict=True)]
+    return _rows(draws, end_id)
 
 
 def _left_padded(prompts: Sequence[Sequence[int]], pad_id: int) -> tuple[Tensor, Tensor]:
@@ -101,7 +91,12 @@ def _draw(logits: Tensor, uniforms: Tensor) -> _Draw:
     return _Draw(ids[:, 0], logprobs.gather(1, ids)[:, 0])
 
 
-def _cut(ids: list[int], logprobs: list[float], end_id: int) -> Sampled:
-    """The row up to and including its end id."""
-    count = ids.index(end_id) + 1 if end_id in ids else len(ids)
-    return Sampled(tuple(ids[:count]), tuple(logprobs[:count]))
+def _rows(draws: Sequence[_Draw], end_id: int) -> list[Sampled]:
+    """Each row up to and including its end id."""
+    ids_bn = torch.stack([draw.ids for draw in draws], dim=1).tolist()
+    logprobs_bn = torch.stack([draw.logprobs for draw in draws], dim=1).tolist()
+    counts = [ids.index(end_id) + 1 if end_id in ids else len(ids) for ids in ids_bn]
+    return [
+        Sampled(tuple(ids[:count]), tuple(logprobs[:count]))
+        for ids, logprobs, count in zip(ids_bn, logprobs_bn, counts, strict=True)
+    ]

@@ -45,14 +45,30 @@ CALL_TEXT = re.compile(r"([A-Za-z_]\w*)?(.*)", re.DOTALL)
 
 def fit_tokenizer(texts: Iterable[str], *, piece_count_min: int = 3) -> PreTrainedTokenizerFast:
     """A tokenizer whose words are those that occur at least `piece_count_min` times in the texts."""
-    splitter = pre_tokenizers.Split(Regex(PIECES), behavior="isolated")
-    counts = Counter(piece for text in texts for piece, _ in splitter.pre_tokenize_str(text))
-    characters = [chr(code) for code in range(128)]
+    counts = Counter(piece for text in texts for piece, _ in _splitter().pre_tokenize_str(text))
     words = sorted(
         piece
         for piece, count in counts.items()
         if count >= piece_count_min and len(piece) > 1 and piece.isascii()
     )
+    return PreTrainedTokenizerFast(
+        tokenizer_object=_tokenizer_of(words),
+        pad_token=PAD,
+        unk_token=UNKNOWN,
+        eos_token=END,
+        padding_side="left",
+        clean_up_tokenization_spaces=False,
+        chat_template=CHAT_TEMPLATE,
+    )
+
+
+def _splitter() -> pre_tokenizers.Split:
+    return pre_tokenizers.Split(Regex(PIECES), behavior="isolated")
+
+
+def _tokenizer_of(words: Sequence[str]) -> Tokenizer:
+    """Ids in the order special tokens, ASCII characters, words; a piece that is no word is cut greedily."""
+    characters = [chr(code) for code in range(128)]
     vocabulary = {piece: index for index, piece in enumerate((*SPECIAL_TOKENS, *characters, *words))}
     model = WordPiece(
         vocabulary,
@@ -61,20 +77,12 @@ def fit_tokenizer(texts: Iterable[str], *, piece_count_min: int = 3) -> PreTrain
         max_input_chars_per_word=PIECE_CHARACTERS_MAX,
     )
     tokenizer = Tokenizer(model)
-    tokenizer.pre_tokenizer = splitter
+    tokenizer.pre_tokenizer = _splitter()
     tokenizer.decoder = decoders.Fuse()
     tokenizer.add_special_tokens(
         [AddedToken(token, special=True, normalized=False) for token in SPECIAL_TOKENS]
     )
-    return PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer,
-        pad_token=PAD,
-        unk_token=UNKNOWN,
-        eos_token=END,
-        padding_side="left",
-        clean_up_tokenization_spaces=False,
-        chat_template=CHAT_TEMPLATE,
-    )
+    return tokenizer
 
 
 def render(

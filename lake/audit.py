@@ -22,10 +22,11 @@ from lake.manifests import manifest_paths, read_manifest
 from lake.pins import check_table
 from lake.store import ObjectStore
 from lake.tables import CURSOR, schema_note
-from schemas.columns import payload_columns
+from schemas.columns import arrow_schema, payload_columns
 from schemas.errors import EventInvalidError, TracelakeError
 from schemas.event import row_identity
 from schemas.events import CLASS_OF_KIND, class_of_kind
+from schemas.upcast import conformed
 
 
 class Audit(BaseModel):
@@ -113,7 +114,8 @@ def _false_identities(kind: str, rows: pa.Table) -> Iterator[str]:
     """Events whose fields do not make their id. Of an older schema's events only the file's hash tells."""
     cls = class_of_kind(kind)
     envelopes = zip(rows["event_id"].to_pylist(), rows["schema_version"].to_pylist(), strict=True)
-    fields = rows.select(payload_columns(cls)).to_pylist()
+    # A table that an older version made lacks the columns that were added since.
+    fields = conformed(rows, arrow_schema(kind)).select(payload_columns(cls)).to_pylist()
     for (event_id, version), row in zip(envelopes, fields, strict=True):
         try:
             sound = version != cls.SCHEMA_VERSION or row_identity(cls, row).event_id == event_id

@@ -20,7 +20,7 @@ from lance import LanceDataset
 from lake.landing import read_landed, without_holes
 from lake.layout import kind_prefix, parse_landed_path, table_path
 from lake.store import ObjectStore
-from lake.tables import CURSOR, append_with_cursor, create_table, open_table, schema_note
+from lake.tables import CURSOR, append_with_cursor, create_table, open_table, schema_note, widened
 from lake.writer import conflict_between
 from schemas.columns import COMPRESSED, arrow_schema
 from schemas.errors import CommitContendedError
@@ -28,6 +28,7 @@ from schemas.events import CLASS_OF_KIND
 from schemas.lake_events import ConflictFound
 
 RACES_MAX = 100
+BATCH_BYTES = 256 * 2**20
 PRIMARY_KEY = {b"lance-schema:unenforced-primary-key": b"true"}
 
 Tell = Callable[[list[ConflictFound]], object]
@@ -42,33 +43,40 @@ class Clash(NamedTuple):
     other: str
 
 
-def project_kind(store: ObjectStore, kind: str, tell: Tell) -> int:
+def project_kind(store: ObjectStore, kind: str, tell: Tell, *, batch_bytes: int = BATCH_BYTES) -> int:
     """Bring one table up to date; returns the rows added.
+
+    A commit holds about `batch_bytes` of Arrow data, and one file at least.
 
     Conflicts between writers that did not see each other are told before the rows are committed: cut off in
     between, the next projector tells the same again, and a fact told twice is one.
     """
-    location = store.location(table_path(kind))
-    for _ in range(RACES_MAX):
+    added = races = 0
+    while races < RACES_MAX:
         shown = store.list(kind_prefix(kind), ".parquet")
-        dataset = open_table(location)
-        if dataset is None:
-            if not shown:
-                return 0
-            dataset = create_table(location, table_schema(kind))
-        cursor: dict[str, int] = schema_note(dataset, CURSOR) or {}
-        if not _files_past(shown, cursor):
-            return 0
+        dataset = _table(store.location(table_path(kind)), kind) if shown else None
+        cursor: dict[str, int] = {} if dataset is None else schema_note(dataset, CURSOR) or {}
+        if dataset is None or not _files_past(shown, cursor):
+            return added
         ahead = _files_past(without_holes(shown, store.list(kind_prefix(kind), ".parquet")), cursor)
-        rows, reached = _read(store, kind, ahead)
+        rows, reached = _read(store, kind, ahead, batch_bytes)
         fresh, clashes = _unknown_rows(dataset, rows)
         if clashes and kind != ConflictFound.KIND:
             tell(_conflicts(dataset, kind, rows, clashes))
-        if append_with_cursor(dataset, fresh, cursor | reached) is not None:
-            return fresh.num_rows
+        if append_with_cursor(dataset, fresh, cursor | reached) is None:
+            races += 1
+        else:
+            added += fresh.num_rows
     raise CommitContendedError(
         f"projection of {kind} lost {RACES_MAX} races", cure="Stop some of the projectors, then run it again."
     )
+
+
+def _table(location: str, kind: str) -> LanceDataset:
+    """The kind's table in the current schema, made or widened if need be."""
+    schema = table_schema(kind)
+    dataset = open_table(location)
+    return create_table(location, schema) if dataset is None else widened(dataset, schema)
 
 
 def table_schema(kind: str) -> pa.Schema:
@@ -89,12 +97,18 @@ def _files_past(files: list[str], cursor: dict[str, int]) -> list[str]:
     return [path for path, name in names if name.first_seq > cursor.get(name.writer_epoch, -1)]
 
 
-def _read(store: ObjectStore, kind: str, paths: list[str]) -> tuple[pa.Table, dict[str, int]]:
-    """Rows of the files, and the last sequence number of each epoch among them."""
+def _read(
+    store: ObjectStore, kind: str, paths: list[str], batch_bytes: int
+) -> tuple[pa.Table, dict[str, int]]:
+    """Rows of the first files, and the last sequence number of each epoch among them."""
     tables: list[pa.Table] = []
     reached: dict[str, int] = {}
+    size = 0
     for path in paths:
+        if tables and size >= batch_bytes:
+            break
         table = read_landed(store, path)
+        size += table.nbytes
         epoch = parse_landed_path(path).writer_epoch
         reached[epoch] = max(reached.get(epoch, -1), max(table["writer_seq"].to_pylist()))
         tables.append(table)

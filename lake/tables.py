@@ -17,11 +17,12 @@ import pyarrow as pa
 from lance import LanceDataset, LanceOperation, Transaction
 from lance.commit import CommitConflictError
 
-from schemas.errors import TableMissingError
+from schemas.errors import CommitContendedError, TableMissingError
 
 STORAGE_VERSION = "2.2"
 CURSOR = "tracelake.cursor"
 DERIVATION = "tracelake.derivation"
+RACES_MAX = 100
 
 
 def open_table(location: str, version: int | None = None) -> LanceDataset | None:
@@ -59,6 +60,18 @@ def create_table(location: str, schema: pa.Schema) -> LanceDataset:
         return dataset
 
 
+def widened(dataset: LanceDataset, schema: pa.Schema) -> LanceDataset:
+    """The dataset with the nullable columns of the schema that it lacks: an older version made it."""
+    while missing := [field for field in schema if field.name not in dataset.schema.names]:
+        try:
+            dataset.add_columns(pa.schema(missing))
+        except OSError as error:
+            if not _lost_race(error):
+                raise
+        dataset = dataset.checkout_version(dataset.latest_version)
+    return dataset
+
+
 def append_with_cursor(dataset: LanceDataset, rows: pa.Table, cursor: dict[str, int]) -> LanceDataset | None:
     """Commit rows and cursor onto exactly the version that was read; null if another commit came first."""
     fragments = lance.fragment.write_fragments(rows, dataset) if rows.num_rows else []
@@ -70,23 +83,36 @@ def append_with_cursor(dataset: LanceDataset, rows: pa.Table, cursor: dict[str, 
     transaction = Transaction(dataset.version, merge, transaction_properties={CURSOR: text})
     try:
         return LanceDataset.commit(dataset, transaction, max_retries=0)
-    except CommitConflictError:
+    except OSError as error:
+        if not _lost_race(error):
+            raise
         return None
 
 
 def replace_rows(location: str, rows: pa.Table, *, exists: bool) -> LanceDataset:
-    """A new version that holds exactly these rows; older versions stay until cleanup."""
-    # Lance warns on stderr of overwriting what is not there yet.
-    mode = "overwrite" if exists else "create"
-    try:
-        return lance.write_dataset(
-            rows, location, mode=mode, enable_stable_row_ids=True, data_storage_version=STORAGE_VERSION
-        )
-    except OSError:
-        if exists or open_table(location) is None:
-            raise
-        # Another process has just created it.
-        return replace_rows(location, rows, exists=True)
+    """A new version that holds exactly these rows; older versions stay until cleanup.
+
+    Of several that race the last stands. Raises CommitContendedError.
+    """
+    for _ in range(RACES_MAX):
+        try:
+            return lance.write_dataset(
+                rows,
+                location,
+                # Lance warns on stderr of overwriting what is not there yet.
+                mode="overwrite" if exists else "create",
+                enable_stable_row_ids=True,
+                data_storage_version=STORAGE_VERSION,
+            )
+        except OSError as error:
+            created_meanwhile = not exists and open_table(location) is not None
+            if not created_meanwhile and not _lost_race(error):
+                raise
+            exists = True
+    raise CommitContendedError(
+        f"writing {location.rsplit('/', 1)[-1]} lost {RACES_MAX} races",
+        cure="Let one process derive it.",
+    )
 
 
 def schema_note(dataset: LanceDataset, key: str) -> dict[str, Any] | None:
@@ -107,6 +133,11 @@ def protect(dataset: LanceDataset, tag: str, version: int) -> bool:
     except (ValueError, OSError):
         return dataset.tags.list().get(tag, {}).get("version") == version
     return True
+
+
+def _lost_race(error: OSError) -> bool:
+    """Some of Lance's conflicts come as their own class, others as text."""
+    return isinstance(error, CommitConflictError) or "commit conflict" in str(error).lower()
 
 
 def _with_metadata(lance_schema: Any, key: str, value: str) -> Any:

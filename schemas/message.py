@@ -88,7 +88,6 @@ class StateHasher:
 
     def __init__(self, tools_json: str | None = None) -> None:
         self._hash = hashlib.sha256(f"tools:{tools_json or ''}".encode())
-        self._call_count = 0
         self._waiting: list[tuple[str, int]] = []
         """(call id, ordinal) of each call of the latest message that made any, until its result comes."""
         self.context_length = 0
@@ -120,8 +119,7 @@ class StateHasher:
             return [role, content, message.get("name")]
         calls = tool_calls_of(message)
         if calls:
-            self._waiting = [(calls[i][0], self._call_count + i) for i in range(len(calls))]
-            self._call_count += len(calls)
+            self._waiting = [(call_id, ordinal) for ordinal, (call_id, _, _) in enumerate(calls)]
         return [role, content, [[name, _sorted_arguments(arguments)] for _, name, arguments in calls]]
 
     def _answered(self, call_id: str) -> int:

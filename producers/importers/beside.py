@@ -9,12 +9,13 @@ once.
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import sys
 import threading
 from collections.abc import Callable
+from multiprocessing import get_context
 from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
 from types import TracebackType
 from typing import NamedTuple
 
@@ -58,16 +59,17 @@ class Beside:
 
     def __init__(self, work: Callable[[], Part], files: list[Found]) -> None:
         self._work = work
-        self._process: multiprocessing.process.BaseProcess | None = None
+        self._process: BaseProcess | None = None
         self._answer: Connection | None = None
         self._is_needed = bool(files)
 
     def __enter__(self) -> Beside:
         if self._is_needed:
-            context = multiprocessing.get_context("fork")
+            context = get_context("fork")
             self._answer, sender = context.Pipe(duplex=False)
-            self._process = context.Process(target=_answer, args=(self._work, sender), daemon=True)
-            self._process.start()
+            process = context.Process(target=_answer, args=(self._work, sender), daemon=True)
+            process.start()
+            self._process = process
             sender.close()
         return self
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -146,3 +148,17 @@ def test_a_lake_is_where_it_was_made_whatever_the_folder_is_called(tmp_path: Pat
     folder = tmp_path / "a b#c%20é"
     Lake.create(str(folder)).derive("pairs", FRAME, MADE)
     assert Lake.open(f"file://{folder}").state("pairs").row_count == 3
+
+
+def test_a_table_that_several_derive_at_once_is_what_one_of_them_said(fresh_lake: Lake) -> None:
+    ready = threading.Barrier(4)
+
+    def derive(name: str) -> str:
+        ready.wait()
+        return fresh_lake.derive("pairs", pl.DataFrame({"id": [name, "all"]}), MADE).digest
+
+    with ThreadPoolExecutor(4) as pool:
+        digests = set(pool.map(derive, "abcd"))
+    assert len(digests) == 4
+    assert fresh_lake.state("pairs").digest in digests
+    assert table_state(fresh_lake.store, "pairs", recompute=True) == fresh_lake.state("pairs")

@@ -11,9 +11,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import lance
+import pyarrow as pa
 import pytest
 
 from lake import Lake
+from lake.landing import read_landed
 from lake.layout import EVENTS, kind_prefix, table_path
 from lake.projection import project_kind, table_schema
 from lake.store import LocalStore
@@ -211,6 +213,47 @@ def test_an_empty_table_that_another_process_has_just_made_is_taken(fresh_lake: 
     create_table(location, table_schema(KIND))
     write(fresh_lake, [reward(0)])
     assert fresh_lake.project() == {KIND: 1}
+
+
+def test_what_an_interrupted_creation_left_is_no_obstacle(fresh_lake: Lake, tmp_path: Path) -> None:
+    folder = tmp_path / "lake" / table_path(KIND)
+    for name in ("_transactions/0-half.txn", "data/half.lance"):
+        (folder / name).parent.mkdir(parents=True)
+        (folder / name).write_bytes(b"half")
+    write(fresh_lake, [reward(0)])
+    assert fresh_lake.tables() == []
+    assert fresh_lake.project() == {KIND: 1}
+
+
+def test_a_large_backlog_comes_in_by_pieces_that_make_the_same_table(fresh_lake: Lake) -> None:
+    for run in ("one", "other"):
+        with fresh_lake.writer(run) as writer:
+            for index in range(3):
+                writer.append([reward(index + 10 * len(run)), reward(9)])
+    assert project_kind(fresh_lake.store, KIND, no_conflict, batch_bytes=1) == 7
+    assert fresh_lake.state(KIND).version == 1 + 6
+    assert len(set(table_ids(fresh_lake, KIND))) == 7
+    assert fresh_lake.project() == {KIND: 0}
+    assert fresh_lake.verify(deep=True).ok
+
+
+def test_a_table_that_an_older_version_made_is_widened_and_keeps_its_pins(fresh_lake: Lake) -> None:
+    added = ("weight", "details_json")
+    older = pa.schema([field for field in table_schema(KIND) if field.name not in added])
+    dataset = create_table(fresh_lake.store.location(table_path(KIND)), older)
+    write(fresh_lake, [reward(0)])
+    landed = read_landed(fresh_lake.store, fresh_lake.store.list(EVENTS)[0])
+    epoch = landed["writer_epoch"][0].as_py()
+    assert append_with_cursor(dataset, landed.drop_columns(list(added)), {epoch: 0}) is not None
+    fresh_lake.pin("old", [KIND])
+    assert fresh_lake.verify(deep=True).ok
+
+    write(fresh_lake, [reward(1).model_copy(update={"weight": 0.5, "details_json": "{}"})])
+    assert fresh_lake.project() == {KIND: 1}
+    rows = fresh_lake.scan(KIND).sort("rollout_id").select(added).collect().rows()
+    assert rows == [(None, None), (0.5, "{}")]
+    assert fresh_lake.open_pin("old@1").scan(KIND).collect().height == 1
+    assert fresh_lake.verify(deep=True).ok
 
 
 @pytest.mark.parametrize("kind", CLASS_OF_KIND)

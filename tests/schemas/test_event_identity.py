@@ -153,6 +153,7 @@ def test_a_moment_is_the_same_in_every_zone_and_to_the_microsecond() -> None:
     assert event_identity(turn(occurred_at=elsewhere)) == identity
     assert event_identity(turn(occurred_at=elsewhere.isoformat())) == identity
     assert event_identity(turn(occurred_at=utc + timedelta(microseconds=1))) != identity
+    assert row_identity(TurnCompleted, {**turn().__dict__, "occurred_at": elsewhere}) == identity
 
 
 def test_a_subclass_of_datetime_is_a_moment_as_any_other() -> None:

@@ -59,13 +59,16 @@ def test_every_other_field_counts() -> None:
     assert digest(schema_versions={"turn_completed": 2}) != digest()
 
 
-@given(st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._-]{0,9}", fullmatch=True), st.integers(0, 10**9))
+@given(
+    st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._-]{0,9}", fullmatch=True).filter(lambda name: ".." not in name),
+    st.integers(0, 10**9),
+)
 def test_a_reference_is_a_name_and_perhaps_a_number(name: str, number: int) -> None:
     assert parse_reference(f"{name}@{number}") == (name, number)
     assert parse_reference(name) == (name, None)
 
 
-NO_NAMES = ["", "a b", "../a", "a/b", ".a", "-a", "é", "a" * 129, "a\n"]
+NO_NAMES = ["", "a..b", "a b", "../a", "a/b", ".a", "-a", "é", "a" * 129, "a\n"]
 NO_NUMBERS = ["", "x", "-1", "1.0", "1@2", "01", "1\n", " 1", "١", "²"]
 
 
