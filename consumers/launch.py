@@ -110,7 +110,9 @@ class _Run:
             replay_seed=launch.seed,
         )
         self.policy = TinyPolicy.load(launch.policy_folder, temperature=settings.temperature)
-        self.landing = TrainingLanding(writer, training_id, attempt_index, launch.world.name, self.replay)
+        self.landing = TrainingLanding(
+            writer, training_id, attempt_index, launch.world.name, self.replay, self.policy.tokenizer.decode
+        )
         count = settings.tasks_per_batch * settings.train_steps
         self.tasks = launch.world.train_tasks(launch.seed, count)
         self.environments = [

@@ -10,7 +10,7 @@ before it.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,9 +25,11 @@ from lake.writer import Writer
 from schemas.canonical import canonical_text
 from schemas.environment import RolloutRecord
 from schemas.errors import TrainingError
+from schemas.teacher_events import HintGiven
 from schemas.training_events import BatchConsumed, CheckpointSaved
 
 FLUSH_EVERY = 8
+HINT_AUTHOR = "tool-error-template"
 WEIGHTS = "model.safetensors"
 
 
@@ -35,13 +37,20 @@ class TrainingLanding(TrainerCallback):
     """`TrainingHooks` and a TRL callback; owns the uids of one run's rollouts."""
 
     def __init__(
-        self, writer: Writer, training_id: str, attempt_index: int, environment: str, replay: ReplayConfig
+        self,
+        writer: Writer,
+        training_id: str,
+        attempt_index: int,
+        environment: str,
+        replay: ReplayConfig,
+        decode: Callable[[list[int]], str],
     ) -> None:
         self._writer = writer
         self._training_id = training_id
         self._attempt_index = attempt_index
         self._environment = environment
         self._replay = replay
+        self._decode = decode
         self._rollout_ids: list[str] = []
         self._consumed: list[int] = []
         self._pairs: list[str] = []
@@ -75,7 +84,17 @@ class TrainingLanding(TrainerCallback):
         rollouts: tuple[RolloutView, ...],
         hinted: tuple[tuple[HintedTurn, ...], ...],
     ) -> None:
-        """Rollouts were landed when they were played."""
+        """Rollouts were landed when they were played; the hints of their turns are told now."""
+        self._writer.add(
+            HintGiven(
+                rollout_id=self._rollout_ids[rollout.rollout_uid],
+                turn_index=turn.turn_index,
+                hint=self._decode(list(turn.hint_ids)),
+                author=HINT_AUTHOR,
+            )
+            for rollout, turns in zip(rollouts, hinted, strict=True)
+            for turn in turns
+        )
 
     def on_batch_consumed(self, train_step: int, rollout_uids: tuple[int, ...], policy_version: int) -> None:
         self._consumed.extend(rollout_uids)

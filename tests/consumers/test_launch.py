@@ -14,8 +14,11 @@ from assets.folds.exposures import checkpoint_exposures
 from consumers.launch import Launch, train_arm
 from consumers.policy import ModelShape, new_policy
 from consumers.registration import locked, register
+from consumers.warm_start import WarmStartSettings, warm_start
 from lake import Lake
 from producers.recorded_states import recorded_world
+from producers.world.tiny_functions import tiny_functions
+from producers.world.workspace import TOOLS
 from schemas.errors import LockMismatchError, PinChangedError
 from schemas.experiment import Experiment, parse_experiment
 from schemas.lock import Lock
@@ -157,6 +160,32 @@ def test_an_interrupted_training_goes_on_from_its_checkpoint_and_ends_with_the_s
     assert (resumed.folder / "model.safetensors").read_bytes() == (
         place.folder / "runs" / trained / "model.safetensors"
     ).read_bytes()
+
+
+def test_hints_of_failed_tool_calls_land_and_the_student_never_reads_them(tmp_path: Path) -> None:
+    place = Place(tmp_path)
+    text = TEXT.replace('"recorded-states"', '"tiny-functions"').replace("turn_limit = 1", "turn_limit = 3")
+    hinted = parse_experiment(text.replace("replay_weight = 0.5", "sdpo_weight = 0.1"), name="test")
+    assert isinstance(hinted, Experiment)
+    place.experiment = hinted
+    # A policy that calls tools wrongly: it was shown well-formed calls of a tool that is not there.
+    demonstrations = [
+        [
+            {"role": "user", "content": task.prompt},
+            {"role": "assistant", "tool_calls": [{"function": {"name": "fix", "arguments": "{}"}}]},
+        ]
+        for task in tiny_functions().train_tasks(1, 64)
+    ]
+    settings = WarmStartSettings(update_count=60, shape=ModelShape(32, 1, 2, 64))
+    warm_start(demonstrations, TOOLS, settings).save(tmp_path / "policy")
+    launch = place.launch("B")._replace(world=tiny_functions())
+    trained = train_arm(place.lake, launch).training_id
+    hints = place.rows("hint_given")
+    assert hints.height > 0
+    assert set(hints["rollout_id"]) <= set(place.rows("rollout_started")["rollout_id"])
+    assert place.rows("batch_consumed").filter(training_id=trained)["sdpo_weight"].unique().to_list() == [0.1]
+    contexts = place.rows("turn_completed").filter(model_requested=trained)["new_messages_json"]
+    assert not any(hint in context for hint in hints["hint"] for context in contexts)
 
 
 def test_a_changed_pin_is_refused_at_launch(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ writes are played by stores and calls that do just that.
 from __future__ import annotations
 
 import multiprocessing
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -47,10 +48,12 @@ def write_in_pieces(uri: str, first: int) -> None:
 
 def project_until_done(uri: str, expected: int) -> None:
     lake = Lake.open(uri)
-    for _ in range(200):
+    deadline = time.monotonic() + 100
+    while time.monotonic() < deadline:
         lake.project()
         if KIND in lake.tables() and lake.state(KIND).row_count >= expected:
             return
+        time.sleep(0.01)
     raise AssertionError("the events did not all arrive")
 
 
