@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 import polars as pl
 import torch
 from datasets import Dataset
-from transformers import PrinterCallback, TrainerCallback
+from transformers import PrinterCallback
 from transformers.trainer_utils import get_last_checkpoint
 from trl.trainer.grpo_config import GRPOConfig
 
@@ -30,11 +30,12 @@ from consumers.replay_config import ReplayConfig
 from consumers.replay_dpo import reference_logprobs
 from consumers.replay_grpo import ReplayGRPOTrainer
 from consumers.rollout import play_rollouts, records_to_trl
-from consumers.training_landing import WEIGHTS, TrainingLanding, weights_digest
+from consumers.training_history import attempt_count, is_finished
+from consumers.training_landing import WEIGHTS, TrainingLanding, TrainStepTicks, weights_digest
 from lake import Lake
 from schemas.canonical import canonical_text, hash_of
 from schemas.environment import TaskIdentity
-from schemas.errors import TableMissingError, TrainingError
+from schemas.errors import TrainingError
 from schemas.experiment import Arm, Experiment, spec_hash
 from schemas.lock import Lock, lock_text
 from schemas.training_events import CheckpointSaved, TrainingEnded, TrainingStarted
@@ -72,13 +73,13 @@ def train_arm(lake: Lake, launch: Launch, on_train_step: Callable[[], None] = la
     """Train, or find the finished training. Raises PinChangedError, TrainingError."""
     training_id = training_id_of(launch)
     folder = launch.output / training_id
-    if _is_finished(lake, training_id) and (folder / WEIGHTS).is_file():
+    if is_finished(lake, training_id) and (folder / WEIGHTS).is_file():
         return Trained(training_id, folder, True, 0.0)
     rows = lake.open_pin(launch.lock.pin).scan(TRAINING_TABLE).collect()
     began = time.perf_counter()
     resumed_from = get_last_checkpoint(str(folder)) if folder.is_dir() else None
     with lake.writer(training_id) as writer:
-        run = _Run(launch, training_id, _attempts(lake, training_id), folder, writer)
+        run = _Run(launch, training_id, attempt_count(lake, training_id), folder, writer)
         writer.append([run.started(resumed_from)])
         try:
             run.trainer(rows, on_train_step).train(resume_from_checkpoint=resumed_from)
@@ -132,7 +133,7 @@ class _Run:
             train_dataset=dataset,
             processing_class=self.policy.tokenizer,
             rollout_func=self._play,
-            callbacks=[self.landing, _Ticks(on_train_step)],
+            callbacks=[self.landing, TrainStepTicks(on_train_step)],
         )
         trainer.remove_callback(PrinterCallback)
         return trainer
@@ -241,34 +242,9 @@ class _Run:
         )
 
 
-class _Ticks(TrainerCallback):
-    def __init__(self, tick: Callable[[], None]) -> None:
-        self._tick = tick
-
-    def on_step_end(self, *_: Any, **__: Any) -> None:
-        self._tick()
-
-
 def _reward(reward: list[float], **_: Any) -> list[float]:
     return reward
 
 
 def _since_ms(began: float) -> float:
     return (time.perf_counter() - began) * 1000
-
-
-def _attempts(lake: Lake, training_id: str) -> int:
-    return _count(lake, "training_started", pl.col("training_id") == training_id)
-
-
-def _is_finished(lake: Lake, training_id: str) -> bool:
-    done = (pl.col("training_id") == training_id) & (pl.col("status") == "completed")
-    return _count(lake, "training_ended", done) > 0
-
-
-def _count(lake: Lake, kind: str, where: pl.Expr) -> int:
-    lake.project([kind])
-    try:
-        return lake.scan(kind).filter(where).select(pl.len()).collect().item()
-    except TableMissingError:
-        return 0

@@ -155,6 +155,16 @@ class TrainingLanding(TrainerCallback):
         )
 
 
+class TrainStepTicks(TrainerCallback):
+    """Calls a function after each optimizer update."""
+
+    def __init__(self, tick: Callable[[], None]) -> None:
+        self._tick = tick
+
+    def on_step_end(self, *_: Any, **__: Any) -> None:
+        self._tick()
+
+
 def weights_digest(folder: Path) -> str:
     """SHA-256 of the weights file. Raises TrainingError."""
     path = folder / WEIGHTS
