@@ -111,9 +111,8 @@ class _Run:
             replay_seed=launch.seed,
         )
         self.policy = TinyPolicy.load(launch.policy_folder, temperature=settings.temperature)
-        self.landing = TrainingLanding(
-            writer, training_id, attempt_index, launch.world.name, self.replay, self.policy.tokenizer.decode
-        )
+        world, tokenizer = launch.world.name, self.policy.tokenizer
+        self.landing = TrainingLanding(writer, training_id, attempt_index, world, self.replay, tokenizer)
         count = settings.tasks_per_batch * settings.train_steps
         self.tasks = launch.world.train_tasks(launch.seed, count)
         self.environments = [

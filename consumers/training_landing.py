@@ -14,7 +14,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers import (
+    PreTrainedTokenizerBase,
+    TrainerCallback,
+    TrainerControl,
+    TrainerState,
+    TrainingArguments,
+)
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from consumers.hinted_batch import HintedTurn
@@ -43,14 +49,14 @@ class TrainingLanding(TrainerCallback):
         attempt_index: int,
         environment: str,
         replay: ReplayConfig,
-        decode: Callable[[list[int]], str],
+        tokenizer: PreTrainedTokenizerBase,
     ) -> None:
         self._writer = writer
         self._training_id = training_id
         self._attempt_index = attempt_index
         self._environment = environment
         self._replay = replay
-        self._decode = decode
+        self._tokenizer = tokenizer
         self._rollout_ids: list[str] = []
         self._consumed: list[int] = []
         self._pairs: list[str] = []
@@ -89,7 +95,7 @@ class TrainingLanding(TrainerCallback):
             HintGiven(
                 rollout_id=self._rollout_ids[rollout.rollout_uid],
                 turn_index=turn.turn_index,
-                hint=self._decode(list(turn.hint_ids)),
+                hint=str(self._tokenizer.decode(list(turn.hint_ids))),
                 author=HINT_AUTHOR,
             )
             for rollout, turns in zip(rollouts, hinted, strict=True)
