@@ -28,15 +28,14 @@ from transformers.utils.logging import disable_progress_bar
 from trl import GRPOConfig, GRPOTrainer
 
 from bench.report import Figure, report
+from cli.warm_policy import demonstrations
 from consumers.policy import TinyPolicy
 from consumers.rollout import play_rollouts, records_to_trl
-from consumers.warm_start import WarmStartSettings, demonstration, warm_folder
-from producers.world.oracle import LEARNER_BLUNDERS, OraclePolicy
+from consumers.warm_start import WarmStartSettings, warm_folder
 from producers.world.sandbox import Sandbox
 from producers.world.tasks import generate_tasks, task_of_prompt
 from producers.world.workspace import TOOLS, RepairEnvironment, opening_messages
 
-DEMONSTRATION_COUNT = 4000
 PLAY_COUNT_MAX = 400
 TURN_LIMIT = 6
 GROUP_SIZE = 8
@@ -61,22 +60,6 @@ class Arena:
 
     def __init__(self, sandbox: Sandbox) -> None:
         self.environments = [RepairEnvironment(sandbox) for _ in range(PLAY_COUNT_MAX)]
-
-    def demonstrations(self) -> list[list[dict[str, Any]]]:
-        tasks = generate_tasks(0, DEMONSTRATION_COUNT, "train")
-        expert = OraclePolicy(LEARNER_BLUNDERS)
-        records = [
-            record
-            for start in range(0, len(tasks), PLAY_COUNT_MAX)
-            for record in play_rollouts(
-                expert,
-                self.environments,
-                tasks[start : start + PLAY_COUNT_MAX],
-                turn_limit=TURN_LIMIT,
-                seed=start,
-            )
-        ]
-        return [demonstration(record) for record in records]
 
     def pass_at_1(self, policy: TinyPolicy) -> float:
         tasks = generate_tasks(1, HELD_OUT_COUNT, "held_out")
@@ -196,7 +179,7 @@ def main() -> None:
     with Sandbox() as sandbox:
         arena = Arena(sandbox)
         started = time.perf_counter()
-        folder = warm_folder(arena.demonstrations(), TOOLS, WarmStartSettings(), options.cache)
+        folder = warm_folder(demonstrations(), TOOLS, WarmStartSettings(), options.cache)
         warm_duration_s = time.perf_counter() - started
         learned = [arena.learn(folder, seed, options.train_steps) for seed in range(options.seeds)]
     if not options.json:

@@ -95,7 +95,8 @@ def _print_report(report: ImportReport) -> None:
     read += f", {report.tool_results} tool results"
     landed = f"{report.new_events} new events, {report.duplicate_events} known, {report.conflicts} conflicts"
     print_text(f"{read}, ${report.cost_usd:.6f}; {landed}, {len(report.refused)} refused")
-    say("Next: tracelake build --student MODEL")
+    if report.rollouts:
+        say("Next: tracelake build --student MODEL")
 
 
 def register(app: typer.Typer) -> None:
