@@ -28,13 +28,13 @@ ARCHIVE = (
     Path(os.environ.get("TRACELAKE_SHARED_DATA", Path(__file__).parent.parent.parent / "shared" / "data"))
     / "mini-swe-agent-pr816.tar.xz"
 )
-REPEATS = 5
+REPEATS = 9
 
 
 def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         folder = _traces(Path(scratch))
-        files = sorted(folder.rglob("*.traj.json"))
+        files = sorted(folder.rglob("*.json"))
         size = sum(path.stat().st_size for path in files) / 1e6
 
         def ours() -> None:

@@ -56,7 +56,7 @@ def import_traces(
             opened,
             paths,
             format=source_format,
-            on_progress=lambda seen: advance(bar, task, total=seen.total_count),
+            on_progress=lambda seen: advance(bar, task, done=seen.done_count, total=seen.total_count),
         )
     if output is Format.JSON:
         print_json(report.model_dump(mode="json"))

@@ -104,16 +104,15 @@ def progress(unit: str, *, own_thread: bool = True) -> Iterator[Progress]:
         yield bar
 
 
-def advance(bar: Progress, task_id: Any, amount: int = 1, *, total: int | None = None) -> None:
-    """Move a bar of `progress` and refresh its rate; `total` sets the goal where it was not known before."""
+def advance(
+    bar: Progress, task_id: Any, amount: int = 1, *, done: int | None = None, total: int | None = None
+) -> None:
+    """Move a bar of `progress`, by an amount or to where it is, and refresh its rate; `total` sets the goal
+    where it was not known before."""
     task = bar.tasks[task_id]
-    rate = f"{(task.completed + amount) / task.elapsed:.1f}" if task.elapsed else "–"
-    bar.update(
-        task_id,
-        advance=amount,
-        total=task.total if total is None else total,
-        rate=rate,
-    )
+    place = task.completed + amount if done is None else done
+    rate = f"{place / task.elapsed:.1f}" if task.elapsed else "–"
+    bar.update(task_id, completed=place, total=task.total if total is None else total, rate=rate)
     if not bar.live.auto_refresh and time.monotonic() - task.fields.get("drawn", 0.0) > REDRAW_AFTER_S:
         bar.update(task_id, drawn=time.monotonic(), refresh=True)
 

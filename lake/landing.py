@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from datetime import datetime
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 import pyarrow as pa
@@ -25,7 +26,7 @@ from schemas.event import Event, EventIdentity
 from schemas.events import class_of_kind
 from schemas.upcast import upcast
 
-ZSTD_LEVEL = 3
+ZSTD_LEVEL = 1
 # Columns of few distinct values; for the others a dictionary only costs time.
 DICTIONARY_COLUMNS = frozenset(
     {
@@ -71,39 +72,28 @@ def stamped_table(
 ) -> pa.Table:
     """Rows of one kind in the order of their sequence numbers."""
     schema = arrow_schema(kind)
-    version = class_of_kind(kind).SCHEMA_VERSION
-    envelope = _envelope(stamped)
+    # Transposed once: a pass per column would fetch each row from memory again.
+    events, identities, *rest = zip(*stamped, strict=True)
+    names = [name for name in class_of_kind(kind).model_fields if name != "kind"]
+    rows = map(itemgetter(*names), [event.__dict__ for event in events])
+    values: dict[str, Any] = dict(zip(names, zip(*rows, strict=True), strict=True))
+    values |= zip(EventIdentity._fields, zip(*identities, strict=True), strict=True)
+    values |= zip(("writer_seq", "provenance", "source_uri", "source_hash"), rest, strict=True)
     constants = {
         "kind": kind,
-        "schema_version": version,
+        "schema_version": class_of_kind(kind).SCHEMA_VERSION,
         "recorded_at": recorded_at,
         "run_id": run_id,
         "writer_epoch": epoch,
     }
-    fields = [item.event.__dict__ for item in stamped]
     columns: list[pa.Array] = []
     # An attribute of an Arrow field costs more than a look-up in a row: it is asked for once.
     for name, column_type in [(field.name, field.type) for field in schema]:
         if name in constants:
             columns.append(pa.repeat(pa.scalar(constants[name], column_type), len(stamped)))
-        elif name in envelope:
-            columns.append(pa.array(envelope[name], column_type))
         else:
-            columns.append(pa.array([row[name] for row in fields], column_type))
+            columns.append(pa.array(values[name], column_type))
     return pa.Table.from_arrays(columns, schema=schema)
-
-
-def _envelope(stamped: Sequence[Stamped]) -> dict[str, list[Any]]:
-    """Envelope columns that differ from event to event."""
-    return {
-        "event_id": [item.identity.event_id for item in stamped],
-        "key_hash": [item.identity.key_hash for item in stamped],
-        "payload_hash": [item.identity.payload_hash for item in stamped],
-        "writer_seq": [item.writer_seq for item in stamped],
-        "provenance": [item.provenance for item in stamped],
-        "source_uri": [item.source_uri for item in stamped],
-        "source_hash": [item.source_hash for item in stamped],
-    }
 
 
 class LandedFile(NamedTuple):

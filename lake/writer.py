@@ -16,6 +16,8 @@ from datetime import UTC, datetime
 from types import TracebackType
 from typing import Literal, NamedTuple
 
+import pyarrow as pa
+
 from lake.known import KnownKeys
 from lake.landing import Stamped, land, landed_file, stamped_table
 from lake.store import ObjectStore
@@ -115,7 +117,11 @@ class Writer:
                 for index, (event, identity, origin) in enumerate(booked)
             ]
             self._next_seq += len(booked)
-            before = self._lander.submit(self._land, kind, stamped, recorded_at, before)
+            # Made here: two threads that both need the interpreter cost more than one after the other.
+            table = stamped_table(
+                kind, stamped, run_id=self._run_id, epoch=self._epoch, recorded_at=recorded_at
+            )
+            before = self._lander.submit(self._land, table, before)
             self._landing.append(before)
         self._waiting = {}
 
@@ -152,10 +158,7 @@ class Writer:
             self._lander.shutdown(wait=False)
             raise
 
-    def _land(
-        self, kind: str, stamped: list[Stamped], recorded_at: datetime, before: Future[None] | None
-    ) -> None:
-        table = stamped_table(kind, stamped, run_id=self._run_id, epoch=self._epoch, recorded_at=recorded_at)
+    def _land(self, table: pa.Table, before: Future[None] | None) -> None:
         file = landed_file(table)
         if before is not None:
             before.result()

@@ -1,5 +1,8 @@
-"""Half of an import in a second process: reading foreign JSON keeps one core busy, and the lake takes any
+"""A part of an import in a second process: reading foreign JSON keeps one core busy, and the lake takes any
 number of writers.
+
+Flow: both processes take files from one queue until it is empty → the second tells the first what came of its
+files.
 
 **A fork, and only where it is safe**: on Linux, from a process of one thread, for many local files. Elsewhere
 everything is read in this process, with the same result.
@@ -12,7 +15,7 @@ from __future__ import annotations
 import os
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
@@ -43,18 +46,32 @@ class Part(NamedTuple):
     rollout_count: int
 
 
-def halves(files: list[Found]) -> tuple[list[Found], list[Found]]:
-    """The files of this process and of the one beside it; none are beside where a fork is not safe or not
-    worth it.
-    """
+def is_worth_sharing(files: list[Found]) -> bool:
+    """Whether a second process is safe, and the work enough for one."""
     local = all(file.filesystem.protocol in ("file", ("file", "local")) for file in files)
     safe = sys.platform == "linux" and threading.active_count() == 1 and (os.cpu_count() or 1) > 1
-    if not (local and safe and len(files) >= FILES_MIN):
-        return files, []
-    # Down the sizes in the order mine, theirs, theirs, mine: both halves come out about as large.
-    ranked = sorted(files, key=_size_bytes, reverse=True)
-    mine = {file.uri for index, file in enumerate(ranked) if index % 4 in (0, 3)}
-    return [file for file in files if file.uri in mine], [file for file in files if file.uri not in mine]
+    return local and safe and len(files) >= FILES_MIN
+
+
+class FileQueue:
+    """Hands out each file once, to whichever process asks first, the largest first."""
+
+    def __init__(self, files: list[Found]) -> None:
+        self._files = sorted(files, key=_size_bytes, reverse=True)
+        self._taken = get_context("fork").Value("q", 0)
+
+    def __iter__(self) -> Iterator[Found]:
+        while (place := self._next()) < len(self._files):
+            yield self._files[place]
+
+    def taken_count(self) -> int:
+        return min(self._taken.value, len(self._files))
+
+    def _next(self) -> int:
+        with self._taken.get_lock():
+            place = self._taken.value
+            self._taken.value = place + 1
+        return place
 
 
 def _size_bytes(file: Found) -> int:
@@ -66,18 +83,17 @@ def _size_bytes(file: Found) -> int:
 
 
 class Beside:
-    """Runs `work` in a forked process while the block runs; a context manager. Without files there is no
+    """Runs `work` in a forked process while the block runs; a context manager. Without work there is no
     process.
     """
 
-    def __init__(self, work: Callable[[], Part], files: list[Found]) -> None:
+    def __init__(self, work: Callable[[], Part] | None) -> None:
         self._work = work
         self._process: BaseProcess | None = None
         self._answer: Connection | None = None
-        self._is_needed = bool(files)
 
     def __enter__(self) -> Beside:
-        if self._is_needed:
+        if self._work is not None:
             context = get_context("fork")
             self._answer, sender = context.Pipe(duplex=False)
             process = context.Process(target=_answer, args=(self._work, sender), daemon=True)
@@ -102,7 +118,7 @@ class Beside:
             found = self._answer.recv()
         except EOFError as error:
             cure = "What was acknowledged has landed; import again for the rest."
-            raise LakeError("the process that read half of the files has died", cure=cure) from error
+            raise LakeError("the process that read some of the files has died", cure=cure) from error
         if isinstance(found, Part):
             return [found]
         raise found

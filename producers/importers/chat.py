@@ -12,6 +12,7 @@ from functools import cache
 from typing import Any, TypeVar, cast
 
 import orjson
+from pydantic import BaseModel
 
 from producers.importers.fields import mapping, sequence, text
 from schemas.canonical import canonical_text
@@ -101,6 +102,13 @@ def tools_text(tools: Any) -> str | None:
     return canonical_text(shaped) if shaped else None
 
 
+def message_text(message: Message) -> str:
+    """Canonical JSON of one message that `chat_message` made."""
+    if type(message["content"]) is list:
+        return canonical_text(message)
+    return orjson.dumps(message, option=orjson.OPT_SORT_KEYS).decode()
+
+
 def messages_text(messages: list[Message]) -> str:
     """Canonical JSON of messages that `chat_message` made."""
     for message in messages:
@@ -116,18 +124,26 @@ def checked_fact(cls: type[EventType], fields: dict[str, Any]) -> EventType:
     Their types are known: pydantic checking them a second time would be a tenth of an import.
     """
     event = cls.__new__(cls)
-    defaults = _defaults(cls)
-    set_field = object.__setattr__
-    set_field(event, "__dict__", {**defaults, **fields})
-    set_field(event, "__pydantic_fields_set__", set(fields))
-    set_field(event, "__pydantic_extra__", None)
-    set_field(event, "__pydantic_private__", None)
+    defaults, names = _defaults(cls)
+    _SET_VALUES(event, {**defaults, **fields})
+    _SET_NAMES(event, names)
+    _SET_EXTRA(event, None)
+    _SET_PRIVATE(event, None)
     return event
 
 
+# The slots themselves: a frozen model refuses assignment, and `object.__setattr__` looks each of them up.
+_SET_VALUES, _SET_NAMES, _SET_EXTRA, _SET_PRIVATE = (
+    BaseModel.__dict__[slot].__set__
+    for slot in ("__dict__", "__pydantic_fields_set__", "__pydantic_extra__", "__pydantic_private__")
+)
+
+
 @cache
-def _defaults(cls: type[Event]) -> dict[str, Any]:
-    return {name: info.default for name, info in cls.model_fields.items() if not info.is_required()}
+def _defaults(cls: type[Event]) -> tuple[dict[str, Any], set[str]]:
+    """Values of the fields that need none given, and the names of all fields."""
+    given = {name: info.default for name, info in cls.model_fields.items() if not info.is_required()}
+    return given, set(cls.model_fields)
 
 
 class TurnsBuilder:
@@ -156,7 +172,7 @@ class TurnsBuilder:
         fields["state_key"] = self._hasher.key()
         fields["context_length"] = self._hasher.context_length
         fields["new_messages_json"] = messages_text(self._new)
-        fields["action_json"] = messages_text([action])[1:-1]
+        fields["action_json"] = message_text(action)
         fields["tool_call_count"] = len(action.get("tool_calls") or ())
         self.events.append(checked_fact(TurnCompleted, fields))
         if kept:

@@ -81,6 +81,8 @@ def moment(value: object, where: str) -> datetime | None:
     """Seconds since 1970 as a moment in UTC; null and 0 are no moment."""
     if value is None:
         return None
+    if type(value) is float and 0 < value <= SECONDS_MAX:
+        return datetime.fromtimestamp(value, UTC)
     if isinstance(value, (float, int)) and not isinstance(value, bool) and 0 <= value <= SECONDS_MAX:
         return datetime.fromtimestamp(value, UTC) if value else None
     raise _wrong(value, where, "seconds since 1970")

@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from glob import has_magic
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
 from fsspec.core import url_to_fs
@@ -83,15 +83,27 @@ def search(paths: Iterable[str | os.PathLike[str]]) -> Search:
 
 
 def load(files: Iterable[Found]) -> Iterator[Loaded]:
-    """Files with their bytes, in order; the next few are read and hashed beside the caller."""
-    with ThreadPoolExecutor(max_workers=1, thread_name_prefix="read") as reader:
-        ahead: deque[Future[Loaded]] = deque()
+    """Files with their bytes, in order; where one is remote, the next few are read beside the caller."""
+    reader: ThreadPoolExecutor | None = None
+    ahead: deque[Future[Loaded]] = deque()
+    try:
         for file in files:
+            if isinstance(file.filesystem, LocalFileSystem):
+                yield from _arrived(ahead, 0)
+                yield _load(file)
+                continue
+            reader = reader or ThreadPoolExecutor(max_workers=1, thread_name_prefix="read")
             ahead.append(reader.submit(_load, file))
-            if len(ahead) > READ_AHEAD:
-                yield ahead.popleft().result()
-        while ahead:
-            yield ahead.popleft().result()
+            yield from _arrived(ahead, READ_AHEAD)
+        yield from _arrived(ahead, 0)
+    finally:
+        if reader is not None:
+            reader.shutdown(cancel_futures=True)
+
+
+def _arrived(ahead: deque[Future[Loaded]], left_count: int) -> Iterator[Loaded]:
+    while len(ahead) > left_count:
+        yield ahead.popleft().result()
 
 
 class FoundSiblings:
@@ -116,7 +128,7 @@ class FoundSiblings:
             beside = same_run[0]
         if beside is not None:
             self.used.add(beside.uri)
-            return bytes(beside.filesystem.cat_file(beside.path))
+            return _content(beside.filesystem, beside.path)
         return self.read(folder, METADATA)
 
     def read(self, folder_uri: str, name: str) -> bytes | None:
@@ -126,7 +138,7 @@ class FoundSiblings:
             return None
         path = f"{neighbour.path.rsplit('/', 1)[0]}/{name}" if "/" in neighbour.path else name
         try:
-            return bytes(neighbour.filesystem.cat_file(path))
+            return _content(neighbour.filesystem, path)
         except OSError:
             return None
 
@@ -139,12 +151,18 @@ def _files(path: str) -> list[Found]:
     if filesystem.isfile(inner):
         return [_found(filesystem, inner, named=True)]
     if filesystem.isdir(inner):
-        names = filesystem.find(inner)
+        names = _walked(inner) if isinstance(filesystem, LocalFileSystem) else filesystem.find(inner)
     elif has_magic(inner):
         names = [name for name in filesystem.glob(inner) if filesystem.isfile(name)]
     else:
         raise FileNotFoundError("no such file or folder")
     return [_found(filesystem, name, named=False) for name in names]
+
+
+def _walked(folder: str) -> Iterator[str]:
+    """Files of a local folder; fsspec's own walk asks for the facts of each."""
+    for place, _, names in os.walk(folder):
+        yield from (f"{place}/{name}" for name in names)
 
 
 def _found(filesystem: Any, path: str, *, named: bool) -> Found:
@@ -154,7 +172,8 @@ def _found(filesystem: Any, path: str, *, named: bool) -> Found:
 
 def _load(file: Found) -> Loaded:
     try:
-        size = file.filesystem.size(file.path)
+        local = isinstance(file.filesystem, LocalFileSystem)
+        size = os.path.getsize(file.path) if local else file.filesystem.size(file.path)
         if size is not None and size > SOURCE_BYTES_MAX:
             cure = "Split it into files of single rollouts or fewer lines."
             raise SourceFormatError(
@@ -163,10 +182,16 @@ def _load(file: Found) -> Loaded:
                 expected=f"{SOURCE_BYTES_MAX} at most",
                 cure=cure,
             )
-        data = bytes(file.filesystem.cat_file(file.path))
+        data = _content(file.filesystem, file.path)
         return Loaded(file, source_file(file.uri, data, hashlib.sha256(data).hexdigest()), None)
     except (OSError, ValueError) as error:
         return Loaded(file, None, error)
+
+
+def _content(filesystem: Any, path: str) -> bytes:
+    if isinstance(filesystem, LocalFileSystem):
+        return Path(path).read_bytes()
+    return bytes(filesystem.cat_file(path))
 
 
 def _nothing(path: str) -> SourceMissingError:

@@ -7,8 +7,7 @@ goes on.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable
-from typing import NamedTuple
+from collections.abc import Iterable, Iterator
 
 from lake.writer import Origin, Receipt, Writer
 from producers.importers.beside import Part
@@ -39,15 +38,6 @@ NOT_A_TRACE = "no known trace format"
 READ_BESIDE = "read beside a trace"
 
 
-class Progress(NamedTuple):
-    """Where an import is, after each file."""
-
-    path: str
-    done_count: int
-    total_count: int
-    rollout_count: int
-
-
 class ImportRun:
     """The state of one import."""
 
@@ -62,19 +52,16 @@ class ImportRun:
         self._landed = Landed()
         self._unflushed_bytes = 0
         self._notes: list[str] = []
-        self.total_count = sum(file.may_be_trace for file in files)
         self.rollout_count = 0
 
-    def may_be_trace(self, file: Found) -> bool:
-        if not file.may_be_trace:
-            self._skipped[file.uri] = NOT_A_TRACE_NAME
-        return file.may_be_trace
-
-    def take_all(self, files: list[Found], on_progress: Callable[[Progress], None] | None = None) -> None:
-        for index, loaded in enumerate(load(file for file in files if self.may_be_trace(file)), start=1):
+    def take_each(self, files: Iterable[Found]) -> Iterator[str]:
+        """Takes file after file; yields the address of each."""
+        for loaded in load(files):
             self.take(loaded)
-            if on_progress:
-                on_progress(Progress(loaded.found.uri, index, self.total_count, self.rollout_count))
+            yield loaded.found.uri
+
+    def skip(self, files: Iterable[Found]) -> None:
+        self._skipped |= {file.uri: NOT_A_TRACE_NAME for file in files}
 
     def part(self) -> Part:
         """What another process has to know of this one's files."""

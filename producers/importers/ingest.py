@@ -15,14 +15,25 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import partial
+from typing import NamedTuple
 
 from lake import Lake
-from producers.importers.beside import Beside, Part, halves
+from producers.importers.beside import Beside, FileQueue, Part, is_worth_sharing
 from producers.importers.finding import Found, search
 from producers.importers.formats import AUTO, candidates
-from producers.importers.import_run import ImportRun, Progress
+from producers.importers.import_run import ImportRun
 from producers.importers.report import ImportReport, RefusedPiece
 from producers.importers.source import Importer
+
+
+class Progress(NamedTuple):
+    """Where an import is, after each file that this process has read."""
+
+    path: str
+    done_count: int
+    """Files read, or being read, by all processes."""
+    total_count: int
+    rollout_count: int
 
 
 def import_sources(
@@ -41,29 +52,32 @@ def import_sources(
     if not sought.found and sought.missing:
         raise sought.missing[0][1]
     run_id = f"import-{datetime.now(UTC):%Y%m%dT%H%M%S}"
-    mine, others = halves(sought.found)
-    with (
-        _no_collection(),
-        Beside(partial(_part, lake, run_id, sought.found, others, chosen), others) as beside,
-        lake.writer(run_id) as writer,
-    ):
+    traces = [file for file in sought.found if file.may_be_trace]
+    queue = FileQueue(traces) if is_worth_sharing(traces) else None
+    part = None if queue is None else partial(_part, lake, run_id, sought.found, queue, chosen)
+    with _no_collection(), Beside(part) as beside, lake.writer(run_id) as writer:
         run = ImportRun(writer, sought.found, chosen)
-        run.take_all(mine, on_progress)
+        for index, uri in enumerate(run.take_each(queue or traces), start=1):
+            if on_progress:
+                done_count = index if queue is None else queue.taken_count()
+                on_progress(Progress(uri, done_count, len(traces), run.rollout_count))
         writer.flush()
         for part in beside.result():
             run.absorb(part)
         run.take_verdicts()
         writer.flush()
+    run.skip(file for file in sought.found if not file.may_be_trace)
     return run.report([RefusedPiece(path=path, reason=str(error)) for path, error in sought.missing])
 
 
 def _part(
-    lake: Lake, run_id: str, found: list[Found], files: list[Found], chosen: tuple[Importer, ...]
+    lake: Lake, run_id: str, found: list[Found], queue: FileQueue, chosen: tuple[Importer, ...]
 ) -> Part:
-    """Half of an import, landed by a writer of its own."""
+    """What another process took from the queue, landed by a writer of its own."""
     with lake.writer(run_id) as writer:
         run = ImportRun(writer, found, chosen)
-        run.take_all(files)
+        for _ in run.take_each(queue):
+            pass
         writer.flush()
         return run.part()
 
