@@ -6,8 +6,10 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 DEMO_ARGS ?=
 TEST_ARGS ?=
+S3_DATA ?= .s3-data
+PEERS := .venv-bench
 
-.PHONY: demo test lint types imports docs check bench clean
+.PHONY: demo test lint types imports docs check faults faults-small s3 bench clean
 
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit("tracelake needs Python 3.11 or newer, this is " + sys.version.split()[0]) if sys.version_info < (3, 11) else None'
@@ -38,8 +40,28 @@ docs: $(STAMP)
 check: lint types imports
 	$(BIN)/python docs/generate.py --check
 
-bench: $(STAMP)
-	$(BIN)/python bench/$(NAME).py $(ARGS)
+# Kills, power cuts, I/O errors, rot: the full counts, in about an hour. Power cuts need root and the Debian packages
+# e2fsprogs, xfsprogs and mount; where CI=true a part that can't be run fails.
+faults: $(STAMP)
+	$(BIN)/python -m tests.faults $(ARGS)
+
+# A drawn part of them, in a few minutes.
+faults-small: $(STAMP)
+	$(BIN)/python -m tests.faults --small $(ARGS)
+
+# An S3 server on this machine, until Ctrl-C; it prints what to export. For development: it is not durable.
+s3: $(STAMP)
+	$(BIN)/python -m tests.seaweedfs $(S3_DATA)
+
+bench: $(STAMP) $(if $(filter ingest,$(NAME)),$(PEERS)/.installed)
+	$(BIN)/python bench/$(NAME).py $(ARGS) $(if $(filter ingest,$(NAME)),--peers $(PEERS)/bin/python)
+
+# What benchmarks run beside ours: its dependencies contradict ours.
+$(PEERS)/.installed: bench/peers.txt
+	test -x $(PEERS)/bin/python || $(PYTHON) -m venv $(PEERS)
+	$(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check -r bench/peers.txt
+	$(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps tinker-cookbook==0.6.1
+	touch $@
 
 clean:
 	rm -rf .demo runs

@@ -30,7 +30,8 @@ def report(figures: list[Figure]) -> None:
             continue
         beside = {**figure.peers, **({"limit": figure.limit} if figure.limit is not None else {})}
         ratios = ", ".join(
-            f"{name} {value:.4g} ({figure.ours / value:.2f}x)" for name, value in beside.items()
+            f"{name} {value:.4g} ({figure.ours / value:.2f}x)" if value else f"{name} 0"
+            for name, value in beside.items()
         )
         print(f"{figure.bench} {figure.case}: ours {figure.ours:.4g} {figure.unit}; {ratios}")
 

@@ -43,18 +43,16 @@ class DemoOutcome(NamedTuple):
         return f"{self.verdict_text}\n\nchart  {self.chart}\npin    {pin}\n\nTry next:\n{tries}"
 
 
-def run_demo(folder: Path) -> DemoOutcome:
+def run_demo(folder: Path, lake_address: str | None = None) -> DemoOutcome:
+    """The lake lies in the folder unless it is given an address of its own."""
     from assets.folds.verdict_text import render_text
     from assets.verdicts import experiment_verdict, write_verdict
     from cli.experiments import evaluate_all, open_experiment, train_all
-    from lake import Lake
 
     folder.mkdir(parents=True, exist_ok=True)
     runs = folder / "runs"
-    try:
-        lake = Lake.open(str(folder / "lake"))
-    except LakeMissingError:
-        lake = Lake.create(str(folder / "lake"))
+    address = lake_address or str(folder / "lake")
+    lake = _open_or_create(address)
     _pin_pairs(lake, runs)
     opened = open_experiment(EXPERIMENT, lake, runs)
     launches = opened.launches()
@@ -68,7 +66,7 @@ def run_demo(folder: Path) -> DemoOutcome:
         evaluate_all(opened, launches, on_task=lambda count: advance(bar, task, count))
     found = experiment_verdict(lake, spec.id)
     files = write_verdict(found, opened.folder)
-    where = f"--lake {folder / 'lake'}"
+    where = f"--lake {address}"
     return DemoOutcome(
         verdict_text=render_text(found),
         verdict=found.model_dump(mode="json"),
@@ -82,6 +80,15 @@ def run_demo(folder: Path) -> DemoOutcome:
             f"tracelake import {where} PATH/TO/YOUR/TRACES",
         ),
     )
+
+
+def _open_or_create(address: str) -> Any:
+    from lake import Lake
+
+    try:
+        return Lake.open(address)
+    except LakeMissingError:
+        return Lake.create(address)
 
 
 def _pin_pairs(lake: Any, runs: Path) -> None:

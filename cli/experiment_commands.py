@@ -141,6 +141,10 @@ def demo(
     folder: Annotated[Path, typer.Option("--folder", help="Where everything of the demo lies.")] = Path(
         ".demo"
     ),
+    lake: Annotated[
+        str | None,
+        typer.Option("--lake", help="Where the lake lies, as s3://BUCKET/PREFIX; default: in the folder."),
+    ] = None,
     output: FormatOption = Format.HUMAN,
 ) -> None:
     """The main job at the smallest scale: collect, ask teachers, pin, train two arms, judge. About five
@@ -148,7 +152,7 @@ def demo(
     """
     from cli.demo import run_demo
 
-    outcome = run_demo(folder)
+    outcome = run_demo(folder, lake)
     if output is Format.JSON:
         print_json(outcome.summary())
     else:

@@ -7,7 +7,14 @@ import sys
 
 import typer
 
-from cli import build_commands, experiment_commands, import_command, lake_commands
+from cli import (
+    build_commands,
+    care_commands,
+    experiment_commands,
+    import_command,
+    lake_commands,
+    ledger_command,
+)
 from cli.output import Format, complain
 from schemas.errors import TracelakeError
 
@@ -20,7 +27,14 @@ app = typer.Typer(
     rich_markup_mode="rich",
 )
 
-for module in (lake_commands, import_command, build_commands, experiment_commands):
+for module in (
+    lake_commands,
+    care_commands,
+    ledger_command,
+    import_command,
+    build_commands,
+    experiment_commands,
+):
     module.register(app)
 
 

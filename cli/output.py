@@ -44,7 +44,13 @@ class Format(StrEnum):
 
 
 LakeOption = Annotated[
-    str, typer.Option("--lake", envvar=LAKE_VARIABLE, help="Folder of the lake.", rich_help_panel="Common")
+    str,
+    typer.Option(
+        "--lake",
+        envvar=LAKE_VARIABLE,
+        help="Folder of the lake, or s3://BUCKET/PREFIX.",
+        rich_help_panel="Common",
+    ),
 ]
 FormatOption = Annotated[
     Format, typer.Option("--format", help="json: one JSON value on stdout.", rich_help_panel="Common")

@@ -11,7 +11,6 @@ is found, not repeated.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -34,6 +33,7 @@ from consumers.training_history import attempt_count, is_finished
 from consumers.training_landing import WEIGHTS, TrainingLanding, TrainStepTicks, weights_digest
 from lake import Lake
 from schemas.canonical import canonical_text, hash_of
+from schemas.clock import now_s, since_ms
 from schemas.environment import TaskIdentity
 from schemas.errors import TrainingError
 from schemas.experiment import Arm, Experiment, spec_hash
@@ -76,7 +76,7 @@ def train_arm(lake: Lake, launch: Launch, on_train_step: Callable[[], None] = la
     if is_finished(lake, training_id) and (folder / WEIGHTS).is_file():
         return Trained(training_id, folder, True, 0.0)
     rows = lake.open_pin(launch.lock.pin).scan(TRAINING_TABLE).collect()
-    began = time.perf_counter()
+    began = now_s()
     resumed_from = get_last_checkpoint(str(folder)) if folder.is_dir() else None
     with lake.writer(training_id) as writer:
         run = _Run(launch, training_id, attempt_count(lake, training_id), folder, writer)
@@ -85,11 +85,11 @@ def train_arm(lake: Lake, launch: Launch, on_train_step: Callable[[], None] = la
             run.trainer(rows, on_train_step).train(resume_from_checkpoint=resumed_from)
         except BaseException as error:
             status = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
-            writer.append([run.ended(status, _since_ms(began), f"{type(error).__name__}: {error}")])
+            writer.append([run.ended(status, since_ms(began), f"{type(error).__name__}: {error}")])
             raise
         run.policy.save(folder)
-        writer.append([run.saved(), run.ended("completed", _since_ms(began), None)])
-    return Trained(training_id, folder, False, _since_ms(began))
+        writer.append([run.saved(), run.ended("completed", since_ms(began), None)])
+    return Trained(training_id, folder, False, since_ms(began))
 
 
 class _Run:
@@ -243,7 +243,3 @@ class _Run:
 
 def _reward(reward: list[float], **_: Any) -> list[float]:
     return reward
-
-
-def _since_ms(began: float) -> float:
-    return (time.perf_counter() - began) * 1000

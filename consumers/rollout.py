@@ -13,10 +13,10 @@ completion was cut (`max_tokens`), or when an action calls no tool, so that noth
 from __future__ import annotations
 
 import hashlib
-import time
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+from schemas.clock import now_s, since_ms
 from schemas.environment import (
     Environment,
     Policy,
@@ -72,7 +72,7 @@ class _Play:
     """One rollout while it is played."""
 
     def __init__(self, environment: Environment, task: TaskIdentity, seed: int) -> None:
-        self.started = time.perf_counter()
+        self.started = now_s()
         self.environment = environment
         self.task = task
         self.seed = seed
@@ -120,19 +120,19 @@ class _Play:
             final_messages=tuple(self.new_messages),
             rewards=rewards,
             stop_reason=self.stop_reason or "max_turns",
-            duration_ms=(time.perf_counter() - self.started) * 1000,
+            duration_ms=since_ms(self.started),
         )
 
 
 def _play_turn(policy: Policy, live: Sequence[_Play], turn_index: int) -> None:
-    started = time.perf_counter()
+    started = now_s()
     actions = policy.act(
         [play.context for play in live],
         live[0].environment.tools,
         seeds=[rollout_seed(play.seed, turn_index) for play in live],
         prefix_ids=[play.prefix_ids for play in live],
     )
-    latency_ms = (time.perf_counter() - started) * 1000
+    latency_ms = since_ms(started)
     for play, action in zip(live, actions, strict=True):
         play.take(action, latency_ms)
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from itertools import islice
 
-from lake.landing import read_landed
+from lake.landing import read_envelopes
 from lake.layout import EVENTS
 from lake.store import ObjectStore
 
@@ -23,10 +23,8 @@ class KnownKeys:
     def load(cls, store: ObjectStore) -> KnownKeys:
         known = cls()
         for path in store.list(EVENTS, ".parquet"):
-            rows = read_landed(store, path, ["key_hash", "event_id"])
-            for key_hash, event_id in zip(
-                rows["key_hash"].to_pylist(), rows["event_id"].to_pylist(), strict=True
-            ):
+            rows = read_envelopes(store, path, ["key_hash", "event_id"])
+            for key_hash, event_id in zip(*(column.to_pylist() for column in rows.columns), strict=True):
                 known.add(key_hash, event_id)
         return known
 

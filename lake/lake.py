@@ -11,12 +11,20 @@ all.
 from __future__ import annotations
 
 import json
+import logging
+import weakref
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
+from lake.collector import QUEUED_MAX, Collector
+from lake.judging import Origin, redaction_key
 from lake.layout import FORMAT_VERSION, MARKER, table_path
-from lake.store import ObjectStore, open_store
-from lake.writer import Origin, Writer
+from lake.probe import prove_conditions
+from lake.recovery import recover
+from lake.store import ObjectStore, is_local, open_store
+from lake.writer import Writer
 from schemas.errors import CorruptFileError, LakeError, LakeExistsError, LakeMissingError
 from schemas.event import Event
 from schemas.lake_events import ConflictFound
@@ -27,10 +35,14 @@ if TYPE_CHECKING:
 
     from lake.audit import Audit
     from lake.derived import Derivation
+    from lake.ledger import Ledger
+    from lake.maintenance import TableUpkeep
     from lake.pins import OpenPin
+    from lake.rebuild import Rebuilt
     from schemas.pin import Pin, PinnedTable
 
 PROJECT_RUN = "project"
+_log = logging.getLogger("tracelake")
 
 
 class Lake:
@@ -38,27 +50,32 @@ class Lake:
 
     def __init__(self, store: ObjectStore) -> None:
         self._store = store
+        self._writers: weakref.WeakSet[Writer] = weakref.WeakSet()
 
     @classmethod
     def create(cls, uri: str) -> Lake:
-        """Raises LakeExistsError."""
+        """Raises LakeExistsError, and StoreUnfitError for a remote store that ignores conditions."""
         store = open_store(uri)
+        if not is_local(store):
+            prove_conditions(store)
         marker = {"format_version": FORMAT_VERSION, "created_by": f"tracelake {TRACELAKE_VERSION}"}
         if not store.put_new(MARKER, json.dumps(marker).encode()):
             raise LakeExistsError(
                 "there is a lake here already", got=uri, cure="Open it, or name another place."
             )
+        redaction_key(store)
         return cls(store)
 
     @classmethod
     def open(cls, uri: str) -> Lake:
-        """Raises LakeMissingError, LakeError for a lake of a newer format."""
+        """What dead writers left lands first. Raises LakeMissingError, LakeError for a lake of a newer
+        format."""
         store = open_store(uri)
         if not store.exists(MARKER):
             raise LakeMissingError(
                 "there is no lake here",
                 got=uri,
-                expected=f"a folder with {MARKER}",
+                expected=f"a place with {MARKER}",
                 cure="Run `tracelake init`.",
             )
         version = _format_version(store.read(MARKER))
@@ -69,6 +86,11 @@ class Lake:
                 expected=str(FORMAT_VERSION),
                 cure="Upgrade tracelake.",
             )
+        try:
+            recover(store)
+        except (CorruptFileError, OSError) as error:
+            # Reading goes on without what cannot land yet; whoever writes or projects is told.
+            _log.warning("what a dead writer left could not be landed: %s", error)
         return cls(store)
 
     @property
@@ -76,16 +98,32 @@ class Lake:
         return self._store.uri
 
     def writer(self, run_id: str) -> Writer:
-        return Writer(self._store, run_id)
+        writer = Writer(self._store, run_id)
+        self._writers.add(writer)
+        return writer
+
+    def collector(self, run_id: str, *, queued_max: int = QUEUED_MAX) -> Collector:
+        """For a trainer that must not wait: events are taken at once and become durable beside it."""
+        return Collector(self.writer(run_id), queued_max=queued_max)
+
+    def ledger(self) -> Ledger:
+        """What became of every event that was given. Raises CorruptFileError."""
+        from lake.ledger import ledger
+
+        self._settle()
+        return ledger(self._store)
 
     @property
     def store(self) -> ObjectStore:
         return self._store
 
     def project(self, kinds: Sequence[str] | None = None) -> dict[str, int]:
-        """Bring event tables up to date, all of them or those named; rows added by kind."""
-        from lake.projection import project_kind, projected_kinds
+        """Bring event tables up to date, all of them or those named; rows added by kind. What this lake's
+        own writers have acknowledged lands first, and so does what dead writers left."""
+        from lake.landed_files import landed_by_kind
+        from lake.projection import project_kind
 
+        self._settle()
         told: list[Event] = []
 
         def tell(conflicts: Sequence[Event]) -> None:
@@ -93,8 +131,8 @@ class Lake:
             with self.writer(PROJECT_RUN) as writer:
                 writer.append(conflicts, Origin("derived"))
 
-        wanted = projected_kinds(self._store) if kinds is None else list(kinds)
-        added = {kind: project_kind(self._store, kind, tell) for kind in wanted}
+        files = landed_by_kind(self._store, kinds)
+        added = {kind: project_kind(self._store, kind, tell, shown=shown) for kind, shown in files.items()}
         if told:
             # A conflict is in the tables as soon as the events that it is about.
             again = project_kind(self._store, ConflictFound.KIND, tell)
@@ -150,10 +188,40 @@ class Lake:
 
         return open_pin(self._store, reference)
 
+    def maintain(self, tables: Sequence[str] | None = None) -> list[TableUpkeep]:
+        """Merge small files and drop old versions that nothing names. Raises TableMissingError."""
+        from lake.maintenance import maintain
+
+        return maintain(self._store, None if tables is None else list(tables))
+
+    def rebuild(self, tables: Sequence[str] | None = None) -> list[Rebuilt]:
+        """Make event tables anew from landed files, all of them or those named.
+
+        Raises BadInputError for another table, CorruptFileError for a damaged landed file.
+        """
+        from lake.rebuild import rebuild
+
+        return rebuild(self._store, tables)
+
+    def lease(
+        self, table: str, version: int | None = None, *, lasts: timedelta = timedelta(days=1)
+    ) -> AbstractContextManager[int]:
+        """Holds a version, the newest by default, against maintenance while the `with` lasts; gives its
+        number. Raises TableMissingError."""
+        from lake.leases import leased
+
+        return leased(self._store, table, version, lasts=lasts)
+
     def verify(self, *, deep: bool = False) -> Audit:
         from lake.audit import audit
 
         return audit(self._store, deep=deep)
+
+    def _settle(self) -> None:
+        """Land what is acknowledged and only spooled, as far as this process may."""
+        for writer in list(self._writers):
+            writer.land_spooled()
+        recover(self._store)
 
 
 def _format_version(marker: bytes) -> object:

@@ -22,7 +22,7 @@ from lake.layout import LandedName, landed_path, parse_landed_path
 from lake.store import ObjectStore
 from schemas.columns import ENVELOPE_COLUMNS, arrow_schema
 from schemas.errors import CorruptFileError
-from schemas.event import Event, EventIdentity
+from schemas.event import Event, EventIdentity, packed_vector, vector_fields
 from schemas.events import class_of_kind
 from schemas.upcast import upcast
 
@@ -53,6 +53,7 @@ DICTIONARY_COLUMNS = frozenset(
 )
 
 
+_PACKED = {"i": (pa.int32(), 4), "f": (pa.float32(), 4), "b": (pa.int8(), 1)}
 STATISTICS_COLUMNS = frozenset({"rollout_id", "writer_seq", "occurred_at"})
 
 
@@ -65,32 +66,52 @@ class Stamped(NamedTuple):
     provenance: str
     source_uri: str | None
     source_hash: str | None
+    redactions_json: str | None = None
+    payload_byte_count: int | None = None
 
 
 def stamped_table(
     kind: str, stamped: Sequence[Stamped], *, run_id: str, epoch: str, recorded_at: datetime
 ) -> pa.Table:
     """Rows of one kind in the order of their sequence numbers."""
-    schema = arrow_schema(kind)
     # Transposed once: a pass per column would fetch each row from memory again.
-    events, identities, *rest = zip(*stamped, strict=True)
+    events, identities, *envelope = zip(*stamped, strict=True)
     names = [name for name in class_of_kind(kind).model_fields if name != "kind"]
     rows = map(itemgetter(*names), [event.__dict__ for event in events])
     values: dict[str, Any] = dict(zip(names, zip(*rows, strict=True), strict=True))
+    for name, typecode in vector_fields(class_of_kind(kind)):
+        values[name] = packed_lists(typecode, [packed_vector(typecode, vector) for vector in values[name]])
     values |= zip(EventIdentity._fields, zip(*identities, strict=True), strict=True)
-    values |= zip(("writer_seq", "provenance", "source_uri", "source_hash"), rest, strict=True)
-    constants = {
-        "kind": kind,
-        "schema_version": class_of_kind(kind).SCHEMA_VERSION,
-        "recorded_at": recorded_at,
-        "run_id": run_id,
-        "writer_epoch": epoch,
-    }
+    values |= zip(Stamped._fields[2:], envelope, strict=True)
+    constants = {"run_id": run_id, "writer_epoch": epoch, "recorded_at": recorded_at}
+    return landed_table(kind, values, constants, len(stamped))
+
+
+def packed_lists(typecode: str, vectors: Sequence[bytes | None]) -> pa.Array:
+    """Lists from the packed values of each row."""
+    value_type, size = _PACKED[typecode]
+    offsets = [0]
+    for vector in vectors:
+        offsets.append(offsets[-1] + (len(vector) // size if vector else 0))
+    data = pa.py_buffer(b"".join(filter(None, vectors)))
+    values = pa.Array.from_buffers(value_type, offsets[-1], [None, data])
+    if typecode == "b":
+        values = values.cast(pa.bool_())
+    nulls = None if None not in vectors else pa.array([vector is None for vector in vectors], pa.bool_())
+    return pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), values, mask=nulls)
+
+
+def landed_table(kind: str, values: dict[str, Any], constants: dict[str, Any], row_count: int) -> pa.Table:
+    """Columns of the kind's schema from a sequence or an Arrow array for each, or one value for all rows."""
+    schema = arrow_schema(kind)
+    constants = {**constants, "kind": kind, "schema_version": class_of_kind(kind).SCHEMA_VERSION}
     columns: list[pa.Array] = []
     # An attribute of an Arrow field costs more than a look-up in a row: it is asked for once.
     for name, column_type in [(field.name, field.type) for field in schema]:
         if name in constants:
-            columns.append(pa.repeat(pa.scalar(constants[name], column_type), len(stamped)))
+            columns.append(pa.repeat(pa.scalar(constants[name], column_type), row_count))
+        elif isinstance(values[name], pa.Array):
+            columns.append(values[name])
         else:
             columns.append(pa.array(values[name], column_type))
     return pa.Table.from_arrays(columns, schema=schema)
@@ -113,8 +134,10 @@ def landed_file(table: pa.Table) -> LandedFile:
 
 
 def land(store: ObjectStore, file: LandedFile) -> None:
-    """Returns once the file is durable. That its name is taken already is the success of an earlier try."""
-    store.put_new(file.path, file.data)
+    """Returns once the file is durable. That its name is taken already is the success of an earlier try, if
+    it holds what its name says. Raises CorruptFileError if not."""
+    if not store.put_new(file.path, file.data):
+        _checked(store, file.path)
 
 
 def parquet_bytes(table: pa.Table) -> bytes:
@@ -150,21 +173,33 @@ def without_holes(shown: list[str], again: list[str]) -> list[str]:
     return [path for path, name in names if name.first_seq <= newest.get(name.writer_epoch, -1)]
 
 
+def read_envelopes(store: ObjectStore, path: str, columns: list[str]) -> pa.Table:
+    """Envelope columns of one landed file, pages checked but not the whole file; null where it lacks one."""
+    source = store.location(path) if store.spool_folder is not None else pa.BufferReader(store.read(path))
+    try:
+        parquet = pq.ParquetFile(source, page_checksum_verification=True)
+        rows = parquet.read([name for name in columns if name in parquet.schema_arrow.names])
+    except (pa.ArrowException, OSError) as error:
+        raise CorruptFileError(
+            f"{path} is no landed file", got=str(error), expected="the Parquet file that its name promises"
+        ) from error
+    fields = [arrow_schema(parse_landed_path(path).kind).field(name) for name in columns]
+    return pa.Table.from_arrays(
+        [
+            rows[field.name] if field.name in rows.column_names else pa.nulls(rows.num_rows, field.type)
+            for field in fields
+        ],
+        schema=pa.schema(fields),
+    )
+
+
 def read_landed(store: ObjectStore, path: str, columns: list[str] | None = None) -> pa.Table:
     """Rows of one landed file, upcast; `columns` are envelope columns only and are not upcast.
 
     Raises CorruptFileError if the bytes are not those that the name says, or are no landed file.
     """
     name = parse_landed_path(path)
-    data = store.read(path)
-    found = hashlib.sha256(data).hexdigest()
-    if found != name.sha256:
-        raise CorruptFileError(
-            f"landed file {path} is damaged",
-            got=f"sha256 {found}",
-            expected=f"sha256 {name.sha256}",
-            cure="Restore the file from a copy; `tracelake verify --deep` lists what is derived from it.",
-        )
+    data = _checked(store, path)
     try:
         reader = pq.ParquetFile(pa.BufferReader(data), page_checksum_verification=True)
         wanted = None if columns is None else [name for name in columns if name in ENVELOPE_COLUMNS]
@@ -177,3 +212,17 @@ def read_landed(store: ObjectStore, path: str, columns: list[str] | None = None)
         return table
     metadata = table.schema.metadata or {}
     return upcast(table, name.kind, int(metadata.get(b"tracelake.schema_version", b"1")))
+
+
+def _checked(store: ObjectStore, path: str) -> bytes:
+    """A landed file's bytes, if they are those that its name says."""
+    data = store.read(path)
+    expected, found = parse_landed_path(path).sha256, hashlib.sha256(data).hexdigest()
+    if found != expected:
+        raise CorruptFileError(
+            f"landed file {path} is damaged",
+            got=f"sha256 {found}",
+            expected=f"sha256 {expected}",
+            cure="Restore the file from a copy; `tracelake verify --deep` lists what is derived from it.",
+        )
+    return data

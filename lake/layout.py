@@ -4,6 +4,12 @@
     events/v1/kind=K/EPOCH/SEQ-SHA256.parquet            landed files: the facts
     tables/NAME.lance                                    projections (one per kind) and derived tables
     pins/NAME/NUMBER.json                                pin manifests
+    cursors/K/SHA256.json                                where a projection stands, epochs of the past
+    log/NUMBER.txt                                       landed files in the order in which pins met them
+    tables/quarantine/…                                  what was torn, put aside
+    redaction.key                                        makes the tokens that stand for secrets
+    ledger/EPOCH.json                                    what became of a writer's events
+    spool/EPOCH/NUMBER.segment                           acknowledged, not landed yet (local lakes)
 
 **Landed files are named by content** and by the first sequence number that they hold.
 **Ids never become paths**: names that do are checked against a pattern.
@@ -20,6 +26,11 @@ MARKER = "lake.json"
 EVENTS = "events/v1"
 TABLES = "tables"
 PINS = "pins"
+CURSORS = "cursors"
+LOG = "log"
+QUARANTINE = "quarantine"
+LEDGER = "ledger"
+REDACTION_KEY = "redaction.key"
 FORMAT_VERSION = 1
 
 
@@ -59,8 +70,20 @@ def parse_landed_path(path: str) -> LandedName:
     return LandedName(parts[0], parts[1], int(seq), sha256)
 
 
+def ledger_path(epoch: str) -> str:
+    return f"{LEDGER}/{checked_name(epoch)}.json"
+
+
 def table_path(name: str) -> str:
     return f"{TABLES}/{checked_name(name)}.lance"
+
+
+def cursor_path(kind: str, sha256: str) -> str:
+    return f"{CURSORS}/{checked_name(kind)}/{checked_name(sha256)}.json"
+
+
+def log_path(number: int) -> str:
+    return f"{LOG}/{number:08d}.txt"
 
 
 def pin_path(name: str, number: int) -> str:

@@ -1,4 +1,4 @@
-"""Pin manifests: create-only JSON files, each checked against its digest and its path when it is read."""
+"""Pin manifests: create-only JSON files, each checked when it is read: its path, digest and seal."""
 
 from __future__ import annotations
 
@@ -7,11 +7,12 @@ from pydantic import ValidationError
 from lake.layout import PINS, parse_pin_path, pin_path
 from lake.store import ObjectStore
 from schemas.errors import BadInputError, PinChangedError, PinMissingError
-from schemas.pin import Pin, parse_reference, pin_digest
+from schemas.pin import MANIFEST_FORMAT, Pin, parse_reference, pin_digest, pin_seal
 
 
 def create_manifest(store: ObjectStore, pin: Pin) -> bool:
-    """False if the number is taken."""
+    """False if the number is taken. Seals what it writes."""
+    pin = pin.model_copy(update={"seal": pin_seal(pin)})
     return store.put_new(pin_path(pin.name, pin.number), pin.model_dump_json(indent=1).encode())
 
 
@@ -61,4 +62,21 @@ def read_manifest(store: ObjectStore, path: str) -> Pin:
         raise PinChangedError(
             f"manifest {path} was changed", got=f"digest {found}", expected=f"digest {pin.digest}"
         )
+    _check_seal(pin, path)
     return pin
+
+
+def _check_seal(pin: Pin, path: str) -> None:
+    if pin.manifest_format > MANIFEST_FORMAT:
+        raise PinChangedError(
+            f"manifest {path} is of another format",
+            got=pin.manifest_format,
+            expected=f"at most {MANIFEST_FORMAT}",
+            cure="Upgrade tracelake.",
+        )
+    # Format 1 knew neither: one that has them was changed, or is damaged.
+    sealed = pin_seal(pin) if pin.manifest_format == MANIFEST_FORMAT else None
+    if pin.seal != sealed or (pin.landed is None) != (sealed is None):
+        raise PinChangedError(
+            f"manifest {path} was changed", got=f"seal {pin.seal}", expected=f"seal {sealed}"
+        )

@@ -1,6 +1,7 @@
 """Making, listing and opening pins.
 
 **A tag first, then the manifest**: the versions are kept from cleanup before anyone can hold the pin.
+**A pin says what had landed**: the size and the Merkle root of the log of landed files.
 **A pin opens identically or fails loudly**: digests are recomputed from the rows when it is opened.
 **The same contents under the same name are the same pin.**
 **Events in conflict are in no pin**: their ids are listed in it, and its scans leave them out.
@@ -8,26 +9,31 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from typing import Any
 
 import polars as pl
 
 from lake.derived import derived_note, open_dataset, table_state
+from lake.landed_log import log_landed
 from lake.layout import pin_tag, table_path
+from lake.leases import leased
 from lake.manifests import create_manifest, list_pins, read_pin
 from lake.store import ObjectStore
+from lake.table_care import typed_panics
 from lake.tables import protect, scan_table
 from schemas.errors import (
     BadInputError,
     CommitContendedError,
+    CorruptFileError,
     PinChangedError,
     PinMissingError,
     TableMissingError,
 )
 from schemas.events import CLASS_OF_KIND
 from schemas.lake_events import ConflictFound, EventRejected
-from schemas.pin import LedgerLine, Pin, PinnedTable, pin_digest
+from schemas.pin import MANIFEST_FORMAT, LedgerLine, Pin, PinnedTable, pin_digest, pin_seal
 from schemas.rollout_events import RolloutStarted
 from schemas.version import TRACELAKE_VERSION
 
@@ -59,7 +65,14 @@ def make_pin(store: ObjectStore, name: str, tables: Sequence[str]) -> Pin:
     does not hold what was derived."""
     if not tables:
         raise BadInputError("a pin of nothing", got="no tables", expected="one table at least")
-    states = {table: _state_to_pin(store, table) for table in sorted(set(tables))}
+    names = sorted(set(tables))
+    with contextlib.ExitStack() as holds:
+        # Held until tagged: to read a large table takes longer than its version is kept.
+        held = {name: holds.enter_context(leased(store, name)) for name in names}
+        return _made_pin(store, name, {table: _state_to_pin(store, table, held[table]) for table in names})
+
+
+def _made_pin(store: ObjectStore, name: str, states: dict[str, PinnedTable]) -> Pin:
     ledger = _ledger(store, sorted(_kinds_behind(store, list(states))))
     versions = {kind: CLASS_OF_KIND[kind].SCHEMA_VERSION for kind in ledger}
     pin = Pin(
@@ -70,6 +83,8 @@ def make_pin(store: ObjectStore, name: str, tables: Sequence[str]) -> Pin:
         ledger=ledger,
         tracelake_version=TRACELAKE_VERSION,
         schema_versions=versions,
+        manifest_format=MANIFEST_FORMAT,
+        landed=log_landed(store),
     )
     for _ in range(RACES_MAX):
         known = list_pins(store, name)
@@ -80,7 +95,7 @@ def make_pin(store: ObjectStore, name: str, tables: Sequence[str]) -> Pin:
         number = max(pin.number, *(older.number for older in known), 0) + 1
         pin = pin.model_copy(update={"number": number})
         if _protected(store, pin) and create_manifest(store, pin):
-            return pin
+            return pin.model_copy(update={"seal": pin_seal(pin)})
     raise CommitContendedError(
         f"pin {name} found no number that is free",
         got=f"{RACES_MAX} tries, the last one {pin.reference}",
@@ -99,20 +114,21 @@ def open_pin(store: ObjectStore, reference: str) -> OpenPin:
 def check_table(store: ObjectStore, pin: Pin, name: str, pinned: PinnedTable) -> None:
     """Recompute one table's digests from its rows. Raises PinChangedError."""
     try:
-        found = table_state(store, name, pinned.version, recompute=True)
-    except (OSError, ValueError, RuntimeError, LookupError) as error:
+        with typed_panics(f"table {name}"):
+            found = table_state(store, name, pinned.version, recompute=True)
+    except (OSError, ValueError, RuntimeError, LookupError, CorruptFileError) as error:
         raise PinChangedError(
             f"table {name} of pin {pin.reference} cannot be read",
             got=str(error),
             expected=f"{pinned.row_count} rows, digest {pinned.digest}",
-            cure="Restore the table from a copy, or rebuild it and pin it anew.",
+            cure="Restore the table from a copy, or run `tracelake rebuild` and pin it anew.",
         ) from error
     if _contents(found) != _contents(pinned):
         raise PinChangedError(
             f"table {name} of pin {pin.reference} is not what was pinned",
             got=f"{found.row_count} rows, digests {_contents(found)}",
             expected=f"{pinned.row_count} rows, digests {_contents(pinned)}",
-            cure="Restore the table from a copy, or rebuild it and pin it anew.",
+            cure="Restore the table from a copy, or run `tracelake rebuild` and pin it anew.",
         )
 
 
@@ -120,9 +136,9 @@ def _contents(table: PinnedTable) -> tuple[int, str, str, str | None]:
     return table.row_count, table.digest, table.schema_digest, table.rows_digest
 
 
-def _state_to_pin(store: ObjectStore, name: str) -> PinnedTable:
-    stored = table_state(store, name)
-    state = table_state(store, name, stored.version, recompute=True)
+def _state_to_pin(store: ObjectStore, name: str, version: int) -> PinnedTable:
+    stored = table_state(store, name, version)
+    state = table_state(store, name, version, recompute=True)
     if state.digest != stored.digest:
         raise PinChangedError(
             f"table {name} is not what was derived",

@@ -1,30 +1,34 @@
 """Landed files to Lance tables, exactly once, by any number of uncoordinated projectors.
 
 Flow: list landed files past the cursor → read, drop what the table holds → commit rows and new cursor as
-one compare-and-swap.
+one compare-and-swap → keep the table in shape.
 
 **The cursor is a vector**: writer epoch to the last sequence number projected. A lost race re-reads it and
 starts over.
 **The table is where racing writers meet**: an event that two of them landed enters once, and two payloads
 that they landed under one key become `ConflictFound`.
+**A commit costs what it brings**: neither the rows of the table nor its past commits are read for it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import pyarrow as pa
 from lance import LanceDataset
 
-from lake.landing import read_landed, without_holes
-from lake.layout import kind_prefix, parse_landed_path, table_path
+from lake.cursors import Cursor, Noted, noted, read_cursor
+from lake.judging import conflict_between
+from lake.landed_files import files_ahead, files_past, landed_name, landed_of
+from lake.landing import read_landed
+from lake.layout import table_path
+from lake.maintenance import tend
+from lake.seen import FILTER_VALUES_MAX, quoted, seen_rows
 from lake.store import ObjectStore
 from lake.tables import CURSOR, append_with_cursor, create_table, open_table, schema_note, widened
-from lake.writer import conflict_between
 from schemas.columns import COMPRESSED, arrow_schema
 from schemas.errors import CommitContendedError
-from schemas.events import CLASS_OF_KIND
 from schemas.lake_events import ConflictFound
 
 RACES_MAX = 100
@@ -43,33 +47,66 @@ class Clash(NamedTuple):
     other: str
 
 
-def project_kind(store: ObjectStore, kind: str, tell: Tell, *, batch_bytes: int = BATCH_BYTES) -> int:
-    """Bring one table up to date; returns the rows added.
+def project_kind(
+    store: ObjectStore,
+    kind: str,
+    tell: Tell,
+    *,
+    batch_bytes: int = BATCH_BYTES,
+    shown: Sequence[str] | None = None,
+) -> int:
+    """Bring one table up to date with what had landed when it was called; returns the rows added.
 
-    A commit holds about `batch_bytes` of Arrow data, and one file at least.
+    A commit holds about `batch_bytes` of Arrow data, and one file at least. `shown` is a listing of the
+    kind's files, made before the call.
 
     Conflicts between writers that did not see each other are told before the rows are committed: cut off in
     between, the next projector tells the same again, and a fact told twice is one.
     """
+    shown = landed_of(store, kind) if shown is None else shown
+    location = store.location(table_path(kind))
+    ahead: list[str] | None = None
+    dataset: LanceDataset | None = None
     added = races = 0
-    while races < RACES_MAX:
-        shown = store.list(kind_prefix(kind), ".parquet")
-        dataset = _table(store.location(table_path(kind)), kind) if shown else None
-        cursor: dict[str, int] = {} if dataset is None else schema_note(dataset, CURSOR) or {}
-        if dataset is None or not _files_past(shown, cursor):
-            return added
-        ahead = _files_past(without_holes(shown, store.list(kind_prefix(kind), ".parquet")), cursor)
+    while shown and races < RACES_MAX:
+        dataset = _table(location, kind) if dataset is None else dataset
+        note: Cursor = schema_note(dataset, CURSOR) or {}
+        cursor = read_cursor(store, kind, note)
+        ahead = files_ahead(store, kind, shown, cursor) if ahead is None else files_past(ahead, cursor)
+        if not ahead:
+            break
         rows, reached = _read(store, kind, ahead, batch_bytes)
         fresh, clashes = _unknown_rows(dataset, rows)
         if clashes and kind != ConflictFound.KIND:
             tell(_conflicts(dataset, kind, rows, clashes))
-        if append_with_cursor(dataset, fresh, cursor | reached) is None:
-            races += 1
-        else:
-            added += fresh.num_rows
-    raise CommitContendedError(
-        f"projection of {kind} lost {RACES_MAX} races", cure="Stop some of the projectors, then run it again."
-    )
+        dataset = _commit(store, kind, dataset, fresh, noted(store, kind, note, reached))
+        races += dataset is None
+        added += 0 if dataset is None else fresh.num_rows
+    _settle(kind, dataset if added else None, races)
+    return added
+
+
+def _commit(
+    store: ObjectStore, kind: str, dataset: LanceDataset, fresh: pa.Table, cursor: Noted
+) -> LanceDataset | None:
+    """Null if another commit came first."""
+    committed = append_with_cursor(dataset, fresh, cursor.note)
+    if committed is not None:
+        seen_rows(committed).added(committed, fresh)
+        if cursor.outdated is not None:
+            store.delete(cursor.outdated)
+    return committed
+
+
+def _settle(kind: str, grown: LanceDataset | None, races: int) -> None:
+    """Upkeep of a table that has grown. Raises CommitContendedError."""
+    if races == RACES_MAX:
+        raise CommitContendedError(
+            f"projection of {kind} lost {RACES_MAX} races",
+            cure="Stop some of the projectors, then run it again.",
+        )
+    if grown is not None:
+        tend(grown)
 
 
 def _table(location: str, kind: str) -> LanceDataset:
@@ -87,16 +124,6 @@ def table_schema(kind: str) -> pa.Schema:
     return schema.set(index, field.with_metadata({**(field.metadata or {}), **PRIMARY_KEY, **COMPRESSED}))
 
 
-def projected_kinds(store: ObjectStore) -> list[str]:
-    """Kinds that have landed files."""
-    return [kind for kind in CLASS_OF_KIND if store.list(kind_prefix(kind), ".parquet")]
-
-
-def _files_past(files: list[str], cursor: dict[str, int]) -> list[str]:
-    names = [(path, parse_landed_path(path)) for path in files]
-    return [path for path, name in names if name.first_seq > cursor.get(name.writer_epoch, -1)]
-
-
 def _read(
     store: ObjectStore, kind: str, paths: list[str], batch_bytes: int
 ) -> tuple[pa.Table, dict[str, int]]:
@@ -109,7 +136,7 @@ def _read(
             break
         table = read_landed(store, path)
         size += table.nbytes
-        epoch = parse_landed_path(path).writer_epoch
+        epoch = landed_name(path).writer_epoch
         reached[epoch] = max(reached.get(epoch, -1), max(table["writer_seq"].to_pylist()))
         tables.append(table)
     return pa.concat_tables(tables).cast(arrow_schema(kind)), reached
@@ -117,11 +144,7 @@ def _read(
 
 def _unknown_rows(dataset: LanceDataset, rows: pa.Table) -> tuple[pa.Table, list[Clash]]:
     """Rows whose event the table does not hold, and their clashes with keys that it, or they, hold."""
-    held = dataset.to_table(columns=["event_id", "key_hash"]).to_pydict()
-    events = set(held["event_id"])
-    first_of_key: dict[str, str] = {}
-    for key_hash, event_id in zip(held["key_hash"], held["event_id"], strict=True):
-        first_of_key.setdefault(key_hash, event_id)
+    events, first_of_key = seen_rows(dataset).held(dataset, rows["event_id"], rows["key_hash"])
     keep: list[int] = []
     clashes: list[Clash] = []
     ids, keys = rows["event_id"].to_pylist(), rows["key_hash"].to_pylist()
@@ -142,8 +165,9 @@ def _conflicts(dataset: LanceDataset, kind: str, rows: pa.Table, clashes: list[C
     if "rollout_id" in rows.column_names:
         columns.append("rollout_id")
     wanted = {event_id for clash in clashes for event_id in (clash.first, clash.other)}
+    few = f"event_id IN ({quoted(wanted)})" if len(wanted) <= FILTER_VALUES_MAX else None
     row_of: dict[str, dict[str, Any]] = {}
-    for table in (dataset.to_table(columns=columns), rows.select(columns)):
+    for table in (dataset.to_table(columns=columns, filter=few), rows.select(columns)):
         mask = pa.array([event_id in wanted for event_id in table["event_id"].to_pylist()], pa.bool_())
         for row in table.filter(mask).to_pylist():
             row_of.setdefault(row["event_id"], row)

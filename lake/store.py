@@ -1,18 +1,16 @@
-"""Bytes under a root: create-only, durable, listable. The seam where object stores go.
+"""What a lake asks of the place that it lies in, and which place an address means.
 
 **`put_new` is create-if-absent**: exactly one of any number of racing callers wins, the others are told.
-**It returns once durable**: the file is fsynced before it gets its name, and its folder after.
+**It returns once durable**, as durable as the place is.
 """
 
 from __future__ import annotations
 
-import os
-import uuid
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Protocol
 
-from schemas.errors import BadInputError, LakeMissingError
+from lake.location import Location
+from schemas.errors import BadInputError
 
 
 class ObjectStore(Protocol):
@@ -21,12 +19,20 @@ class ObjectStore(Protocol):
     @property
     def uri(self) -> str: ...
 
+    @property
+    def spool_folder(self) -> Path | None:
+        """Where a writer may sync events on the local disk before they land; null if they land at once."""
+        ...
+
     def put_new(self, path: str, data: bytes) -> bool:
-        """False if something is there already; nothing is changed then."""
+        """Whether this very call created it. False if something is there already; nothing is changed then.
+
+        Raises StoreUnavailableError; what became of the file is not known then.
+        """
         ...
 
     def read(self, path: str) -> bytes:
-        """Raises LakeMissingError."""
+        """Raises LakeMissingError, StoreUnavailableError."""
         ...
 
     def exists(self, path: str) -> bool: ...
@@ -35,104 +41,40 @@ class ObjectStore(Protocol):
         """Paths of all files below a folder, sorted; empty if there is no such folder."""
         ...
 
-    def location(self, path: str) -> str:
+    def delete(self, path: str) -> None:
+        """Only for what is no fact. Done if nothing is there."""
+        ...
+
+    def location(self, path: str) -> Location:
         """The address under which Lance opens the path."""
         ...
 
 
-class LocalStore:
-    """A folder on a local file system."""
-
-    def __init__(self, root: Path) -> None:
-        self._root = root
-
-    @property
-    def uri(self) -> str:
-        return str(self._root)
-
-    def put_new(self, path: str, data: bytes) -> bool:
-        final = self._root / path
-        _make_folder(final.parent)
-        temporary = final.with_name(f".{final.name[:40]}.{uuid.uuid4().hex}.tmp")
-        try:
-            _write_durably(temporary, data)
-            os.link(temporary, final)
-        except FileExistsError:
-            # Whoever relies on what is there must not lose it: the winner may not have synced the folder yet.
-            _sync_folder(final.parent)
-            return False
-        finally:
-            temporary.unlink(missing_ok=True)
-        _sync_folder(final.parent)
-        return True
-
-    def read(self, path: str) -> bytes:
-        try:
-            return (self._root / path).read_bytes()
-        except FileNotFoundError as error:
-            raise LakeMissingError(
-                "a file of the lake is missing", got=path, expected="a file that the lake wrote"
-            ) from error
-
-    def exists(self, path: str) -> bool:
-        return (self._root / path).exists()
-
-    def list(self, prefix: str, suffix: str = "") -> list[str]:
-        return sorted(self._walk(self._root / prefix, suffix))
-
-    def location(self, path: str) -> str:
-        return str(self._root / path)
-
-    def _walk(self, folder: Path, suffix: str) -> Iterator[str]:
-        try:
-            entries = list(os.scandir(folder))
-        except (FileNotFoundError, NotADirectoryError):
-            # Never there, or cleaned away while its parent was listed.
-            return
-        for entry in entries:
-            if entry.is_dir(follow_symlinks=False):
-                yield from self._walk(Path(entry.path), suffix)
-            elif entry.name.endswith(suffix) and not entry.name.startswith("."):
-                yield str(Path(entry.path).relative_to(self._root))
-
-
 def open_store(uri: str) -> ObjectStore:
     """Raises BadInputError for a place that no store reaches."""
+    # The libraries of one place are not loaded for the others.
     scheme, separator, rest = uri.partition("://")
-    if separator and scheme != "file":
-        raise BadInputError(
-            "no store for this address",
-            got=f"{scheme}://…",
-            expected="a folder, or file://",
-            cure="Use a local folder.",
-        )
-    path = Path(rest if separator else uri).expanduser()
-    return LocalStore(path if path.is_absolute() else Path.cwd() / path)
+    if not separator or scheme == "file":
+        from lake.local_store import LocalStore
+
+        path = Path(rest if separator else uri).expanduser()
+        return LocalStore(path if path.is_absolute() else Path.cwd() / path)
+    if scheme == "s3":
+        from lake.s3_store import S3Store, parse_s3
+
+        return S3Store(*parse_s3(rest))
+    if scheme == "memory":
+        from lake.memory_store import MemoryStore
+
+        return MemoryStore(rest)
+    raise BadInputError(
+        "no store for this address",
+        got=f"{scheme}://…",
+        expected="a folder, file://, s3:// or memory://",
+        cure="Use a local folder or a bucket.",
+    )
 
 
-def _write_durably(path: Path, data: bytes) -> None:
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
-    try:
-        view = memoryview(data)
-        while view:
-            view = view[os.write(descriptor, view) :]
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _make_folder(folder: Path) -> None:
-    """Folders are entries of their parents: each new one is synced where it is named."""
-    if folder.is_dir():
-        return
-    _make_folder(folder.parent)
-    folder.mkdir(exist_ok=True)
-    _sync_folder(folder.parent)
+def is_local(store: ObjectStore) -> bool:
+    """Whether other processes of this machine find the same files at the store's address, as paths."""
+    return "://" not in store.uri

@@ -1,14 +1,17 @@
-"""Lance tables: opening, committing and scanning them. The only file that knows pylance.
+"""Lance tables: opening, committing and scanning them. Beside lake/table_care.py the only user of pylance.
 
 **A commit of rows and cursor is one compare-and-swap.** `Merge` with the fragments of the version that was
 read is refused if anything else was committed since; the cursor travels in the schema's metadata, so it
 lands with the rows or not at all.
 **Nothing else appends to these tables.** A plain append would not be refused, only make us try again.
+**A `Location` says how its store is reached**; plain text is a local path.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Generator
+from contextlib import contextmanager
 from typing import Any, cast
 
 import lance
@@ -17,7 +20,10 @@ import pyarrow as pa
 from lance import LanceDataset, LanceOperation, Transaction
 from lance.commit import CommitConflictError
 
-from schemas.errors import CommitContendedError, TableMissingError
+from lake.location import Location, told_by
+from lake.table_care import heal, heal_once, typed_panics
+from lake.table_sync import now, sync_commit, sync_data, sync_recent, sync_tag
+from schemas.errors import CommitContendedError, CorruptFileError, StoreUnavailableError, TableMissingError
 
 STORAGE_VERSION = "2.2"
 CURSOR = "tracelake.cursor"
@@ -29,8 +35,14 @@ def open_table(location: str, version: int | None = None) -> LanceDataset | None
     """Null if there is no table at the location. Raises TableMissingError if there is one, but not of this
     version."""
     try:
-        return lance.dataset(location, version=version)
-    except (ValueError, OSError) as error:
+        if version is None:
+            heal_once(location)
+        with typed_panics(location):
+            return lance.dataset(location, version=version, storage_options=_options(location))
+    except (ValueError, OSError, CorruptFileError) as error:
+        _refuse_unavailable(location, error)
+        if version is None and heal(location):
+            return open_table(location)
         if version is not None and open_table(location) is not None:
             raise TableMissingError(
                 f"table {location.rsplit('/', 1)[-1]} has no version {version}",
@@ -45,26 +57,33 @@ def open_table(location: str, version: int | None = None) -> LanceDataset | None
 
 def create_table(location: str, schema: pa.Schema) -> LanceDataset:
     """An empty table, or the one that another process has just created."""
+    began = now()
     try:
-        return lance.write_dataset(
+        made = lance.write_dataset(
             schema.empty_table(),
             location,
             mode="create",
             enable_stable_row_ids=True,
             data_storage_version=STORAGE_VERSION,
+            storage_options=_options(location),
         )
-    except OSError:
+    except OSError as error:
+        _refuse_unavailable(location, error)
         dataset = open_table(location)
         if dataset is None:
             raise
         return dataset
+    sync_recent(location, began)
+    return made
 
 
 def widened(dataset: LanceDataset, schema: pa.Schema) -> LanceDataset:
     """The dataset with the nullable columns of the schema that it lacks: an older version made it."""
-    while missing := [field for field in schema if field.name not in dataset.schema.names]:
+    while missing := _missing(dataset, schema):
+        began = now()
         try:
             dataset.add_columns(pa.schema(missing))
+            sync_recent(dataset.uri, began)
         except OSError as error:
             if not _lost_race(error):
                 raise
@@ -74,7 +93,9 @@ def widened(dataset: LanceDataset, schema: pa.Schema) -> LanceDataset:
 
 def append_with_cursor(dataset: LanceDataset, rows: pa.Table, cursor: dict[str, int]) -> LanceDataset | None:
     """Commit rows and cursor onto exactly the version that was read; null if another commit came first."""
-    fragments = lance.fragment.write_fragments(rows, dataset) if rows.num_rows else []
+    with _refusals_told(dataset.uri):
+        fragments = lance.fragment.write_fragments(rows, dataset) if rows.num_rows else []
+    sync_data(dataset.uri, fragments)
     text = json.dumps(cursor, sort_keys=True)
     schema = _with_metadata(dataset.lance_schema, CURSOR, text)
     merge = LanceOperation.Merge(
@@ -82,11 +103,14 @@ def append_with_cursor(dataset: LanceDataset, rows: pa.Table, cursor: dict[str, 
     )
     transaction = Transaction(dataset.version, merge, transaction_properties={CURSOR: text})
     try:
-        return LanceDataset.commit(dataset, transaction, max_retries=0)
+        committed = LanceDataset.commit(dataset, transaction, max_retries=0)
     except OSError as error:
+        _refuse_unavailable(dataset.uri, error)
         if not _lost_race(error):
             raise
         return None
+    sync_commit(committed, transaction.uuid)
+    return committed
 
 
 def replace_rows(location: str, rows: pa.Table, *, exists: bool) -> LanceDataset:
@@ -95,20 +119,26 @@ def replace_rows(location: str, rows: pa.Table, *, exists: bool) -> LanceDataset
     Of several that race the last stands. Raises CommitContendedError.
     """
     for _ in range(RACES_MAX):
+        began = now()
         try:
-            return lance.write_dataset(
+            made = lance.write_dataset(
                 rows,
                 location,
                 # Lance warns on stderr of overwriting what is not there yet.
                 mode="overwrite" if exists else "create",
                 enable_stable_row_ids=True,
                 data_storage_version=STORAGE_VERSION,
+                storage_options=_options(location),
             )
         except OSError as error:
+            _refuse_unavailable(location, error)
             created_meanwhile = not exists and open_table(location) is not None
             if not created_meanwhile and not _lost_race(error):
                 raise
             exists = True
+            continue
+        sync_recent(location, began)
+        return made
     raise CommitContendedError(
         f"writing {location.rsplit('/', 1)[-1]} lost {RACES_MAX} races",
         cure="Let one process derive it.",
@@ -123,7 +153,7 @@ def schema_note(dataset: LanceDataset, key: str) -> dict[str, Any] | None:
 
 def scan_table(location: str, version: int | None) -> pl.LazyFrame:
     """Row order is not defined: sort. `pl.scan_lance` is unstable API; this is its only call."""
-    return pl.scan_lance(location, version=version)
+    return pl.scan_lance(str(location), version=version, storage_options=_options(location))
 
 
 def protect(dataset: LanceDataset, tag: str, version: int) -> bool:
@@ -132,7 +162,41 @@ def protect(dataset: LanceDataset, tag: str, version: int) -> bool:
         dataset.tags.create(tag, version)
     except (ValueError, OSError):
         return dataset.tags.list().get(tag, {}).get("version") == version
+    sync_tag(dataset, tag)
     return True
+
+
+def _missing(dataset: LanceDataset, schema: pa.Schema) -> list[pa.Field]:
+    # Lance makes its schema anew each time that it is asked.
+    names = set(dataset.schema.names)
+    return [field for field in schema if field.name not in names]
+
+
+def _options(location: str) -> dict[str, str] | None:
+    options = location.options if isinstance(location, Location) else None
+    return dict(options) if options else None
+
+
+def _refuse_unavailable(location: str, error: Exception) -> None:
+    """Raises StoreUnavailableError for a request that failed, as the library's text tells; a server may have
+    quoted keys in it."""
+    text = str(error)
+    if "error performing" in text.lower() and "not found" not in text.lower():
+        raise StoreUnavailableError(
+            f"the store did not answer for {location}",
+            got=told_by(error),
+            expected="an answer",
+            cure="Look at AWS_ENDPOINT_URL, AWS_REGION and the keys, then try again.",
+        ) from None
+
+
+@contextmanager
+def _refusals_told(location: str) -> Generator[None]:
+    try:
+        yield
+    except OSError as error:
+        _refuse_unavailable(location, error)
+        raise
 
 
 def _lost_race(error: OSError) -> bool:

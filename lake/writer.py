@@ -1,142 +1,155 @@
-"""The way in: events are named, compared with what is known, numbered and landed.
+"""The way in: events are named, compared with what is known, made durable and landed.
 
-Flow: `add` names and books each event → `flush` lands what is new, one file per kind → the receipt is final.
+Flow: `append` → named, judged → spooled and acknowledged → sealed into landed files, one per kind.
+Many at once: `add` books in memory → `flush` lands one file per kind, without the spool.
 
-**Acknowledged means durable**: `append` and `flush` return after the landed files have been synced.
+**Acknowledged means durable**: `append` and `flush` return after everything of theirs was synced. Stores
+without a spool land before they acknowledge.
 **Same key, same payload: a no-op. Same key, other payload: both are kept and `ConflictFound` is told.**
 **Sequence numbers are contiguous** within one opening of a writer (its epoch), over all kinds.
+**Never dropped**: who appends faster than events land waits.
 """
 
 from __future__ import annotations
 
+import threading
 import uuid
-from collections.abc import Iterable, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+import weakref
+from collections.abc import Generator, Iterable
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
+from functools import partial
 from types import TracebackType
-from typing import Literal, NamedTuple
 
 import pyarrow as pa
 
-from lake.known import KnownKeys
-from lake.landing import Stamped, land, landed_file, stamped_table
+from lake.judging import LIVE, Accepted, Judge, Origin, Receipt
+from lake.lander import Lander
+from lake.landing import LandedFile, Stamped, landed_file, stamped_table
+from lake.ledger import put_book
+from lake.recovery import recover, remove_segment, sealed_files
+from lake.segment import SegmentHead, Spooled, event_frame
+from lake.spool import Spool
 from lake.store import ObjectStore
 from schemas.errors import LakeError
-from schemas.event import Event, EventIdentity, event_identity
-from schemas.lake_events import ConflictFound
+from schemas.event import Event
 
-
-class Origin(NamedTuple):
-    """Where events come from."""
-
-    provenance: Literal["live", "imported", "derived"] = "live"
-    source_uri: str | None = None
-    source_hash: str | None = None
-
-
-LIVE = Origin()
-
-
-class Booked(NamedTuple):
-    """An event that was accepted and not landed yet."""
-
-    event: Event
-    identity: EventIdentity
-    origin: Origin
-
-
-class Receipt(NamedTuple):
-    """What became of the events of one call."""
-
-    new_count: int
-    duplicate_count: int
-    conflict_count: int
+SEGMENT_BYTES = 16 * 2**20
+SEAL_AFTER_S = 5.0
+SEGMENTS_WAITING_MAX = 2
+# Beyond this an append is quicker landed than spooled and sealed.
+SPOOLED_BYTES_MAX = 8 * 2**20
 
 
 class Writer:
-    """One opening; not for use by several threads."""
+    """One opening; threads may share it."""
 
-    def __init__(self, store: ObjectStore, run_id: str) -> None:
+    def __init__(self, store: ObjectStore, run_id: str, *, segment_bytes: int = SEGMENT_BYTES) -> None:
         self._store = store
+        self._segment_bytes = segment_bytes
         self._run_id = run_id
         self._epoch = f"{datetime.now(UTC):%Y%m%dT%H%M%S%f}-{uuid.uuid4().hex[:12]}"
-        self._known: KnownKeys | None = None
-        self._known_before = 0
+        self._judge: Judge | None = None
         self._next_seq = 0
-        self._waiting: dict[str, list[Booked]] = {}
-        self._lander = ThreadPoolExecutor(max_workers=2, thread_name_prefix="land")
-        self._landing: list[Future[None]] = []
+        self._unsealed: list[Spooled] = []
+        """What is in the open segment, in its order."""
+        self._waiting: dict[str, list[Stamped]] = {}
+        self._lander = Lander(store)
+        self._spool: Spool | None = None
+        self._seal_timer: threading.Timer | None = None
+        self._lock = threading.RLock()
         self._closed = False
 
     def append(self, events: Iterable[Event], origin: Origin = LIVE) -> Receipt:
-        """Add and flush: durable when it returns. Raises EventInvalidError; nothing of the call has landed
-        then."""
-        receipt = self.add(events, origin)
-        self.flush()
+        """Durable when it returns. Raises EventInvalidError, and nothing of the call is kept then; SpoolError
+        or what the store raises, and what became of the call is not known then."""
+        with self._lock:
+            judge = self._opened()
+        accepted = judge.accept(events, origin)
+        with self._or_failed():
+            with self._lock:
+                receipt, fresh = self._opened().judge(accepted)
+                spool = self._spool_for(fresh)
+                if spool is None:
+                    self._book(fresh)
+                    self.flush()
+                    return receipt
+                recorded_at = datetime.now(UTC)
+                kept = [item.spooled(recorded_at) for item in fresh]
+                self._unsealed += kept
+                ticket = spool.push([event_frame(event) for event in kept])
+                first_seq = self._next_seq
+            spool.commit(ticket, first_seq)
+            self._seal_in_time(spool)
         return receipt
 
     def add(self, events: Iterable[Event], origin: Origin = LIVE) -> Receipt:
         """Book events; they are durable after the next `flush`. All of the call are booked or, on an error,
         none."""
-        if self._closed:
-            raise LakeError("the writer is closed", cure="Open another with `lake.writer`.")
-        if self._known is None:
-            self._known = KnownKeys.load(self._store)
-            self._known_before = len(self._known)
-        named = [(event, event_identity(event)) for event in events]
-        new_count = duplicate_count = conflict_count = 0
-        for event, identity in named:
-            first = self._known.first(identity.key_hash)
-            if first is None:
-                self._book(event, identity, origin)
-                new_count += 1
-            elif self._known.holds(identity.key_hash, identity.event_id):
-                duplicate_count += 1
-            else:
-                self._book(event, identity, origin)
-                self._book_conflict(event, identity, first)
-                conflict_count += 1
-        return Receipt(new_count, duplicate_count, conflict_count)
+        with self._lock:
+            judge = self._opened()
+        accepted = judge.accept(events, origin)
+        with self._lock:
+            receipt, fresh = self._opened().judge(accepted)
+            self._book(fresh)
+        return receipt
+
+    def book_lost(self, byte_count: int) -> None:
+        """An event that a producer gave up before it was appended: counted, so that no loss is silent."""
+        with self._lock:
+            self._opened().counting.book("lost", byte_count)
 
     def told(self) -> dict[str, str]:
         """Key hash to event id of each fact that this writer was the first to tell."""
-        return {} if self._known is None else self._known.since(self._known_before)
+        return {} if self._judge is None else self._judge.told()
 
     def start_flush(self) -> None:
-        """Begin to land what is booked, beside the caller; `flush` waits for it.
-
-        One flush at a time, and each of its files after the one before: whatever is cut off, what has landed
-        of an epoch is its beginning. A number that is missing before another was acknowledged, and lost.
-        """
-        self._wait()
-        recorded_at = datetime.now(UTC)
-        before: Future[None] | None = None
-        for kind, booked in self._waiting.items():
-            stamped = [
-                Stamped(event, identity, self._next_seq + index, *origin)
-                for index, (event, identity, origin) in enumerate(booked)
-            ]
-            self._next_seq += len(booked)
-            # Made here: two threads that both need the interpreter cost more than one after the other.
-            table = stamped_table(
-                kind, stamped, run_id=self._run_id, epoch=self._epoch, recorded_at=recorded_at
-            )
-            before = self._lander.submit(self._land, table, before)
-            self._landing.append(before)
-        self._waiting = {}
+        """Begin to land what is spooled and booked, beside the caller; `flush` waits for it."""
+        with self._lock, self._or_failed():
+            self._lander.wait()
+            self._seal()
+            recorded_at = datetime.now(UTC)
+            for kind, stamped in self._waiting.items():
+                # Made here: two threads that both need the interpreter cost more than one after the other.
+                numbered = [
+                    item._replace(writer_seq=seq) for seq, item in enumerate(stamped, start=self._next_seq)
+                ]
+                self._next_seq += len(stamped)
+                table = stamped_table(
+                    kind, numbered, run_id=self._run_id, epoch=self._epoch, recorded_at=recorded_at
+                )
+                self._lander.submit(partial(_one_file, table))
+            self._waiting = {}
 
     def flush(self) -> None:
-        """Returns when everything booked is durable. Raises what landing raised."""
-        self.start_flush()
-        self._wait()
+        """Returns when everything appended and booked has landed. Raises what landing raised."""
+        with self._lock, self._or_failed():
+            self.start_flush()
+            self._lander.wait()
 
     def close(self) -> None:
-        if not self._closed:
+        with self._lock:
+            if self._closed:
+                return
             try:
                 self.flush()
+                self._put_book()
+                self._release(empty=True)
             finally:
-                self._closed = True
-                self._lander.shutdown()
+                self._fail()
+
+    def land_spooled(self) -> None:
+        """Returns when what was acknowledged has landed; nothing for a closed writer."""
+        with self._lock, self._or_failed():
+            if not self._closed and self._spool is not None:
+                self._seal()
+                self._lander.wait()
+
+    def seal_idle(self) -> None:
+        """Land what an idle writer has spooled, so that others see it; errors wait for the next call."""
+        with suppress(LakeError), self._lock, self._or_failed():
+            if not self._closed:
+                self._seal()
 
     def __enter__(self) -> Writer:
         return self
@@ -146,46 +159,90 @@ class Writer:
     ) -> None:
         self.close()
 
-    def _wait(self) -> None:
-        landing, self._landing = self._landing, []
+    def _opened(self) -> Judge:
+        if self._closed:
+            raise LakeError("the writer is closed", cure="Open another with `lake.writer`.")
+        if self._judge is None:
+            with self._or_failed():
+                recover(self._store)
+                self._judge = Judge(self._store)
+        return self._judge
+
+    def _book(self, fresh: list[Accepted]) -> None:
+        for item in fresh:
+            self._waiting.setdefault(item.event.KIND, []).append(item.stamped())
+
+    def _spool_for(self, fresh: list[Accepted]) -> Spool | None:
+        """Null where landing is the way: no spool, much at once, or booked events that came before."""
+        folder = self._store.spool_folder
+        byte_count = sum(item.named.byte_count for item in fresh)
+        if folder is None or self._waiting or byte_count > SPOOLED_BYTES_MAX:
+            return None
+        if self._spool is None:
+            self._spool = Spool(folder, self._epoch, self._run_id)
+        return self._spool
+
+    def _seal_in_time(self, spool: Spool) -> None:
+        if spool.segment_bytes >= self._segment_bytes:
+            with self._lock:
+                self._lander.wait(SEGMENTS_WAITING_MAX)
+                self._seal()
+        elif self._seal_timer is None and spool.segment_bytes:
+            self._seal_timer = threading.Timer(SEAL_AFTER_S, _seal_of, (weakref.ref(self),))
+            self._seal_timer.daemon = True
+            self._seal_timer.start()
+
+    def _seal(self) -> None:
+        """Begin to land the open segment."""
+        if self._seal_timer is not None:
+            self._seal_timer.cancel()
+            self._seal_timer = None
+        segment = None if self._spool is None else self._spool.close_segment(self._next_seq)
+        if segment is None:
+            return
+        head = SegmentHead(self._epoch, self._run_id, self._next_seq)
+        self._next_seq += segment.event_count
+        events, self._unsealed = self._unsealed, []
+        self._lander.submit(partial(sealed_files, head, events), partial(remove_segment, segment.path))
+
+    @contextmanager
+    def _or_failed(self) -> Generator[None]:
+        """What this writer believes to be known may not be durable after an error: it must not judge another
+        event."""
         try:
-            wait(landing)
-            for future in landing:
-                future.result()
+            yield
         except BaseException:
-            # What this writer believes to be known may not have landed: it must not judge another event.
-            self._closed = True
-            self._lander.shutdown(wait=False)
+            self._fail()
             raise
 
-    def _land(self, table: pa.Table, before: Future[None] | None) -> None:
-        file = landed_file(table)
-        if before is not None:
-            before.result()
-        land(self._store, file)
+    def _fail(self) -> None:
+        with self._lock:
+            if self._closed:
+                return
+            self._closed = True
+            self._lander.stop()
+            with suppress(OSError):
+                self._release(empty=False)
 
-    def _book(self, event: Event, identity: EventIdentity, origin: Origin) -> None:
-        assert self._known is not None
-        self._known.add(identity.key_hash, identity.event_id)
-        self._waiting.setdefault(event.KIND, []).append(Booked(event, identity, origin))
+    def _put_book(self) -> None:
+        book = None if self._judge is None else self._judge.counting.closed(self._epoch, self._run_id)
+        if book is not None:
+            put_book(self._store, book)
 
-    def _book_conflict(self, event: Event, identity: EventIdentity, first: str) -> None:
-        assert self._known is not None
-        conflict = conflict_between(event.KIND, identity.key_hash, first, identity.event_id, event.__dict__)
-        told = event_identity(conflict)
-        if not self._known.holds(told.key_hash, told.event_id):
-            self._book(conflict, told, Origin("derived"))
+    def _release(self, *, empty: bool) -> None:
+        if self._seal_timer is not None:
+            self._seal_timer.cancel()
+        if self._spool is not None:
+            self._spool.release(empty=empty)
+            self._spool = None
 
 
-def conflict_between(
-    kind: str, key_hash: str, first: str, other: str, fields: Mapping[str, object]
-) -> ConflictFound:
-    """The event that tells of two payloads under one key."""
-    rollout_id = fields.get("rollout_id")
-    return ConflictFound(
-        conflict_kind=kind,
-        conflict_key_hash=key_hash,
-        first_event_id=first,
-        other_event_id=other,
-        rollout_id=rollout_id if isinstance(rollout_id, str) else None,
-    )
+def _one_file(table: pa.Table) -> list[LandedFile]:
+    return [landed_file(table)]
+
+
+def _seal_of(writer: weakref.ref[Writer]) -> None:
+    """What the timer of an idle writer does."""
+    found = writer()
+    if found is not None:
+        found.seal_idle()

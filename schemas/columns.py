@@ -50,6 +50,10 @@ class Envelope(BaseModel):
     """Where an imported event was read."""
     source_hash: str | None = None
     """SHA-256 of the source file."""
+    redactions_json: str | None = None
+    """Secrets that were taken out before anything was written: how many of each type; null if none."""
+    payload_byte_count: int | None = None
+    """Bytes of the canonical payload, vectors included; null in files of before it was told."""
 
 
 ENVELOPE_COLUMNS: tuple[str, ...] = tuple(Envelope.model_fields)

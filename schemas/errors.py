@@ -12,11 +12,15 @@ TracelakeError
 │   ├── LakeExistsError (FileExistsError)
 │   ├── TableMissingError (KeyError)
 │   ├── PinMissingError (KeyError)
+│   ├── SpoolError (OSError)              events could not be made durable
+│   ├── StoreUnavailableError (ConnectionError)
+│   ├── StoreUnfitError                   a store ignores the conditions that a lake rests on
 │   └── CommitContendedError              a compare-and-swap lost more often than it may
 ├── CheckFailedError (AssertionError)     a promise does not hold: exit code 3
 │   ├── CorruptFileError                  bytes differ from the hash that names them
 │   ├── PinChangedError                   a pin, or what it points to, is not what it was
-│   └── LockMismatchError                 a launch differs from its lock file
+│   ├── LockMismatchError                 a launch differs from its lock file
+│   └── SecretFoundError                  rows that were to leave the lake hold what looks like a secret
 ├── BudgetExhaustedError (RuntimeError)   the money is spent: exit code 4
 └── TrainingError (RuntimeError)          a launch that cannot start or go on
 
@@ -115,6 +119,18 @@ class PinMissingError(LakeError, KeyError):
     """The lake has no such pin."""
 
 
+class SpoolError(LakeError, OSError):
+    """Events could not be made durable."""
+
+
+class StoreUnavailableError(LakeError, ConnectionError):
+    """The store cannot be reached, or refuses us; what became of the last write is not known."""
+
+
+class StoreUnfitError(LakeError):
+    """The store ignores the conditions that a lake rests on."""
+
+
 class CommitContendedError(LakeError):
     """A compare-and-swap commit lost its race more often than it may."""
 
@@ -135,6 +151,10 @@ class PinChangedError(CheckFailedError):
 
 class LockMismatchError(CheckFailedError):
     """A launch differs from its lock file."""
+
+
+class SecretFoundError(CheckFailedError):
+    """Rows that were to leave the lake hold what looks like a secret."""
 
 
 class BudgetExhaustedError(TracelakeError, RuntimeError):

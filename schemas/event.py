@@ -16,20 +16,22 @@ from array import array
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from functools import cache
-from typing import Annotated, Any, ClassVar, NamedTuple, get_args, get_origin
+from struct import error as StructError
+from struct import pack
+from typing import Annotated, Any, ClassVar, NamedTuple, cast, get_args, get_origin
 
 import orjson
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainValidator
 
 from schemas.canonical import INT_64_MAX, number_text
 from schemas.errors import EventInvalidError
 
 
 class Column(NamedTuple):
-    """How a field is stored, where its Python type does not say it."""
+    """How a field is stored, where its Python type does not say it: `text`, long text, compressed on its own;
+    `int32`, `float32`, `bool`: element type of a vector."""
 
     storage: str
-    """`text` long text, compressed on its own; `int32`, `float32`, `bool`: element type of a vector."""
 
 
 def _utc(moment: datetime) -> datetime:
@@ -42,18 +44,26 @@ def _utc(moment: datetime) -> datetime:
     return utc if type(utc) is datetime else datetime.combine(utc.date(), utc.time(), UTC)
 
 
+def _listed(value: Any) -> list[Any]:
+    if not isinstance(value, (list, tuple)):
+        raise ValueError(f"a list of numbers is expected, not {type(value).__name__}")
+    return list(cast("Sequence[Any]", value))
+
+
 Text = Annotated[str, Column("text")]
 """Long text."""
 JsonText = Annotated[str, Column("text")]
 """Canonical JSON text of a nested value (`schemas.canonical.canonical_text`)."""
 Moment = Annotated[datetime, AfterValidator(_utc)]
 """A point in time, UTC, microseconds."""
-TokenIds = Annotated[list[int], Column("int32")]
-Logprobs = Annotated[list[float], Column("float32")]
+TokenIds = Annotated[list[int], Column("int32"), PlainValidator(_listed, json_schema_input_type=list[int])]
+"""32 bits each. The values of a vector are judged when it is packed, in one pass: see `named`."""
+Logprobs = Annotated[
+    list[float], Column("float32"), PlainValidator(_listed, json_schema_input_type=list[float])
+]
 """Natural-log probabilities in nats; a value that the source lacks makes the whole field null, never 0.0."""
-TokenMask = Annotated[list[bool], Column("bool")]
-
-_SCALAR_KINDS: dict[Any, str] = {datetime: "moment", float: "float", int: "int"}
+TokenMask = Annotated[list[bool], Column("bool"), PlainValidator(_listed, json_schema_input_type=list[bool])]
+_SCALAR_KINDS = {datetime: "moment", float: "float", int: "int"}
 _ARRAY_TYPECODE = {"int32": "i", "float32": "f", "bool": "b"}
 
 
@@ -88,10 +98,28 @@ class EventIdentity(NamedTuple):
     payload_hash: str
 
 
+class Named(NamedTuple):
+    """A fact with the bytes that its name was made from: what a spool keeps of it."""
+
+    identity: EventIdentity
+    text: bytes
+    """Canonical JSON of the payload, a digest in the place of each vector."""
+    vectors: tuple[bytes, ...]
+    """Packed little-endian, in the order of the class's fields; those that are null are left out."""
+
+    @property
+    def byte_count(self) -> int:
+        return len(self.text) + sum(map(len, self.vectors))
+
+
 def event_identity(event: Event) -> EventIdentity:
     """Raises EventInvalidError if a field has no canonical form."""
-    cls = type(event)
-    return row_identity(cls, event.__dict__)
+    return row_identity(type(event), event.__dict__)
+
+
+def row_identity(cls: type[Event], row: Mapping[str, Any]) -> EventIdentity:
+    """The identity of a fact given as its fields, as read back from a landed file."""
+    return named(cls, row).identity
 
 
 def storage_of(annotation: Any, metadata: Sequence[Any] = ()) -> str | None:
@@ -101,12 +129,13 @@ def storage_of(annotation: Any, metadata: Sequence[Any] = ()) -> str | None:
     return next((item.storage for item in declared if isinstance(item, Column)), None)
 
 
-def row_identity(cls: type[Event], row: Mapping[str, Any]) -> EventIdentity:
-    """The identity of a fact given as its fields, as read back from a landed file."""
+def named(cls: type[Event], row: Mapping[str, Any]) -> Named:
+    """A fact given as its fields. Raises EventInvalidError if a field has no canonical form."""
     try:
         key = orjson.dumps([cls.KIND, *[row[name] for name in cls.KEY]])
-        text = orjson.dumps(_payload(cls, row), option=orjson.OPT_SORT_KEYS)
-    except (TypeError, ValueError, KeyError, OverflowError) as error:
+        vectors = _packed(cls, row)
+        text = orjson.dumps(_payload(cls, row, vectors), option=orjson.OPT_SORT_KEYS)
+    except (TypeError, ValueError, KeyError, OverflowError, StructError) as error:
         raise EventInvalidError(
             f"a {cls.KIND} event has no canonical form",
             got=str(error),
@@ -116,28 +145,69 @@ def row_identity(cls: type[Event], row: Mapping[str, Any]) -> EventIdentity:
     key_digest = hashlib.sha256(key)
     payload_digest = hashlib.sha256(text)
     both = hashlib.sha256(key_digest.digest() + payload_digest.digest())
-    return EventIdentity(both.hexdigest(), key_digest.hexdigest(), payload_digest.hexdigest())
+    identity = EventIdentity(both.hexdigest(), key_digest.hexdigest(), payload_digest.hexdigest())
+    return Named(identity, text, tuple(vectors.values()))
 
 
 class _Plan(NamedTuple):
     """Payload fields of a class, by what becomes of their values."""
 
     plain: tuple[str, ...]
-    """Text and truth values: as they are."""
     integers: tuple[str, ...]
     numbers: tuple[str, ...]
     moments: tuple[str, ...]
     vectors: tuple[tuple[str, str], ...]
     """With the array type code of each: a value does not tell it, an empty one least."""
+    typecodes: dict[str, str]
 
 
-def _payload(cls: type[Event], row: Mapping[str, Any]) -> dict[str, Any]:
+def vector_fields(cls: type[Event]) -> tuple[tuple[str, str], ...]:
+    """Vectors of a class in the order of its fields, each with the `array` type code that packs it."""
+    return _plan(cls).vectors
+
+
+def payload_fields(cls: type[Event], text: bytes) -> dict[str, Any]:
+    """Fields as a payload's text says them, digests in the place of vectors; nulls are absent."""
+    plan = _plan(cls)
+    fields: dict[str, Any] = orjson.loads(text)
+    for name in plan.numbers:
+        if name in fields:
+            # Canonical text says 5.0 as 5.
+            fields[name] = float(fields[name])
+    for name in plan.moments:
+        if name in fields:
+            fields[name] = datetime.fromisoformat(fields[name])
+    return fields
+
+
+def _packed(cls: type[Event], row: Mapping[str, Any]) -> dict[str, bytes]:
+    """Vectors as `array` of their type code would hold them. Raises StructError, TypeError."""
+    return {
+        name: packed
+        for name, typecode in _plan(cls).vectors
+        if (packed := packed_vector(typecode, row[name])) is not None
+    }
+
+
+def packed_vector(typecode: str, values: Sequence[Any] | None) -> bytes | None:
+    """Bytes that `array` of the type code would hold. Raises StructError."""
+    if values is None:
+        return None
+    try:
+        # Twice as fast as making the array.
+        return pack(f"{len(values)}{typecode}", *values)
+    except OverflowError:
+        # A number beyond float32 is infinite there.
+        return array(typecode, values).tobytes()
+
+
+def _payload(cls: type[Event], row: Mapping[str, Any], vectors: Mapping[str, bytes]) -> dict[str, Any]:
     """Fields as canonical JSON says them. Nulls are left out, so that adding a nullable field does not
     change the identity of older facts. Raises TypeError, ValueError, OverflowError for what it cannot say.
     """
     plan = _plan(cls)
     payload = {name: value for name in plan.plain if (value := row[name]) is not None}
-    # orjson itself refuses all that is beyond: below the least of 64 bits, above the most without a sign.
+    # orjson itself refuses what 64 bits without a sign, or with one, cannot say.
     for name in plan.integers:
         if (value := row[name]) is not None:
             if value > INT_64_MAX:
@@ -153,9 +223,8 @@ def _payload(cls: type[Event], row: Mapping[str, Any]) -> dict[str, Any]:
             payload[name] = (
                 moment.isoformat() if moment.microsecond else moment.isoformat(timespec="microseconds")
             )
-    for name, typecode in plan.vectors:
-        if (value := row[name]) is not None:
-            payload[name] = vector_digest(value, typecode)
+    for name, packed in vectors.items():
+        payload[name] = f"{plan.typecodes[name]}{len(row[name])}:{hashlib.sha256(packed).hexdigest()}"
     return payload
 
 
@@ -172,16 +241,10 @@ def _plan(cls: type[Event]) -> _Plan:
         else:
             kinds[_scalar_kind(info.annotation)].append(name)
     plain, integers, numbers, moments = (tuple(names) for names in kinds.values())
-    return _Plan(plain, integers, numbers, moments, tuple(vectors))
+    return _Plan(plain, integers, numbers, moments, tuple(vectors), dict(vectors))
 
 
 def _scalar_kind(annotation: Any) -> str:
-    parts = [annotation, *get_args(annotation)]
-    parts += [argument for part in parts for argument in get_args(part)]
+    direct = [annotation, *get_args(annotation)]
+    parts = direct + [argument for part in direct for argument in get_args(part)]
     return next((kind for base, kind in _SCALAR_KINDS.items() if base in parts), "plain")
-
-
-def vector_digest(values: list[Any], typecode: str) -> str:
-    """SHA-256 of a vector's bytes as `array` of the type code packs them, marked with it."""
-    packed = array(typecode, values)
-    return f"{typecode}{len(values)}:{hashlib.sha256(packed.tobytes()).hexdigest()}"

@@ -3,6 +3,8 @@
 **The digest covers contents, never storage**: table digests, row counts, schemas, code and schema versions,
 ledger. Lance versions are where the rows lie today; compaction or a move may change them and not the pin.
 **`name@N` is created once**; the same name with other contents is the next number.
+**The seal covers the manifest**: every field of it, storage too. Manifests of format 1 have none and stay
+valid.
 """
 
 from __future__ import annotations
@@ -60,6 +62,20 @@ class LedgerLine(BaseModel):
     """Pieces of sources that were refused; counted where rollouts begin, because they had no kind."""
 
 
+class LandedTree(BaseModel):
+    """All landed files at one time, as a Merkle tree (RFC 6962) over the log of them."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    size: int
+    """Landed files; the first so many lines of the log."""
+    root: str
+    """Hexadecimal root over these lines. Anyone who keeps it can prove later what the pin saw."""
+
+
+MANIFEST_FORMAT = 2
+
+
 class Pin(BaseModel):
     """The manifest, as it lies in the lake."""
 
@@ -70,7 +86,7 @@ class Pin(BaseModel):
     number: int
     """Counts the contents that the name has had, from 1."""
     digest: str
-    """SHA-256 over everything below."""
+    """SHA-256 over the contents below: not over where they lie, nor over what else had landed."""
     tables: dict[str, PinnedTable]
     """By name of table."""
     ledger: dict[str, LedgerLine]
@@ -79,6 +95,12 @@ class Pin(BaseModel):
     """The code that made the pin."""
     schema_versions: dict[str, int]
     """Of the kinds in the ledger."""
+    manifest_format: int = 1
+    """2 has a seal and a tree of landed files."""
+    landed: LandedTree | None = None
+    """What had landed when the pin was made; null in format 1."""
+    seal: str | None = None
+    """SHA-256 over every other field of the manifest; null in format 1."""
 
     @property
     def reference(self) -> str:
@@ -102,6 +124,11 @@ def pin_digest(
             "schema_versions": schema_versions,
         }
     )
+
+
+def pin_seal(pin: Pin) -> str:
+    """What `seal` has to be."""
+    return hash_of(pin.model_dump(mode="json", exclude={"seal"}))
 
 
 def parse_reference(reference: str) -> tuple[str, int | None]:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 import tarfile
-from collections.abc import Callable
+import uuid
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
 
 from lake import Lake
+from tests.s3_servers import environment, make_bucket, moto
 
 # `suite` draws the same examples every time; HYPOTHESIS_PROFILE=search draws many others.
 settings.register_profile(
@@ -26,6 +28,23 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "suite"))
 def fresh_lake(tmp_path: Path) -> Lake:
     """An empty lake in a folder of its own."""
     return Lake.create(str(tmp_path / "lake"))
+
+
+@pytest.fixture(scope="session")
+def s3_server() -> Iterator[str]:
+    """The endpoint of an S3 server."""
+    with moto() as endpoint:
+        yield endpoint
+
+
+@pytest.fixture
+def bucket(s3_server: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The name of an empty bucket; the environment leads to its server."""
+    for name, value in environment(s3_server).items():
+        monkeypatch.setenv(name, value)
+    name = f"b{uuid.uuid4().hex}"
+    make_bucket(s3_server, name)
+    return name
 
 
 # The archives: where the environment says, else beside the project.

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator
 
-from lake.writer import Origin, Receipt, Writer
+from lake.judging import Origin, Receipt
+from lake.writer import Writer
 from producers.importers.beside import Part
 from producers.importers.finding import Found, FoundSiblings, Loaded, load
 from producers.importers.formats import importer_of

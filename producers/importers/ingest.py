@@ -18,6 +18,7 @@ from functools import partial
 from typing import NamedTuple
 
 from lake import Lake
+from lake.store import is_local
 from producers.importers.beside import Beside, FileQueue, Part, is_worth_sharing
 from producers.importers.finding import Found, search
 from producers.importers.formats import AUTO, candidates
@@ -53,7 +54,8 @@ def import_sources(
         raise sought.missing[0][1]
     run_id = f"import-{datetime.now(UTC):%Y%m%dT%H%M%S}"
     traces = [file for file in sought.found if file.may_be_trace]
-    queue = FileQueue(traces) if is_worth_sharing(traces) else None
+    # The clients of other stores have threads, which a fork would lose.
+    queue = FileQueue(traces) if is_local(lake.store) and is_worth_sharing(traces) else None
     part = None if queue is None else partial(_part, lake, run_id, sought.found, queue, chosen)
     with _no_collection(), Beside(part) as beside, lake.writer(run_id) as writer:
         run = ImportRun(writer, sought.found, chosen)

@@ -20,6 +20,7 @@ import orjson
 
 from lake import Lake
 from schemas.canonical import canonical_text, hash_of
+from schemas.clock import now_s, since_ms
 from schemas.context import CONTEXT_COLUMNS, ContextFold
 from schemas.errors import TableMissingError
 from schemas.event import Event
@@ -128,7 +129,7 @@ def _known_requests(lake: Lake) -> set[str]:
 
 
 def _ask(client: openai.OpenAI, request: _Request) -> Event:
-    began = time.perf_counter()
+    began = now_s()
     try:
         response = client.chat.completions.create(**request.body)
     except openai.APIError as error:
@@ -152,7 +153,7 @@ def _ask(client: openai.OpenAI, request: _Request) -> Event:
         prompt_token_count=usage.prompt_tokens if usage else None,
         cached_token_count=details.cached_tokens if details else None,
         completion_token_count=usage.completion_tokens if usage else None,
-        latency_ms=(time.perf_counter() - began) * 1000,
+        latency_ms=since_ms(began),
         sampling_json=canonical_text({"temperature": 0}),
     )
 
@@ -169,7 +170,7 @@ def _failure(
         failure=failure,
         http_status=http_status,
         detail=detail[:2000],
-        latency_ms=(time.perf_counter() - began) * 1000,
+        latency_ms=since_ms(began),
     )
 
 

@@ -10,12 +10,12 @@ Flow: reset(task) → edit_line / run_tests / submit → rewards().
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from producers.world.sandbox import CaseResult, Sandbox, TestRun
 from producers.world.tasks import Edit, Task, TaskTest, edited
+from schemas.clock import now_s, since_ms
 from schemas.environment import ToolDefinition, ToolOutcome
 from schemas.errors import BadInputError
 from schemas.message import Message
@@ -85,13 +85,13 @@ class RepairEnvironment:
         return opening_messages(task)
 
     def call(self, name: str, arguments_json: str) -> ToolOutcome:
-        started = time.perf_counter()
+        started = now_s()
         try:
             reply = self._reply(name, arguments_json)
         except CallRefusedError as refusal:
             text = f"ERROR {refusal.args[0]}: {refusal.args[1]}"
             reply = Reply(text, text, refusal.args[0])
-        duration_ms = (time.perf_counter() - started) * 1000
+        duration_ms = since_ms(started)
         return ToolOutcome(reply.visible, reply.raw, reply.error, self._done, duration_ms)
 
     def rewards(self) -> dict[str, float]:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import threading
+from pathlib import Path
 
-from lake.store import LocalStore
+from lake.local_store import LocalStore
+from lake.location import Location
 
 
 class PassingStore:
@@ -16,6 +18,10 @@ class PassingStore:
     @property
     def uri(self) -> str:
         return self.inner.uri
+
+    @property
+    def spool_folder(self) -> Path | None:
+        return None
 
     def put_new(self, path: str, data: bytes) -> bool:
         return self.inner.put_new(path, data)
@@ -29,7 +35,10 @@ class PassingStore:
     def list(self, prefix: str, suffix: str = "") -> list[str]:
         return self.inner.list(prefix, suffix)
 
-    def location(self, path: str) -> str:
+    def delete(self, path: str) -> None:
+        self.inner.delete(path)
+
+    def location(self, path: str) -> Location:
         return self.inner.location(path)
 
 

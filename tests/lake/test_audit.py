@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+import shutil
 import threading
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -11,14 +13,16 @@ import lance
 import polars as pl
 import pytest
 
-from lake import Lake
+from lake import Lake, table_care
 from lake.derived import Derivation
 from lake.landing import Stamped, land, landed_file, stamped_table
 from lake.layout import EVENTS, parse_landed_path, table_path
+from lake.table_care import typed_panics
 from schemas.event import event_identity
 from tests.lake.facts import of_three_kinds, reward, turn
 
 KIND = "reward_assigned"
+FLIPS = 6
 MADE = Derivation(key=("id",), code_version="1")
 
 
@@ -28,6 +32,7 @@ def healthy_lake(fresh_lake: Lake) -> Lake:
     with fresh_lake.writer("one") as writer:
         for index in range(3):
             writer.append(of_three_kinds([index]))
+            writer.flush()
     with fresh_lake.writer("two") as writer:
         writer.append(
             [*of_three_kinds([2, 3]), reward(0, 0.0), turn(9, sampling_logprobs=[-0.1], completion_ids=[1])]
@@ -91,6 +96,7 @@ def test_a_gap_is_named_before_anything_is_projected(fresh_lake: Lake) -> None:
     with fresh_lake.writer("run") as writer:
         for index in range(3):
             writer.append([reward(index)])
+            writer.flush()
     files(fresh_lake)[1].unlink()
     assert "1 sequence numbers are in no readable file, first 1" in problems(fresh_lake)
 
@@ -163,7 +169,7 @@ def test_a_forged_landed_file_is_named_by_a_deep_audit(healthy_lake: Lake, forge
     table = stamped_table(KIND, [stamped], run_id="one", epoch=path.parent.name, recorded_at=moment)
     path.unlink()
     land(healthy_lake.store, landed_file(table))
-    assert problems(healthy_lake) == ""
+    assert "had landed and is missing" in problems(healthy_lake)
     assert f"event {identity.event_id} does not hash to its own id" in problems(healthy_lake, deep=True)
 
 
@@ -203,3 +209,62 @@ def test_an_audit_beside_a_busy_writer_and_projector_raises_no_false_alarm(fresh
         told.extend(fresh_lake.verify().problems)
     worker.join()
     assert told == []
+
+
+def contents(lake: Lake) -> object:
+    """What a reader gets: rows, where the projection stands, and the pins."""
+    rows = {
+        name: lake.scan(name).collect().sort(pl.first()).to_dict(as_series=False) for name in lake.tables()
+    }
+    return repr((rows, lake.pins(), [lake.open_pin(pin.reference).pin for pin in lake.pins()]))
+
+
+PLACES = {
+    "a landed file": f"{EVENTS}/**/*.parquet",
+    "a data file": "tables/*.lance/data/*.lance",
+    "a version": "tables/*.lance/_versions/*.manifest",
+    "a pin": "pins/**/*.json",
+    "the log": "log/*.txt",
+    "a tag": "tables/*.lance/_refs/tags/*.json",
+}
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_every_flipped_bit_is_found_or_changes_nothing_that_is_read(
+    healthy_lake: Lake, tmp_path: Path, place: str
+) -> None:
+    before, draw = contents(healthy_lake), random.Random(place)
+    kept = tmp_path / "kept"
+    shutil.copytree(healthy_lake.uri, kept)
+    missed: list[str] = []
+    for _ in range(FLIPS):
+        path = draw.choice(sorted(Path(healthy_lake.uri).glob(PLACES[place])))
+        data = bytearray(path.read_bytes())
+        at, bit = draw.randrange(len(data)), draw.randrange(8)
+        data[at] ^= 1 << bit
+        path.write_bytes(data)
+        table_care.forget_tables()
+        told = healthy_lake.verify(deep=True)
+        assert path.exists(), "an audit moves nothing"
+        if told.ok and _read_now(healthy_lake) != before:
+            missed.append(f"{path.name} byte {at} bit {bit}")
+        shutil.rmtree(healthy_lake.uri)
+        shutil.copytree(kept, healthy_lake.uri)
+    assert missed == []
+
+
+def _read_now(lake: Lake) -> object:
+    """`contents` in a process that knows nothing of the files as they were."""
+    with typed_panics("the lake"):
+        return contents(lake)
+
+
+def test_what_depends_on_a_damaged_file_is_named(healthy_lake: Lake) -> None:
+    frame = pl.DataFrame({"id": [1]})
+    healthy_lake.derive("scored", frame, Derivation(key=("id",), code_version="1", inputs={KIND: "digest"}))
+    healthy_lake.derive("ranked", frame, Derivation(key=("id",), code_version="1", inputs={"scored": "d"}))
+    healthy_lake.pin("r", ["ranked"])
+    path = files(healthy_lake)[0]
+    path.write_bytes(path.read_bytes()[:-1])
+    told = problems(healthy_lake, deep=True)
+    assert f"(on which depend: tables {KIND}, ranked, scored; pins p@1, r@1)" in told

@@ -58,6 +58,7 @@ def test_what_a_killed_writer_acknowledged_has_landed_and_a_retry_lands_the_rest
 ) -> None:
     lines = read_and_kill(started(WRITE, fresh_lake), line_count)
     acknowledged = of_three_kinds(range(len([line for line in lines if line.endswith("\n")])))
+    Lake.open(fresh_lake.uri)
     assert {event_identity(event).event_id for event in acknowledged} <= set(landed_ids(fresh_lake.store))
     for numbers in landed_seqs(fresh_lake.store).values():
         assert numbers == list(range(len(numbers)))

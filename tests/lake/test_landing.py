@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from lake.landing import LandedFile, Stamped, land, landed_file, read_landed, stamped_table, without_holes
 from lake.layout import LandedName, landed_path, parse_landed_path
-from lake.store import LocalStore
+from lake.local_store import LocalStore
 from schemas.columns import arrow_schema, payload_columns
 from schemas.errors import BadInputError, CorruptFileError, EventInvalidError
 from schemas.event import Event, event_identity, row_identity
@@ -78,6 +78,13 @@ def test_landing_again_is_the_success_of_the_earlier_try(tmp_path: Path) -> None
     land(store, file)
     land(store, file)
     assert store.list("") == [file.path]
+
+
+def test_landing_over_other_bytes_of_the_same_name_is_not_taken_for_success(tmp_path: Path) -> None:
+    store, file = LocalStore(tmp_path), file_of([reward(0)])
+    store.put_new(file.path, file.data[:-1])
+    with pytest.raises(CorruptFileError, match="damaged"):
+        land(store, file)
 
 
 def test_every_flipped_byte_is_noticed(tmp_path: Path) -> None:

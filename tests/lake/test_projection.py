@@ -18,8 +18,8 @@ import pytest
 from lake import Lake
 from lake.landing import read_landed
 from lake.layout import EVENTS, kind_prefix, table_path
+from lake.local_store import LocalStore
 from lake.projection import project_kind, table_schema
-from lake.store import LocalStore
 from lake.tables import CURSOR, append_with_cursor, create_table, open_table, schema_note
 from schemas.event import Event, event_identity
 from schemas.events import CLASS_OF_KIND
@@ -159,6 +159,7 @@ def test_a_file_that_a_listing_missed_is_not_passed_over(fresh_lake: Lake, tmp_p
     with fresh_lake.writer("run") as writer:
         for index in range(3):
             writer.append([reward(index)])
+            writer.flush()
     store = LocalStore(tmp_path / "lake")
     first, second, _ = store.list(kind_prefix(KIND))
     for missed in ({first}, {second}, {first, second}):
@@ -233,6 +234,7 @@ def test_a_large_backlog_comes_in_by_pieces_that_make_the_same_table(fresh_lake:
         with fresh_lake.writer(run) as writer:
             for index in range(3):
                 writer.append([reward(index + 10 * len(run)), reward(9)])
+                writer.flush()
     assert project_kind(fresh_lake.store, KIND, no_conflict, batch_bytes=1) == 7
     assert fresh_lake.state(KIND).version == 1 + 6
     assert len(set(table_ids(fresh_lake, KIND))) == 7

@@ -121,17 +121,38 @@ def test_null_empty_zero_and_two_zeros_are_four_facts(name: str) -> None:
 
 
 MIXED_LOGPROBS = [[0, -1.5, True], [-1, 0], [math.nan, -1.0], [1e300, -1e-300, 0.1]]
-MIXED_OTHERS = [("completion_ids", [True, 2.0, 3]), ("completion_mask", [0, True, 1.0])]
+
+
+@pytest.mark.parametrize("mixed", MIXED_LOGPROBS)
+def test_the_declaration_and_not_the_first_value_says_what_a_vector_holds(mixed: list[Any]) -> None:
+    event = turn(sampling_logprobs=mixed)
+    assert row_identity(TurnCompleted, through_parquet(event)) == event_identity(event)
 
 
 @pytest.mark.parametrize(
-    ("name", "mixed"), [("sampling_logprobs", mixed) for mixed in MIXED_LOGPROBS] + MIXED_OTHERS
+    ("name", "told", "same"),
+    [("completion_ids", [True, 3], [1, 3]), ("completion_mask", [0, True], [False, True])],
 )
-def test_the_declaration_and_not_the_first_value_says_what_a_vector_holds(
-    name: str, mixed: list[Any]
+def test_truth_values_and_integers_are_the_same_values(name: str, told: list[Any], same: list[Any]) -> None:
+    assert event_identity(turn(**{name: told})) == event_identity(turn(**{name: same}))
+
+
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [
+        ("completion_ids", [2.0]),
+        ("completion_ids", ["2"]),
+        ("completion_ids", [2**31]),
+        ("completion_mask", [1.0]),
+        ("sampling_logprobs", ["-0.5"]),
+        ("sampling_logprobs", [None]),
+    ],
+)
+def test_values_that_a_vector_cannot_hold_are_refused_when_the_fact_is_named(
+    name: str, values: list[Any]
 ) -> None:
-    event = turn(**{name: mixed})
-    assert row_identity(TurnCompleted, through_parquet(event)) == event_identity(event)
+    with pytest.raises(EventInvalidError, match="no canonical form"):
+        event_identity(turn(**{name: values}))
 
 
 @pytest.mark.parametrize("mixed", MIXED_LOGPROBS)

@@ -1,0 +1,199 @@
+"""Writing rows with token ids and logprobs, durable and conflict-checked, beside others and beside the disk.
+
+Usage: python bench/ingest.py [--small] [--json] [--peers PYTHON]
+
+Rows of 128+128 and of 1,024+1,024 tokens, one and two writing processes, batches of 16 rows. Each system runs
+in a process of its own, in turn, so that a drift of the machine meets all; the medians are shown. The clock
+runs from plain Python lists to a closed store: ours has landed by then, compressed, checksummed and named.
+The limits: a synced sequential write of the rows' own bytes, and zstd at our level on one core.
+
+Beside the figures: what a second payload under a known key comes to, and what is left after a kill.
+`--peers` is the interpreter of the environment that bench/peers.txt describes; without it only what needs no
+library runs beside ours.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any, NamedTuple
+
+sys.path.insert(0, str(Path(__file__).parent.parent))
+
+from bench.ingest_systems import rows_of
+from bench.report import Figure, report
+from lake.landing import ZSTD_LEVEL
+
+HERE = Path(__file__).parent
+OURS = "tracelake"
+WITHOUT_LIBRARY = ("sqlite_wal", "jsonl_fsync")
+PEERS = ("tinker_capture", *WITHOUT_LIBRARY, "delta_rs")
+BATCH = 16
+KILLED_AFTER_BATCHES = 20
+
+
+class Case(NamedTuple):
+    """What is written."""
+
+    tokens: int
+    writers: int
+    row_count: int
+
+    def __str__(self) -> str:
+        writers = "1 writer" if self.writers == 1 else f"{self.writers} writers"
+        return f"{self.tokens}+{self.tokens} tokens, {writers}"
+
+
+class Ran(NamedTuple):
+    """One run of one system."""
+
+    tokens_per_s: float
+    bytes_per_token: float
+    ack_p50_ms: float
+    ack_p99_ms: float
+    memory_mb: float
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--small", action="store_true")
+    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--peers", default="")
+    given = parser.parse_args()
+    peers = {name: given.peers or sys.executable for name in PEERS if given.peers or name in WITHOUT_LIBRARY}
+    systems = {OURS: sys.executable, **peers}
+    size, repeats = (20, 1) if given.small else (1, 3)
+    cases = [Case(1024, 1, 8000), Case(1024, 2, 8000), Case(128, 1, 24000), Case(128, 2, 24000)]
+    with tempfile.TemporaryDirectory(dir=os.environ.get("BENCH_FOLDER")) as scratch:
+        for case in cases:
+            _compare(case._replace(row_count=case.row_count // size), systems, repeats, Path(scratch))
+        if not given.json:
+            for system, python in systems.items():
+                print(_behaviour(system, python, Path(scratch)))
+
+
+def _compare(case: Case, systems: dict[str, str], repeats: int, scratch: Path) -> None:
+    runs: dict[str, list[Ran]] = {name: [] for name in systems}
+    for _ in range(repeats):
+        for name, python in systems.items():
+            with tempfile.TemporaryDirectory(dir=scratch) as folder:
+                # A system that is far slower writes fewer rows: its rate is the same.
+                fewer = case if name in (OURS, "sqlite_wal") else case._replace(row_count=case.row_count // 8)
+                runs[name].append(_run(name, python, fewer, Path(folder) / "store"))
+    medians = {
+        name: Ran(*(statistics.median(values) for values in zip(*found, strict=True)))
+        for name, found in runs.items()
+    }
+    ours = medians.pop(OURS)
+    limits = _limits(case, scratch)
+
+    def figure(unit: str, name: str, limit: float | None, higher: bool, scale: float = 1.0) -> Figure:
+        beside = {peer: getattr(ran, name) * scale for peer, ran in medians.items()}
+        return Figure("ingest", str(case), unit, getattr(ours, name) * scale, beside, limit, higher)
+
+    report(
+        [
+            figure("Mtokens/s", "tokens_per_s", limits["write"] / 1e6, True, 1e-6),
+            figure("bytes/token", "bytes_per_token", limits["bytes"], False),
+            figure("ms ack p50", "ack_p50_ms", None, False),
+            figure("ms ack p99", "ack_p99_ms", 20.0, False),
+            figure("MB memory", "memory_mb", None, False),
+        ]
+    )
+    if "--json" not in sys.argv:
+        print(f"  zstd level {ZSTD_LEVEL} on one core: {limits['zstd'] / 1e6:.1f} Mtokens/s")
+
+
+def _run(system: str, python: str, case: Case, folder: Path) -> Ran:
+    each = case.row_count // case.writers
+    sizes = ["--rows", str(each), "--tokens", str(case.tokens), "--batch", str(BATCH), "--gate"]
+    script = [python, str(HERE / "ingest_systems.py"), system, str(folder), *sizes, "--seed"]
+    processes = [
+        subprocess.Popen([*script, str(seed)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        for seed in range(case.writers)
+    ]
+    for process in processes:
+        assert process.stdout is not None
+        process.stdout.readline()
+    # All have made their rows: they write at once.
+    told = _at_once(processes)
+    if any(process.returncode for process in processes):
+        raise SystemExit(f"{system} failed: {told}")
+    found = [json.loads(text) for text in told]
+    tokens = sum(item["tokens"] for item in found)
+    stored = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    seconds = max(item["seconds"] for item in found)
+    worst = {name: max(item[name] for item in found) for name in ("ack_p50_ms", "ack_p99_ms")}
+    return Ran(tokens / seconds, stored / tokens, **worst, memory_mb=sum(item["memory_mb"] for item in found))
+
+
+def _at_once(processes: list[subprocess.Popen[str]]) -> list[str]:
+    for process in processes:
+        assert process.stdin is not None
+        process.stdin.write("go\n")
+        process.stdin.flush()
+    return [process.communicate()[0] for process in processes]
+
+
+def _limits(case: Case, scratch: Path) -> dict[str, float]:
+    """Tokens per second of a synced write, and of compression, of the rows' own bytes."""
+    import numpy
+    import pyarrow as pa
+
+    rows = rows_of(min(case.row_count, 1000), case.tokens, seed=0)
+    data = b"".join(
+        numpy.asarray(values, kind).tobytes()
+        for row in rows
+        for values, kind in ((row[2], "int32"), (row[3], "int32"), (row[4], "float32"))
+    )
+    tokens = 2 * case.tokens * len(rows)
+    began = time.perf_counter()
+    with (scratch / "limit").open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    written = time.perf_counter() - began
+    began = time.perf_counter()
+    pa.Codec("zstd", compression_level=ZSTD_LEVEL).compress(data)
+    compressed = time.perf_counter() - began
+    return {"write": tokens / written, "zstd": tokens / compressed, "bytes": len(data) / tokens}
+
+
+def _behaviour(system: str, python: str, scratch: Path) -> str:
+    """What a conflicting payload and a kill come to."""
+    with tempfile.TemporaryDirectory(dir=scratch) as folder:
+        script = [python, str(HERE / "ingest_systems.py"), system]
+        answer = _json([*script, f"{folder}/conflict", "--conflict"])["conflict"]
+        worker = subprocess.Popen(
+            [*script, f"{folder}/killed", "--rows", "20000", "--tokens", "64", "--acknowledge"],
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        assert worker.stdout is not None
+        told = [worker.stdout.readline() for _ in range(KILLED_AFTER_BATCHES)]
+        worker.send_signal(signal.SIGKILL)
+        told += worker.stdout.readlines()
+        worker.wait()
+        acknowledged = BATCH * sum(line.endswith("\n") for line in told)
+        found = _json([*script, f"{folder}/killed", "--count"])["rows"]
+    lost = max(acknowledged - found, 0)
+    return (
+        f"{system}: a second payload under a key gives {answer}; "
+        f"killed: {acknowledged} rows acknowledged, {found} found, {lost} lost"
+    )
+
+
+def _json(command: list[str]) -> dict[str, Any]:
+    return json.loads(subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,175 @@
+"""What becomes of an event that a writer is given: cleared of secrets, named, and known, new or in conflict.
+
+Flow: events → `accept` (secrets out, names) → `judge` (duplicates dropped, conflicts told, all of it booked).
+
+**Same key, same payload: a no-op. Same key, other payload: both are kept and `ConflictFound` is told.**
+**Secrets go before anything else is done**: what is named, compared and written never held them.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from typing import Literal, NamedTuple
+
+from lake.known import KnownKeys
+from lake.landing import Stamped
+from lake.layout import REDACTION_KEY
+from lake.ledger import Counting
+from lake.redaction import DROPPED_VECTOR, Redactor
+from lake.segment import Spooled
+from lake.store import ObjectStore
+from schemas.canonical import canonical_text
+from schemas.event import Event, Named, named, vector_fields
+from schemas.lake_events import ConflictFound, EventRejected
+
+KEY_BYTES = 32
+
+
+class Origin(NamedTuple):
+    """Where events come from."""
+
+    provenance: Literal["live", "imported", "derived"] = "live"
+    source_uri: str | None = None
+    source_hash: str | None = None
+
+
+LIVE = Origin()
+
+
+class Accepted(NamedTuple):
+    """An event that was named, and is in no file yet."""
+
+    event: Event
+    named: Named
+    origin: Origin
+    redactions_json: str | None = None
+
+    def spooled(self, recorded_at: datetime) -> Spooled:
+        """As a segment keeps it."""
+        event, told = self.event, self.named
+        position, redactions = event.source_position, self.redactions_json
+        return Spooled(
+            event.KIND,
+            told.identity,
+            recorded_at,
+            position,
+            *self.origin,
+            redactions,
+            told.text,
+            told.vectors,
+        )
+
+    def stamped(self) -> Stamped:
+        """As a table is made of it; its number is not given yet."""
+        told = self.named
+        return Stamped(self.event, told.identity, -1, *self.origin, self.redactions_json, told.byte_count)
+
+
+class Receipt(NamedTuple):
+    """What became of the events of one call."""
+
+    new_count: int
+    duplicate_count: int
+    conflict_count: int
+
+
+class Judge:
+    """Knows what the lake holds, and counts; for one writer."""
+
+    def __init__(self, store: ObjectStore) -> None:
+        self._known = KnownKeys.load(store)
+        self._known_before = len(self._known)
+        self._redactor = Redactor.from_environment(redaction_key(store), os.environ)
+        self._redacted_rollouts: set[str | None] = set()
+        self.counting = Counting()
+
+    def accept(self, events: Iterable[Event], origin: Origin) -> list[Accepted]:
+        """Raises EventInvalidError."""
+        accepted = [Accepted(event, named(type(event), event.__dict__), origin) for event in events]
+        for index in self._redactor.suspects_of([item.named.text for item in accepted]):
+            event, found = self._redactor.redact(accepted[index].event)
+            if found:
+                self._redacted_rollouts.add(event.__dict__.get("rollout_id"))
+                accepted[index] = _changed(event, origin, found)
+        if self._redacted_rollouts:
+            accepted = [self._without_ids(item) for item in accepted]
+        return accepted
+
+    def _without_ids(self, item: Accepted) -> Accepted:
+        """Later contexts of a rollout say a secret again, as token ids: they go with it."""
+        fields = item.event.__dict__
+        if not item.named.vectors or fields.get("rollout_id") not in self._redacted_rollouts:
+            return item
+        vectors = [name for name, _ in vector_fields(type(item.event)) if fields[name] is not None]
+        event = item.event.model_copy(update=dict.fromkeys(vectors))
+        return _changed(event, item.origin, {DROPPED_VECTOR: len(vectors)})
+
+    def judge(self, accepted: list[Accepted]) -> tuple[Receipt, list[Accepted]]:
+        """What each event is, and those that are to be kept, conflicts among them told."""
+        fresh: list[Accepted] = []
+        new_count = duplicate_count = conflict_count = 0
+        for item in accepted:
+            identity, size = item.named.identity, item.named.byte_count
+            first = self._known.first(identity.key_hash)
+            if first is None:
+                new_count += 1
+                self.counting.book("rejected" if item.event.KIND == EventRejected.KIND else "landed", size)
+            elif self._known.holds(identity.key_hash, identity.event_id):
+                duplicate_count += 1
+                self.counting.book("duplicate", size)
+                continue
+            else:
+                conflict_count += 1
+                self.counting.book("conflict", size)
+            self._known.add(identity.key_hash, identity.event_id)
+            fresh.append(item)
+            if first is not None:
+                fresh.extend(self._conflict(item, first))
+        return Receipt(new_count, duplicate_count, conflict_count), fresh
+
+    def told(self) -> dict[str, str]:
+        """Key hash to event id of each fact that was told here first."""
+        return self._known.since(self._known_before)
+
+    def _conflict(self, item: Accepted, first: str) -> list[Accepted]:
+        identity = item.named.identity
+        event = conflict_between(
+            item.event.KIND, identity.key_hash, first, identity.event_id, item.event.__dict__
+        )
+        told = Accepted(event, named(ConflictFound, event.__dict__), Origin("derived"))
+        identity = told.named.identity
+        if self._known.holds(identity.key_hash, identity.event_id):
+            return []
+        self._known.add(identity.key_hash, identity.event_id)
+        self.counting.book("told", told.named.byte_count)
+        return [told]
+
+
+def _changed(event: Event, origin: Origin, found: dict[str, int]) -> Accepted:
+    return Accepted(event, named(type(event), event.__dict__), origin, canonical_text(found))
+
+
+def redaction_key(store: ObjectStore) -> bytes:
+    """The lake's own, made with its first writer: tokens of one secret are equal within a lake, and tell
+    nothing to whoever has only them."""
+    if not store.exists(REDACTION_KEY):
+        # Of writers that race the first one's key stands.
+        store.put_new(REDACTION_KEY, secrets.token_bytes(KEY_BYTES))
+    return store.read(REDACTION_KEY)
+
+
+def conflict_between(
+    kind: str, key_hash: str, first: str, other: str, fields: Mapping[str, object]
+) -> ConflictFound:
+    """The event that tells of two payloads under one key."""
+    rollout_id = fields.get("rollout_id")
+    return ConflictFound(
+        conflict_kind=kind,
+        conflict_key_hash=key_hash,
+        first_event_id=first,
+        other_event_id=other,
+        rollout_id=rollout_id if isinstance(rollout_id, str) else None,
+    )

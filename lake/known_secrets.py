@@ -1,0 +1,100 @@
+"""Secrets that this process knows: the first layer of redaction.
+
+**A known value is found whatever it looks like**, also in its base64, hexadecimal, URL-encoded and reversed
+forms, and within a longer text that was encoded as a whole.
+**Trivial values are not secrets**: a variable named PASSWORD that says `password` must not redact that word.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from typing import NamedTuple
+from urllib.parse import quote, quote_plus
+
+KNOWN_LENGTH_MIN = 12
+DISTINCT_MIN = 6
+ENCODED_LENGTH_MIN = 10
+ESCAPE_DEPTH_MAX = 4
+
+_NAME = re.compile(
+    r"key|token|secret|passw|passphrase|credential|(^|_)(auth|pwd|pat|dsn)(_|$)", re.IGNORECASE
+)
+_NOT_A_SECRET = re.compile(
+    r"(^|_)(file|path|dir|home|sock|type|method|mode|name|host|port|region|public|gpg_key|expires?|limit|count)(_|$)",
+    re.IGNORECASE,
+)
+_URL_PASSWORD = re.compile(r"://[^\s/@:]*:([^\s/@]+)@")
+_CLASSES = tuple(re.compile(expression) for expression in ("[a-z]", "[A-Z]", "[0-9]", "[^a-zA-Z0-9]"))
+_UNESCAPED = re.compile(r"[ !#-\[\]-~]+")
+
+
+class KnownForm(NamedTuple):
+    """One text under which a known secret may appear."""
+
+    text: str
+    secret: str
+
+
+def secrets_of(environment: Mapping[str, str]) -> list[str]:
+    """Values of variables whose names look like secrets, and passwords in values that are URLs; sorted."""
+    found: set[str] = set()
+    for name, value in environment.items():
+        found.update(_URL_PASSWORD.findall(value))
+        if _NAME.search(name) and not _NOT_A_SECRET.search(name):
+            found.add(value.strip())
+    return sorted(value for value in found if not is_trivial(value))
+
+
+def is_trivial(value: str) -> bool:
+    """Short, of few letters, of one class of letters, or a path."""
+    class_count = sum(expression.search(value) is not None for expression in _CLASSES)
+    few = len(value) < KNOWN_LENGTH_MIN or len(set(value)) < DISTINCT_MIN or class_count < 2
+    return few or value.startswith(("/", "./", "~/", "file://"))
+
+
+def forms_of(secrets: Iterable[str]) -> list[KnownForm]:
+    """All forms of all secrets, the longest first; each text once."""
+    forms: dict[str, str] = {}
+    for secret in secrets:
+        for text in _forms(secret):
+            forms.setdefault(text, secret)
+    return [KnownForm(text, forms[text]) for text in sorted(forms, key=lambda text: (-len(text), text))]
+
+
+def literals_of(form: str) -> list[str]:
+    """Literals one of which is in any JSON text, of any depth, of a string that holds the form."""
+    longest = max(_UNESCAPED.findall(form), key=len, default="")
+    if len(longest) >= 4:
+        return [longest]
+    escaped = [form]
+    for _ in range(ESCAPE_DEPTH_MAX + 2):
+        escaped.append(json.dumps(escaped[-1], ensure_ascii=False)[1:-1])
+    return escaped
+
+
+def _forms(secret: str) -> Iterator[str]:
+    yield from (quote(secret), quote(secret, safe=""), quote_plus(secret), quote(secret, safe="").lower())
+    for order in (secret, secret[::-1]):
+        yield order
+        nested = nested_ascii = order
+        for _ in range(ESCAPE_DEPTH_MAX):
+            nested = json.dumps(nested, ensure_ascii=False)[1:-1]
+            nested_ascii = json.dumps(nested_ascii)[1:-1]
+            yield from (nested, nested_ascii)
+    data = secret.encode("utf-8", "surrogatepass")
+    yield from (data.hex(), data.hex().upper())
+    for encode in (base64.b64encode, base64.urlsafe_b64encode):
+        yield encode(data).decode()
+        for offset in range(3):
+            yield from _inner_base64(encode(b"\0" * offset + data).decode(), offset, len(data))
+
+
+def _inner_base64(text: str, offset: int, length: int) -> Iterator[str]:
+    """The part of the text that does not depend on what is before and after the value."""
+    # Three bytes are four letters; a letter that shares bits with a neighbour is left out.
+    inner = text[-(-offset * 8 // 6) : (offset + length) * 8 // 6]
+    if len(inner) >= ENCODED_LENGTH_MIN:
+        yield inner

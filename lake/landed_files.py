@@ -1,0 +1,106 @@
+"""Which files have landed: listings for projectors that ask again and again.
+
+**On a local disk a folder that did not change is not read again**: landed files are never rewritten, and a
+new one moves its folder's time. A folder that changed just now is not trusted: its time may not have moved
+since.
+**Other stores are listed whole.**
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import NamedTuple
+
+from lake.landing import without_holes
+from lake.layout import EVENTS, LandedName, kind_prefix, parse_landed_path
+from lake.local_store import LocalStore
+from lake.store import ObjectStore
+from schemas.events import CLASS_OF_KIND
+
+SUFFIX = ".parquet"
+SETTLED_AFTER_NS = 2 * 10**9
+PATHS_REMEMBERED = 2**18
+EPOCHS_LISTED_SINGLY_MAX = 16
+
+
+class _Folder(NamedTuple):
+    """An epoch's folder as it was when it was read."""
+
+    changed_ns: int
+    paths: tuple[str, ...]
+
+
+_folders: dict[str, _Folder] = {}
+
+
+def landed_by_kind(store: ObjectStore, kinds: Sequence[str] | None = None) -> dict[str, list[str]]:
+    """Landed files of the kinds named, or of those that have any."""
+    if kinds is not None:
+        return {kind: landed_of(store, kind) for kind in kinds}
+    if isinstance(store, LocalStore):
+        files = {kind: landed_of(store, kind) for kind in CLASS_OF_KIND}
+        return {kind: paths for kind, paths in files.items() if paths}
+    files = {}
+    for path in store.list(EVENTS, SUFFIX):
+        files.setdefault(path.removeprefix(f"{EVENTS}/kind=").partition("/")[0], []).append(path)
+    return {kind: files[kind] for kind in CLASS_OF_KIND if kind in files}
+
+
+def landed_of(store: ObjectStore, kind: str) -> list[str]:
+    """Sorted."""
+    prefix = kind_prefix(kind)
+    # A store that only passes calls on may have reasons of its own to show less.
+    if not isinstance(store, LocalStore):
+        return store.list(prefix, SUFFIX)
+    return [path for folder in _epochs(Path(store.location(prefix))) for path in _read(folder, prefix)]
+
+
+def files_past(files: Sequence[str], cursor: dict[str, int]) -> list[str]:
+    """Files that begin behind the last sequence number taken from their epoch."""
+    past: list[str] = []
+    for path in files:
+        name = landed_name(path)
+        if name.first_seq > cursor.get(name.writer_epoch, -1):
+            past.append(path)
+    return past
+
+
+def files_ahead(store: ObjectStore, kind: str, shown: Sequence[str], cursor: dict[str, int]) -> list[str]:
+    """As `files_past`, less those before which one of their epoch misses: a second listing tells."""
+    past = files_past(shown, cursor)
+    epochs = sorted({landed_name(path).writer_epoch for path in past})
+    folders = [f"{kind_prefix(kind)}/{epoch}" for epoch in epochs]
+    if len(epochs) > EPOCHS_LISTED_SINGLY_MAX:
+        folders = [kind_prefix(kind)]
+    again = [path for folder in folders for path in store.list(folder, SUFFIX)]
+    return without_holes(past, files_past(again, cursor))
+
+
+@lru_cache(maxsize=PATHS_REMEMBERED)
+def landed_name(path: str) -> LandedName:
+    return parse_landed_path(path)
+
+
+def _epochs(folder: Path) -> Iterator[os.DirEntry[str]]:
+    try:
+        entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
+    except FileNotFoundError:
+        return
+    yield from (entry for entry in entries if entry.is_dir(follow_symlinks=False))
+
+
+def _read(entry: os.DirEntry[str], prefix: str) -> tuple[str, ...]:
+    known = _folders.get(entry.path)
+    changed_ns = os.stat(entry.path).st_mtime_ns
+    if known is not None and known.changed_ns == changed_ns:
+        return known.paths
+    before = f"{prefix}/{entry.name}/"
+    names = sorted(name for name in os.listdir(entry.path) if name.endswith(SUFFIX) and name[0] != ".")
+    found = _Folder(changed_ns, tuple(before + name for name in names))
+    if time.time_ns() - changed_ns > SETTLED_AFTER_NS:
+        _folders[entry.path] = found
+    return found.paths

@@ -1,0 +1,127 @@
+"""What a writer left behind when it died: its segments are sealed and landed, as it would have done.
+
+**Again changes nothing**: the same segment makes the same files, and a file that has landed is passed over.
+**A living writer is left alone**: it holds the lock of its folder.
+**What was cut is kept and told**: bytes behind the last whole frame were never acknowledged; they are put
+aside.
+"""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import NamedTuple
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from lake.landing import LandedFile, land, landed_file, read_landed
+from lake.layout import kind_prefix, parse_landed_path
+from lake.segment import SegmentHead, SegmentRead, Spooled, read_segment, sealed_tables
+from lake.spool import SUFFIX, locked, remove_folder
+from lake.store import ObjectStore
+from lake.sync import make_folder, sync_folder
+from schemas.errors import CorruptFileError
+
+TORN = "torn"
+_log = logging.getLogger("tracelake")
+
+
+class Recovery(NamedTuple):
+    """What was found in the spool."""
+
+    segment_count: int = 0
+    event_count: int = 0
+    torn_byte_count: int = 0
+
+
+def recover(store: ObjectStore) -> Recovery:
+    """Lands what dead writers left. Raises OSError if it cannot land, CorruptFileError."""
+    folder = store.spool_folder
+    total = Recovery()
+    if folder is None or not folder.is_dir():
+        return total
+    for epoch in sorted(path for path in folder.iterdir() if _is_writers(path)):
+        try:
+            lock = locked(epoch)
+        except FileNotFoundError:
+            # Its writer has just closed.
+            continue
+        if lock is None:
+            continue
+        with lock:
+            for path in sorted(epoch.glob(f"*{SUFFIX}")):
+                found = _recovered(store, path)
+                total = Recovery(*(sum(pair) for pair in zip(total, found, strict=True)))
+            remove_folder(epoch)
+            sync_folder(folder)
+    return total
+
+
+def land_segment(store: ObjectStore, read: SegmentRead) -> None:
+    for file in [] if read.head is None else sealed_files(read.head, read.events):
+        if not _has_landed(store, file):
+            land(store, file)
+
+
+def sealed_files(head: SegmentHead, events: list[Spooled]) -> list[LandedFile]:
+    return [landed_file(table) for table in sealed_tables(head, events)]
+
+
+def remove_segment(path: Path) -> None:
+    path.unlink(missing_ok=True)
+    sync_folder(path.parent)
+
+
+def _recovered(store: ObjectStore, path: Path) -> Recovery:
+    read = read_segment(path.read_bytes())
+    if read.torn_byte_count:
+        _put_aside(path, read)
+    land_segment(store, read)
+    remove_segment(path)
+    _log.info("recovered %d events of %s/%s", len(read.events), path.parent.name, path.name)
+    return Recovery(1, len(read.events), read.torn_byte_count)
+
+
+def _put_aside(path: Path, read: SegmentRead) -> None:
+    """Whole before it gets its name: a recovery that is cut off does it again."""
+    folder = path.parent.parent.parent / TORN
+    make_folder(folder)
+    aside = folder / f"{path.parent.name}-{path.name}"
+    partial = aside.with_name(f".{aside.name}")
+    partial.write_bytes(path.read_bytes()[read.whole_byte_count :])
+    partial.replace(aside)
+    sync_folder(folder)
+    _log.warning("%d bytes that were never acknowledged were cut and kept in %s", read.torn_byte_count, aside)
+
+
+def _has_landed(store: ObjectStore, file: LandedFile) -> bool:
+    """Whether the rows of the file are there: under its name, or as another version of a library wrote them.
+
+    Raises CorruptFileError if other rows are there under its numbers.
+    """
+    name = parse_landed_path(file.path)
+    for path in store.list(f"{kind_prefix(name.kind)}/{name.writer_epoch}", ".parquet"):
+        if parse_landed_path(path).first_seq != name.first_seq:
+            continue
+        if path == file.path or _ids(store, path) == _ids_of(file):
+            return True
+        raise CorruptFileError(
+            "other events have landed under the numbers of a segment",
+            got=path,
+            expected=file.path,
+            cure="Keep the lake's folder as it is and report this.",
+        )
+    return False
+
+
+def _ids(store: ObjectStore, path: str) -> list[str]:
+    return read_landed(store, path, ["event_id"])["event_id"].to_pylist()
+
+
+def _ids_of(file: LandedFile) -> list[str]:
+    return pq.read_table(pa.BufferReader(file.data), columns=["event_id"])["event_id"].to_pylist()
+
+
+def _is_writers(path: Path) -> bool:
+    return path.is_dir() and not path.name.startswith(".")

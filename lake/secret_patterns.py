@@ -1,0 +1,236 @@
+"""What secrets look like: the second layer of redaction.
+
+**Every pattern has anchors**: literals of three bytes or more, one of which is in all that the pattern
+matches. A text without an anchor needs no regular expression.
+**Anchors survive escaping**: none holds a character that JSON writes in another way, so they are found in
+JSON text of any depth as in the plain text.
+**An escape counts as a border.** In `\\nAKIA…`, as JSON inside of a string has it, `n` is no part of a word.
+**Only `secret` is the secret** where a pattern has a group of this name; else all of the match is.
+"""
+
+from __future__ import annotations
+
+import re
+from itertools import pairwise
+from typing import NamedTuple
+
+TOKEN_OPEN, TOKEN_CLOSE = "⟦", "⟧"
+SWITCHES_MIN, SWITCHES_MIN_WITHOUT_DIGITS = 0.2, 0.4
+"""Least share of neighbours of different classes (small, capital, digit) in a random value; in CamelCase a
+third of them are."""
+RANDOM_LENGTH_MAX = 256
+"""Of a longer value the beginning is judged."""
+
+_START = r"(?:(?<![A-Za-z0-9+/_])|(?<=\\[nrtbf])|(?<=\\u00[0-9a-f]{2})|(?<=%[0-9A-Fa-f]{2}))"
+_END = r"(?![A-Za-z0-9])"
+_GAP = r"(?:[ \t\r\n\"'`:=>,]|\\[nrt\"'\\]|\\){1,12}"
+_VALUE = r"[A-Za-z0-9_\-+/=.~]"
+_NEWLINE = r"(?:\s|\\+[nrt])"
+# Without the dashes of another key's beginning, or the search for an end would be quadratic.
+_PEM_BODY = rf"(?:[A-Za-z0-9+/=:,.()\"']|-(?!----)|{_NEWLINE})"
+_PEM_KIND = r"[A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----"
+_NAMES = [
+    "api_key",
+    "apikey",
+    "apiKey",
+    "api-key",
+    "ApiKey",
+    "Api-Key",
+    "API_KEY",
+    "APIKEY",
+    "API-KEY",
+    "access_token",
+    "accessToken",
+    "ACCESS_TOKEN",
+    "auth_token",
+    "authToken",
+    "AUTH_TOKEN",
+    "client_secret",
+    "clientSecret",
+    "CLIENT_SECRET",
+    "secret_key",
+    "secretKey",
+    "SECRET_KEY",
+    "session_token",
+    "sessionToken",
+    "SESSION_TOKEN",
+    "SessionToken",
+    "password",
+    "Password",
+    "PASSWORD",
+    "passwd",
+    "ecretAccessKey",
+    "ecret_access_key",
+    "SECRET_ACCESS_KEY",
+]
+
+
+class SecretPattern(NamedTuple):
+    """One kind of secret."""
+
+    type: str
+    """Its name in the token that replaces it."""
+    anchors: tuple[str, ...]
+    expression: re.Pattern[str]
+    must_look_random: bool = False
+    """Words that a human chose are left, such as `password=PASSWORD_FIELD_NAME`."""
+
+
+def _pattern(type_: str, anchors: str, expression: str, *, random: bool = False) -> SecretPattern:
+    return SecretPattern(type_, tuple(anchors.split()), re.compile(expression), random)
+
+
+PATTERNS: tuple[SecretPattern, ...] = (
+    _pattern("openrouter", "sk-", r"sk-or-[A-Za-z0-9_-]{24,}"),
+    _pattern("anthropic", "sk-", r"sk-ant-[A-Za-z0-9_-]{24,}"),
+    _pattern(
+        "openai",
+        "sk- T3BlbkFJ",
+        r"sk-(?:proj|svcacct|admin)-[A-Za-z0-9_-]{24,}|sk-[A-Za-z0-9_-]{16,90}T3BlbkFJ[A-Za-z0-9_-]{16,}",
+    ),
+    _pattern("langfuse", "sk-", r"sk-lf-[0-9a-f]{8}-[0-9a-f-]{27}"),
+    _pattern("sk_key", "sk-", rf"{_START}sk-[A-Za-z0-9]{{32,}}{_END}", random=True),
+    _pattern("huggingface", "hf_ api_org_", rf"(?:{_START}hf_|api_org_)[A-Za-z0-9]{{30,}}"),
+    _pattern("github", "ghp_ gho_ ghu_ ghs_ ghr_", r"gh[pousr]_[A-Za-z0-9]{36,}"),
+    _pattern("github", "github_pat_", r"github_pat_[A-Za-z0-9_]{50,}"),
+    _pattern("gitlab", "glpat- gldt- glrt- glptt- glsoat-", r"gl(?:pat|dt|rt|ptt|soat)-[A-Za-z0-9_.-]{20,}"),
+    _pattern("slack", "xox", r"xox[abeprs][-.][A-Za-z0-9.-]{16,}"),
+    _pattern("slack", "xapp-", r"xapp-\d-[A-Z0-9]+-\d+-[A-Za-z0-9]{16,}"),
+    _pattern(
+        "slack_webhook", "hooks.slack.com", r"(?<=hooks\.slack\.com/)[a-z]+/T\w{6,}/[A-Z]\w{6,}/\w{16,}"
+    ),
+    _pattern("discord_webhook", "api/webhooks/", r"(?<=api/webhooks/)\d{15,}/[A-Za-z0-9_-]{50,}"),
+    _pattern(
+        "aws", "AKIA ASIA ABIA ACCA", rf"{_START}(?:AKIA|ASIA|ABIA|ACCA)[A-Z2-7]{{16}}(?![A-Za-z0-9+/=])"
+    ),
+    _pattern("google", "AIza", rf"{_START}AIza[A-Za-z0-9_-]{{35}}(?![A-Za-z0-9_-])"),
+    _pattern(
+        "google", "GOCSPX- ya29.", rf"{_START}(?:GOCSPX-[A-Za-z0-9_-]{{24,}}|ya29\.[A-Za-z0-9_.-]{{30,}})"
+    ),
+    _pattern(
+        "azure",
+        "AccountKey= SharedAccessKey=",
+        rf"(?:AccountKey|SharedAccessKey)=(?P<secret>[A-Za-z0-9+/%]{{40,}}={{0,2}}){_END}",
+    ),
+    _pattern("azure", "7Q~ 8Q~", rf"{_START}[A-Za-z0-9_~.]{{3}}[78]Q~[A-Za-z0-9_~.-]{{31,}}"),
+    _pattern("azure_signature", "sig=", r"[?&;]sig=(?P<secret>[A-Za-z0-9%+/]{40,}={0,2})", random=True),
+    _pattern(
+        "jwt",
+        ".eyJ",
+        rf"{_START}eyJ[A-Za-z0-9_-]{{8,2000}}\.eyJ[A-Za-z0-9_-]{{8,}}(?:\.[A-Za-z0-9_-]{{8,}})?",
+    ),
+    SecretPattern(
+        "private_key",
+        ("PRIVATE KEY",),
+        re.compile(
+            rf"-----BEGIN {_PEM_KIND}(?:{_PEM_BODY}{{40,20000}}?-----END {_PEM_KIND}"
+            rf"|(?:{_NEWLINE}{{0,8}}[A-Za-z0-9+/=]{{24,}})+)"
+        ),
+    ),
+    _pattern(
+        "bearer",
+        "Bearer bearer BEARER",
+        r"(?i:bearer)(?:[ \t\r\n]|\\{1,4}[nrt]|%20|\+){1,4}(?P<secret>[A-Za-z0-9_\-+/=.~]{16,})",
+        random=True,
+    ),
+    _pattern(
+        "authorization",
+        "uthorization UTHORIZATION",
+        rf"(?i:uthorization){_GAP}(?i:basic|token|apikey|key)[ \t]{{1,4}}(?P<secret>{_VALUE}{{12,}})",
+    ),
+    # A URL with a password, or with a token in the place of the user.
+    _pattern(
+        "url_password",
+        "://",
+        r"(?<=[A-Za-z0-9]://)[^\s/@:\"'`<>{}$*%⟦⟧\\]{0,100}:(?P<secret>[^\s/@:\"'`<>{}$*⟦⟧\\]{3,200})@(?=[\w\[])",
+    ),
+    _pattern(
+        "url_token", "://", r"(?<=[A-Za-z0-9]://)(?P<secret>[A-Za-z0-9_-]{20,200})@(?=[\w\[])", random=True
+    ),
+    _pattern("npm", "npm_", rf"{_START}npm_[A-Za-z0-9]{{36,}}"),
+    _pattern("npm", "_authToken=", rf"_authToken=(?P<secret>{_VALUE}{{16,}})", random=True),
+    _pattern("pypi", "pypi-Ag", r"pypi-Ag[A-Za-z0-9_-]{50,}"),
+    _pattern(
+        "stripe",
+        "k_live_ k_test_ whsec_",
+        r"(?:[sr]k_(?:live|test)|whsec)_[A-Za-z0-9+/]{20,}",
+    ),
+    _pattern("sendgrid", "SG.", rf"{_START}SG\.[A-Za-z0-9_-]{{16,32}}\.[A-Za-z0-9_-]{{30,}}"),
+    _pattern("telegram", ":AA", r"(?<!\d)\d{8,10}:AA[A-Za-z0-9_-]{33}(?![A-Za-z0-9_-])"),
+    _pattern("groq", "gsk_", rf"{_START}gsk_[A-Za-z0-9]{{40,}}"),
+    _pattern("xai", "xai-", rf"{_START}xai-[A-Za-z0-9]{{60,}}"),
+    _pattern("perplexity", "pplx-", rf"{_START}pplx-[A-Za-z0-9]{{40,}}"),
+    _pattern("replicate", "r8_", rf"{_START}r8_[A-Za-z0-9]{{36,}}"),
+    _pattern("nvidia", "nvapi-", r"nvapi-[A-Za-z0-9_-]{50,}"),
+    _pattern("langsmith", "lsv2_", r"lsv2_(?:pt|sk)_[0-9a-f]{32}_[0-9a-f]{10}"),
+    _pattern("wandb", "_v1_", r"wandb_v1_[A-Za-z0-9_]{30,}"),
+    _pattern("databricks", "dapi", rf"{_START}dapi[0-9a-f]{{32}}(?:-\d)?{_END}"),
+    _pattern("digitalocean", "_v1_", r"do[opr]_v1_[0-9a-f]{60,}"),
+    _pattern("docker", "dckr_pat_ dckr_oat_", r"dckr_[po]at_[A-Za-z0-9_-]{24,}"),
+    _pattern("vault", "hvs. hvb.", rf"{_START}hv[sb]\.[A-Za-z0-9_-]{{24,}}"),
+    _pattern("grafana", "glsa_ glc_", r"glsa_[A-Za-z0-9]{32}_[0-9a-f]{8}|glc_[A-Za-z0-9+/]{32,}={0,2}"),
+    _pattern("age", "AGE-SECRET-KEY-1", r"AGE-SECRET-KEY-1[0-9A-Z]{50,}"),
+    _pattern(
+        "service",
+        "pcsk_ tvly- _v1_ e2b_ lin_api_ ntn_ sbp_ tskey- shpat_ sntrys_ PMAK-",
+        rf"{_START}(?:pcsk_|tvly-|tgp_v1_|e2b_|lin_api_|ntn_|sbp_|tskey-|shpat_|sntrys_|PMAK-)[A-Za-z0-9_=/+-]{{30,}}",
+        random=True,
+    ),
+    _pattern(
+        "named", " ".join(_NAMES), rf"(?:{'|'.join(_NAMES)}){_GAP}(?P<secret>{_VALUE}{{16,}})", random=True
+    ),
+)
+
+SECRET_NAME = re.compile(rf"(?:{'|'.join(_NAMES)})$")
+"""A key whose value is a secret if it looks random."""
+NAMED_VALUE = re.compile(rf"{_VALUE}{{16,}}")
+
+# `_GAP` in JSON text of any depth: the letter of an escape comes after a backslash.
+_LOOSE_GAP = rb"(?:[ \t\r\n\"'`:=>,\\]|(?<=\\)[nrt]){1,200}"
+CHECKS: dict[str, re.Pattern[bytes]] = {
+    "://": re.compile(rb"://[^\s/@\"'`<>{}$*\\]{0,1300}@"),
+    "sk-": re.compile(rb"sk-[A-Za-z0-9_-]{16}"),
+    "xox": re.compile(rb"xox[abeprs][-.][A-Za-z0-9.-]{16}"),
+    "_v1_": re.compile(rb"_v1_[A-Za-z0-9_=/+-]{30}"),
+    "k_live_": re.compile(rb"k_live_[A-Za-z0-9+/]{20}"),
+    "k_test_": re.compile(rb"k_test_[A-Za-z0-9+/]{20}"),
+    "hf_": re.compile(rb"hf_[A-Za-z0-9]{30}"),
+    "r8_": re.compile(rb"r8_[A-Za-z0-9]{36}"),
+    "SG.": re.compile(rb"SG\.[A-Za-z0-9_-]{16}"),
+    ":AA": re.compile(rb":AA[A-Za-z0-9_-]{33}"),
+    "sig=": re.compile(rb"sig=[A-Za-z0-9%+/]{40}"),
+    **{
+        name: re.compile(name.encode() + _LOOSE_GAP + rb"(?i:basic|token|apikey|key)")
+        for name in ("uthorization", "UTHORIZATION")
+    },
+    **{
+        name: re.compile(rb"(?i:bearer)(?:[^A-Za-z0-9]|\\[nrt]|%20){1,40}[A-Za-z0-9_\-+/=.~]{16}")
+        for name in ("Bearer", "bearer", "BEARER")
+    },
+    # Random values have a digit, or small letters and capitals.
+    **{
+        name: re.compile(
+            name.encode()
+            + _LOOSE_GAP
+            + rb"(?=[a-z_\-+/=.~]{0,256}[A-Z0-9])(?=[A-Z_\-+/=.~]{0,256}[a-z0-9])[\w\-+/=.~]{16}"
+        )
+        for name in _NAMES
+    },
+}
+"""By anchor: what follows it, in JSON text of any depth, wherever its pattern matches. Looser than the
+pattern, and there only for anchors that are frequent in clean text."""
+
+
+def looks_random(value: str) -> bool:
+    """Whether digits, small and capital letters are mixed as in no name and no word."""
+    value = value[:RANDOM_LENGTH_MAX]
+    classes = [_class_of(letter) for letter in value if letter.isalnum()]
+    if len(classes) < 8 or len(set(value)) < 6 or len(set(classes)) < 2:
+        return False
+    switches = sum(left != right for left, right in pairwise(classes))
+    least = SWITCHES_MIN if "digit" in classes else SWITCHES_MIN_WITHOUT_DIGITS
+    return switches / len(classes) >= least
+
+
+def _class_of(letter: str) -> str:
+    return "digit" if letter.isdigit() else "capital" if letter.isupper() else "small"

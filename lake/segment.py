@@ -1,0 +1,189 @@
+"""A spool segment: what was acknowledged and has not landed yet, as length + CRC frames in one file.
+
+Flow: accepted events → frames → segment file → (sealed) one Parquet file per kind.
+
+**Sealing is a function of the segment's bytes**: the writer and a recovery after it was killed make the same
+files under the same names.
+**A frame that was cut is never half read**: a length or a checksum that does not fit ends the segment.
+**Numbers are given kind by kind**: those of one landed file are contiguous.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime, timedelta
+from struct import Struct
+from typing import Any, NamedTuple
+
+import orjson
+import pyarrow as pa
+
+from lake.landing import landed_table, packed_lists
+from schemas.event import EventIdentity, payload_fields, vector_fields
+from schemas.events import class_of_kind
+
+SEGMENT_VERSION = 1
+_FRAME = Struct("<II")
+"""Length of the body and its CRC-32."""
+_PARTS = Struct("<II")
+"""Lengths of head and payload text; the vectors are the rest of the body."""
+_START = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+
+
+class SegmentHead(NamedTuple):
+    """The first frame of a segment."""
+
+    epoch: str
+    run_id: str
+    first_seq: int
+
+
+class Spooled(NamedTuple):
+    """One accepted event."""
+
+    kind: str
+    identity: EventIdentity
+    recorded_at: datetime
+    source_position: int | None
+    provenance: str
+    source_uri: str | None
+    source_hash: str | None
+    redactions_json: str | None
+    text: bytes
+    vectors: tuple[bytes, ...]
+
+
+class SegmentRead(NamedTuple):
+    """What a segment file holds; a file that was cut before its head was whole holds nothing."""
+
+    head: SegmentHead | None
+    events: list[Spooled]
+    whole_byte_count: int
+    torn_byte_count: int
+
+
+def head_frame(head: SegmentHead) -> bytes:
+    return _framed([orjson.dumps([SEGMENT_VERSION, *head])])
+
+
+def event_frame(event: Spooled) -> bytes:
+    told = (event.recorded_at - _START) // _MICROSECOND
+    sizes = [len(vector) for vector in event.vectors]
+    head = orjson.dumps([event.kind, *event.identity, told, *event[3:8], sizes])
+    return _framed([_PARTS.pack(len(head), len(event.text)), head, event.text, *event.vectors])
+
+
+def read_segment(data: bytes) -> SegmentRead:
+    """All whole frames from the beginning."""
+    bodies, place = _bodies(data)
+    head = _head(bodies[0]) if bodies else None
+    events = [] if head is None else [_spooled(body) for body in bodies[1:]]
+    whole = place if head is not None else 0
+    return SegmentRead(head, events, whole, len(data) - whole)
+
+
+def sealed_tables(head: SegmentHead, events: Iterable[Spooled]) -> list[pa.Table]:
+    """One table per kind, in the order of their sequence numbers."""
+    of_kind: dict[str, list[Spooled]] = {}
+    for event in events:
+        of_kind.setdefault(event.kind, []).append(event)
+    tables: list[pa.Table] = []
+    seq = head.first_seq
+    for kind, spooled in of_kind.items():
+        tables.append(_table(head, kind, spooled, seq))
+        seq += len(spooled)
+    return tables
+
+
+def _table(head: SegmentHead, kind: str, events: Sequence[Spooled], first_seq: int) -> pa.Table:
+    cls = class_of_kind(kind)
+    fields = [payload_fields(cls, event.text) for event in events]
+    values: dict[str, Any] = {
+        name: [row.get(name) for row in fields] for name in cls.model_fields if name != "kind"
+    }
+    values |= _vector_columns(kind, fields, events)
+    values |= {
+        "recorded_at": [event.recorded_at for event in events],
+        "source_position": [event.source_position for event in events],
+        "provenance": [event.provenance for event in events],
+        "source_uri": [event.source_uri for event in events],
+        "source_hash": [event.source_hash for event in events],
+        "redactions_json": [event.redactions_json for event in events],
+        "payload_byte_count": [len(event.text) + sum(map(len, event.vectors)) for event in events],
+        "writer_seq": range(first_seq, first_seq + len(events)),
+    }
+    identities = zip(*(event.identity for event in events), strict=True)
+    values |= zip(EventIdentity._fields, identities, strict=True)
+    constants = {"run_id": head.run_id, "writer_epoch": head.epoch}
+    return landed_table(kind, values, constants, len(events))
+
+
+def _vector_columns(
+    kind: str, fields: list[dict[str, Any]], events: Sequence[Spooled]
+) -> dict[str, pa.Array]:
+    """Lists straight from their packed bytes: no value of them is touched."""
+    declared = vector_fields(class_of_kind(kind))
+    packed: dict[str, list[bytes | None]] = {name: [] for name, _ in declared}
+    for row, event in zip(fields, events, strict=True):
+        left = iter(event.vectors)
+        for name, _ in declared:
+            packed[name].append(next(left) if name in row else None)
+    return {name: packed_lists(typecode, packed[name]) for name, typecode in declared}
+
+
+def _framed(parts: list[bytes]) -> bytes:
+    body = b"".join(parts)
+    return _FRAME.pack(len(body), zlib.crc32(body)) + body
+
+
+def _bodies(data: bytes) -> tuple[list[bytes], int]:
+    """Bodies of whole frames, and where the last of them ends."""
+    bodies: list[bytes] = []
+    place = 0
+    view = memoryview(data)
+    while len(data) - place > _FRAME.size:
+        length, checksum = _FRAME.unpack_from(data, place)
+        end = place + _FRAME.size + length
+        body = view[place + _FRAME.size : end]
+        # A file that was enlarged and not filled reads as zeros: an empty body has the checksum 0.
+        if not length or end > len(data) or zlib.crc32(body) != checksum:
+            break
+        bodies.append(bytes(body))
+        place = end
+    return bodies, place
+
+
+def _head(body: bytes) -> SegmentHead | None:
+    try:
+        version, *fields = orjson.loads(body)
+        return SegmentHead(*fields) if version == SEGMENT_VERSION else None
+    except (ValueError, TypeError):
+        return None
+
+
+def _spooled(body: bytes) -> Spooled:
+    head_size, text_size = _PARTS.unpack_from(body)
+    at = _PARTS.size + head_size
+    kind, event_id, key_hash, payload_hash, told, position, provenance, uri, source, redactions, sizes = (
+        orjson.loads(body[_PARTS.size : at])
+    )
+    text = body[at : at + text_size]
+    vectors: list[bytes] = []
+    place = at + text_size
+    for size in sizes:
+        vectors.append(body[place : place + size])
+        place += size
+    return Spooled(
+        kind,
+        EventIdentity(event_id, key_hash, payload_hash),
+        _START + told * _MICROSECOND,
+        position,
+        provenance,
+        uri,
+        source,
+        redactions,
+        text,
+        tuple(vectors),
+    )

@@ -1,0 +1,37 @@
+"""Making names and bytes durable on a local disk.
+
+**A file is durable under its name when both were synced**: its bytes, and the folder that names it.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+
+def sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def make_folder(folder: Path) -> None:
+    """Folders are entries of their parents: each new one is synced where it is named."""
+    if folder.is_dir():
+        return
+    make_folder(folder.parent)
+    folder.mkdir(exist_ok=True)
+    sync_folder(folder.parent)
+
+
+def sync_data(descriptor: int) -> None:
+    """The file's bytes and its length."""
+    getattr(os, "fdatasync", os.fsync)(descriptor)
+
+
+def write_all(descriptor: int, data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(descriptor, view) :]

@@ -1,0 +1,101 @@
+"""Commits of Lance made durable on a local disk; nothing is done for other places.
+
+**Data before the manifest that names it, the manifest before anyone is told.** Lance syncs nothing: the data
+files of a commit are synced before it is made, its manifest and transaction after.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from lance import LanceDataset
+
+from lake.sync import sync_folder
+
+VERSIONS, TRANSACTIONS, DATA, TAGS = "_versions", "_transactions", "data", "_refs/tags"
+MANIFEST_SUFFIX = ".manifest"
+MANIFEST_NAMES_END = 2**64 - 1
+"""A manifest's name is this less its version, so that the newest is listed first."""
+CLOCK_SLACK_S = 2.0
+
+
+def local_folder(uri: str) -> Path | None:
+    """The folder of a table on a local disk; null for any other place."""
+    scheme, separator, rest = uri.partition("://")
+    if not separator:
+        return Path(uri)
+    return Path(rest) if scheme == "file" else None
+
+
+def sync_data(dataset_uri: str, fragments: Iterable[Any]) -> None:
+    """Make data files durable that no manifest names yet."""
+    folder = local_folder(dataset_uri)
+    names = [file.path for fragment in fragments for file in fragment.files]
+    if folder is None or not names:
+        return
+    for name in names:
+        _sync_file(folder / DATA / name)
+    sync_folder(folder / DATA)
+
+
+def sync_commit(dataset: LanceDataset, transaction_uuid: str) -> None:
+    """Make a commit durable whose data files are."""
+    folder = local_folder(dataset.uri)
+    if folder is None:
+        return
+    transactions = folder / TRANSACTIONS
+    for name in os.listdir(transactions):
+        if transaction_uuid in name:
+            _sync_file(transactions / name)
+    _sync_file(manifest_path(folder, dataset.version))
+    sync_folder(transactions)
+    sync_folder(folder / VERSIONS)
+
+
+def sync_recent(uri: str, began: float) -> None:
+    """Make everything durable that was written to a table since `began`, seconds since 1970."""
+    folder = local_folder(uri)
+    if folder is None or not folder.is_dir():
+        return
+    folders = {folder.parent, folder.parent.parent}
+    for root, _, names in os.walk(folder):
+        paths = [Path(root, name) for name in names]
+        for path in paths:
+            with contextlib.suppress(FileNotFoundError):
+                if path.stat().st_mtime >= began - CLOCK_SLACK_S:
+                    _sync_file(path)
+        folders.add(Path(root))
+    for each in folders:
+        with contextlib.suppress(FileNotFoundError):
+            sync_folder(each)
+
+
+def sync_tag(dataset: LanceDataset, tag: str) -> None:
+    folder = local_folder(dataset.uri)
+    if folder is not None:
+        _sync_file(folder / TAGS / f"{tag}.json")
+        for each in (folder / TAGS, (folder / TAGS).parent, folder):
+            sync_folder(each)
+
+
+def now() -> float:
+    """The clock that file times are compared with."""
+    return time.time()
+
+
+def manifest_path(folder: Path, version: int) -> Path:
+    return folder / VERSIONS / f"{MANIFEST_NAMES_END - version:020d}{MANIFEST_SUFFIX}"
+
+
+def _sync_file(path: Path) -> None:
+    with contextlib.suppress(FileNotFoundError):
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

@@ -1,0 +1,231 @@
+"""kill -9 at every change of a file: append, close, project, derive, pin, maintain, recover, create.
+
+Flow: count an action's changes → for each, a fresh copy of the lake, the action killed there → the recovery
+killed somewhere too → recovery, and everything that was told is compared.
+
+A write is killed twice: before it, and when half of it is written.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections import Counter
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from random import Random
+from typing import NamedTuple
+
+from lake import Lake
+from tests.faults.children import Say, in_child, side_by_side
+from tests.faults.history import (
+    Told,
+    append_each,
+    append_many,
+    checked,
+    derive_sums,
+    maintain,
+    pin_all,
+    recover,
+    reopened,
+)
+from tests.faults.scenario import Context, Counts, FaultFoundError, by_part
+from tests.faults.syscalls import KILL, TEAR, Call, Verdict, watched
+
+TARGET_FULL, TARGET_SMALL = 1_000, 100
+PROCESSES = 2
+RECOVERY_KILLS_MAX = 2
+RECOVERY_CALLS = 60
+"""A recovery is killed at one of about so many changes, or ends before."""
+
+
+class State(NamedTuple):
+    """A lake before the action, and what its makers were told."""
+
+    name: str
+    root: Path
+    told: Told
+
+
+class Point(NamedTuple):
+    """Where one trial kills."""
+
+    state: State
+    action: str
+    number: int
+    tears: bool
+    round: int
+
+    @property
+    def name(self) -> str:
+        return f"{self.state.name}.{self.action}.{self.number}{'t' if self.tears else ''}.{self.round}"
+
+
+class Tally(NamedTuple):
+    """What a part of the trials did."""
+
+    kills: dict[str, int]
+    checked: int
+    acknowledged: int
+
+
+def run(context: Context) -> Counts:
+    states = _states(context)
+    target = TARGET_FULL if context.full else TARGET_SMALL
+    points = _points(context, states, target)
+    halves = [(context, points[part::PROCESSES], target // PROCESSES) for part in range(PROCESSES)]
+    tallies = side_by_side(_trials, halves if context.trial is None else [(context, points, 0)])
+    kills: Counter[str] = Counter()
+    for tally in tallies:
+        kills.update(tally.kills)
+    return Counts(
+        sum(kills.values()),
+        "kills",
+        sum(tally.checked for tally in tallies),
+        f"{by_part(dict(sorted(kills.items())))}; events acknowledged under fire "
+        f"{sum(tally.acknowledged for tally in tallies):,}; lost 0, doubled 0",
+    )
+
+
+def _points(context: Context, states: list[State], target: int) -> list[Point]:
+    """All changes of all actions, in a drawn order; in the full run as often as it takes."""
+    points: list[Point] = []
+    rounds = 0
+    while not points or (context.full and 2 * len(points) < 3 * target and rounds < 20):
+        for state in states:
+            for action in _actions(state):
+                calls = _counted(context, state, action)
+                points += [Point(state, action, call.number, False, rounds) for call in calls]
+                torn = [call for call in calls if call.name in ("write", "pwrite64")]
+                points += [Point(state, action, call.number, True, rounds) for call in torn]
+        rounds += 1
+    context.random("order").shuffle(points)
+    wanted = [point for point in points if context.wanted(point.name)]
+    return wanted if context.full or context.trial else wanted[: 2 * target]
+
+
+def _trials(context: Context, points: list[Point], target: int) -> Tally:
+    """Every point once where the target is the full one, else until the target is reached."""
+    kills: Counter[str] = Counter()
+    seen = acknowledged = 0
+    for point in points:
+        if not context.full and context.trial is None and sum(kills.values()) >= target:
+            break
+        root = context.place(point.name) / "lake"
+        if point.state.root.exists():
+            shutil.copytree(point.state.root, root)
+        told = _killed(context, point, root, kills)
+        found = in_child(checked, root, told)
+        if found.problems:
+            raise FaultFoundError(point.name, found.problems)
+        seen += found.event_count
+        acknowledged += 3 * len(told.acknowledged - point.state.told.acknowledged)
+        shutil.rmtree(root.parent)
+    return Tally(dict(kills), seen, acknowledged)
+
+
+def _killed(context: Context, point: Point, root: Path, kills: Counter[str]) -> Told:
+    """The action killed, then its recovery; counts what was really killed."""
+    draws = context.random(point.name)
+    action = _actions(point.state)[point.action]
+    outcome = watched(partial(action, root), root, _at(point.number, TEAR if point.tears else KILL))
+    told = point.state.told.plus(outcome.said)
+    if not outcome.killed:
+        # Threads of Lance share the work as they like: this time there was one change less.
+        if outcome.exit_code:
+            raise FaultFoundError(point.name, [f"{point.action} failed without a fault"])
+        return told
+    kills["torn writes" if point.tears else point.action] += 1
+    for _ in range(draws.randrange(RECOVERY_KILLS_MAX + 1)):
+        if not _recovery_killed(draws, point, root, told):
+            break
+        kills["recovery"] += 1
+    return told
+
+
+def _recovery_killed(draws: Random, point: Point, root: Path, told: Told) -> bool:
+    outcome = watched(partial(_recover, root, told), root, _at(1 + draws.randrange(RECOVERY_CALLS), KILL))
+    if outcome.exit_code and not outcome.killed:
+        raise FaultFoundError(point.name, ["recovery failed, its error is above"])
+    return outcome.killed
+
+
+def _recover(root: Path, told: Told, say: Say) -> None:
+    reopened(root, told)
+    recover(root)
+
+
+def _at(number: int, verdict: str) -> Callable[[Call], Verdict]:
+    return lambda call: verdict if call.number == number else None
+
+
+def _counted(context: Context, state: State, action: str) -> list[Call]:
+    """Changes that the action makes when nobody kills it."""
+    root = context.place(f"count-{state.name}-{action}") / "lake"
+    if state.root.exists():
+        shutil.copytree(state.root, root)
+    outcome = watched(partial(_actions(state)[action], root), root, lambda _: None)
+    shutil.rmtree(root.parent)
+    if outcome.exit_code:
+        raise FaultFoundError(f"{state.name}.{action}", ["it failed without any fault, its error is above"])
+    return outcome.calls
+
+
+def _actions(state: State) -> dict[str, Callable[[Path, Say], None]]:
+    """What is killed, by name."""
+    if not state.told.created:
+        return {"create": _create}
+    actions: dict[str, Callable[[Path, Say], None]] = {
+        "append": lambda root, say: append_each(Lake.open(str(root)), "killed", range(10, 13), say),
+        "close": lambda root, say: append_many(Lake.open(str(root)), "killed", 20, 3, say),
+        "project": lambda root, _: _project(root),
+    }
+    if state.told.acknowledged:
+        actions |= {
+            "derive": lambda root, _: _derive(root),
+            "pin": lambda root, say: pin_all(Lake.open(str(root)), say),
+            "recover": lambda root, _: recover(root),
+        }
+        actions["maintain"] = lambda root, _: maintain(Lake.open(str(root)))
+    return actions
+
+
+def _create(root: Path, say: Say) -> None:
+    Lake.create(str(root))
+    say("created")
+
+
+def _project(root: Path) -> None:
+    Lake.open(str(root)).project()
+
+
+def _derive(root: Path) -> None:
+    lake = Lake.open(str(root))
+    lake.project()
+    derive_sums(lake)
+
+
+def _states(context: Context) -> list[State]:
+    """No lake, an empty one, and one that is used, in which a writer was killed."""
+    nothing = context.folder / "states" / "none" / "lake"
+    nothing.parent.mkdir(parents=True)
+    empty = State("empty", context.folder / "states" / "empty" / "lake", Told())
+    empty.root.parent.mkdir()
+    in_child(lambda: Lake.create(str(empty.root)) and None)
+    used = context.folder / "states" / "used" / "lake"
+    used.parent.mkdir()
+    outcome = watched(partial(_use, used), used, lambda _: None)
+    if outcome.exit_code:
+        raise FaultFoundError("states", ["making a lake failed, its error is above"])
+    told = Told().plus(outcome.said)
+    return [State("none", nothing, Told(created=False)), empty, State("used", used, told)]
+
+
+def _use(root: Path, say: Say) -> None:
+    """Tables, a pin, and events after them; the process ends without a close."""
+    lake = Lake.create(str(root))
+    append_many(lake, "first", 0, 4, say)
+    lake.project()
+    derive_sums(lake)
+    pin_all(lake, say)
+    append_each(lake, "second", range(4, 7), say)

@@ -1,0 +1,56 @@
+"""Goal: a listing that reads only what changed shows what one that reads everything shows."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from pathlib import Path
+
+from lake import Lake
+from lake.landed_files import landed_by_kind, landed_of
+from lake.layout import EVENTS, kind_prefix
+from tests.lake.facts import of_three_kinds
+
+KINDS = ["turn_completed", "reward_assigned", "rollout_ended"]
+
+
+def settle(lake: Lake) -> None:
+    """Folders look as if nothing had landed in them for long."""
+    past = time.time() - 60
+    for folder in Path(lake.store.location(EVENTS)).rglob("*"):
+        if folder.is_dir():
+            os.utime(folder, (past, past))
+
+
+def same(lake: Lake) -> bool:
+    whole = {kind: lake.store.list(kind_prefix(kind)) for kind in KINDS}
+    return landed_by_kind(lake.store) == {kind: whole[kind] for kind in landed_by_kind(lake.store)} and all(
+        landed_of(lake.store, kind) == whole[kind] for kind in KINDS
+    )
+
+
+def test_what_lands_after_a_listing_is_in_the_next(fresh_lake: Lake) -> None:
+    assert landed_by_kind(fresh_lake.store) == {}
+    with fresh_lake.writer("one") as one, fresh_lake.writer("other") as other:
+        for index in range(4):
+            for writer in (one, other)[index % 2 :]:
+                writer.append(of_three_kinds([index]))
+                writer.flush()
+                assert same(fresh_lake)
+            settle(fresh_lake)
+            assert same(fresh_lake)
+    assert sum(map(len, landed_by_kind(fresh_lake.store).values())) == len(fresh_lake.store.list(EVENTS))
+
+
+def test_what_is_gone_is_not_shown(fresh_lake: Lake) -> None:
+    with fresh_lake.writer("one") as writer:
+        writer.append(of_three_kinds(range(2)))
+    settle(fresh_lake)
+    assert same(fresh_lake)
+    path = fresh_lake.store.list(kind_prefix(KINDS[0]))[0]
+    Path(fresh_lake.store.location(path)).unlink()
+    assert same(fresh_lake)
+    shutil.rmtree(fresh_lake.store.location(kind_prefix(KINDS[1])))
+    assert same(fresh_lake)
+    assert landed_by_kind(fresh_lake.store, [KINDS[1]]) == {KINDS[1]: []}

@@ -1,0 +1,71 @@
+"""Goal: a server that dies amid appends takes nothing with it that was acknowledged.
+
+Method: a lake on SeaweedFS, killed with SIGKILL and started again while a writer goes on.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from lake import Lake
+from lake.store import ObjectStore
+from schemas.errors import StoreUnavailableError
+from schemas.event import event_identity
+from tests.lake.facts import landed_ids, of_three_kinds, table_ids
+from tests.s3_servers import environment
+from tests.seaweedfs import BUCKET, SeaweedFS, weed
+
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(weed() is None, reason="SeaweedFS is not installed")]
+BATCHES = 40
+KILL_AFTER = (10, 25)
+
+
+@pytest.fixture
+def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[SeaweedFS]:
+    server = SeaweedFS(tmp_path / "weed")
+    for name, value in environment(server.endpoint).items():
+        monkeypatch.setenv(name, value)
+    try:
+        yield server.start()
+    finally:
+        server.stop()
+
+
+def append(lake: Lake, batches: range, acknowledged: list[str]) -> None:
+    """Until all are acknowledged, batch by batch; a writer that failed is followed by another."""
+    waiting = [of_three_kinds([batch]) for batch in batches]
+    while waiting:
+        with contextlib.suppress(StoreUnavailableError), lake.writer("run") as writer:
+            while waiting:
+                writer.append(waiting[0])
+                acknowledged += [event_identity(event).event_id for event in waiting.pop(0)]
+
+
+def test_what_was_acknowledged_outlives_a_killed_server(server: SeaweedFS) -> None:
+    lake = Lake.create(f"s3://{BUCKET}/lake")
+    acknowledged: list[str] = []
+    appending = threading.Thread(target=append, args=(lake, range(BATCHES), acknowledged))
+    appending.start()
+    for count in KILL_AFTER:
+        while len(acknowledged) < 3 * count and appending.is_alive():
+            time.sleep(0.01)
+        server.kill()
+        server.start()
+    appending.join()
+    assert len(acknowledged) == 3 * BATCHES
+    assert set(acknowledged) <= set(landed_ids(lake.store))
+    lake.project()
+    held = [event_id for kind in lake.tables() for event_id in table_ids(lake, kind)]
+    assert sorted(held) == sorted(acknowledged)
+    assert _create_twice(lake.store) == [True, False]
+    assert lake.verify(deep=True).ok
+
+
+def _create_twice(store: ObjectStore) -> list[bool]:
+    return [store.put_new("notes/a", b"same") for _ in range(2)]
