@@ -71,10 +71,9 @@ def load_input(lake: Lake, name: str, quarantine: Quarantine) -> InputTable:
     """An event table or a derived one as it is now, in key order."""
     if name in CLASS_OF_KIND:
         return load_events(lake, name, quarantine)
-    state = lake.state(name)
-    return InputTable(
-        lake.scan(name, at=state.version).collect().sort(list(TABLE_OF_NAME[name].key)), state.digest
-    )
+    with lake.lease(name) as version:
+        frame = lake.scan(name, at=version).collect().sort(list(TABLE_OF_NAME[name].key))
+        return InputTable(frame, lake.state(name, version).digest)
 
 
 def harvest_answers(lake: Lake, turns: pl.DataFrame) -> Receipt:

@@ -46,15 +46,17 @@ def load_events(lake: Lake, kind: str, quarantine: Quarantine) -> InputTable:
     """Event id and payload columns, sorted by event id; no rows if the lake has no such events yet."""
     columns = ["event_id", "key_hash", *payload_columns(class_of_kind(kind))]
     try:
-        state = lake.state(kind)
+        # Held: what is digested is what is read, however long either takes.
+        with lake.lease(kind) as version:
+            digest = lake.state(kind, version).digest
+            frame = lake.scan(kind, at=version).select(columns).collect()
     except TableMissingError:
         empty = pl.DataFrame(arrow_schema(kind).empty_table()).select(columns)
         return InputTable(empty.drop("key_hash", "source_position"), "empty")
-    frame = lake.scan(kind, at=state.version).select(columns).collect()
     kept = frame.filter(~pl.col("key_hash").is_in(list(quarantine.key_hashes)))
     if "rollout_id" in columns and kind in {cls.KIND for cls in ROLLOUT_RECORD}:
         kept = kept.filter(~pl.col("rollout_id").is_in(list(quarantine.rollout_ids)))
-    return InputTable(kept.drop("key_hash", "source_position").sort("event_id"), state.digest)
+    return InputTable(kept.drop("key_hash", "source_position").sort("event_id"), digest)
 
 
 def load_quarantine(lake: Lake) -> Quarantine:

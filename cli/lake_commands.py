@@ -84,11 +84,15 @@ def pin(
         list[str] | None,
         typer.Option("--table", help="A table to pin; may be repeated. Default: the pair tables."),
     ] = None,
+    allow: Annotated[
+        list[str] | None,
+        typer.Option("--allow", help="TABLE/EVENT/RULE of a finding that is no secret; may be repeated."),
+    ] = None,
 ) -> None:
-    """Name the exact contents of tables, for ever."""
+    """Name the exact contents of tables, for ever; refused if they hold what looks like a secret."""
     from lake import Lake
 
-    made = Lake.open(lake).pin(name, table or list(PINNED_BY_DEFAULT))
+    made = Lake.open(lake).pin(name, table or list(PINNED_BY_DEFAULT), allowed=allow or [])
     if output is Format.JSON:
         print_json(made.model_dump())
     else:

@@ -43,6 +43,18 @@ Everything lies under one root. What is named by its own hash, or created once, 
 | it carries what it was derived from, and its digest |
 | `pins/NAME/NUMBER.json` | a pin: digests of exact contents | once each, by `Lake.pin` \
 | training and verdicts name contents, not places |
+| `ledger/EPOCH.json` | what became of every event that one writer was given \
+| once, when it closes | that nothing was dropped can be shown, not only said |
+| `log/NUMBER.txt` | landed files in the order in which pins met them \
+| once each, by `Lake.pin` | a pin's Merkle root is over its beginning |
+| `cursors/K/SHA256.json` | the older part of a projection's cursor \
+| once each, by `Lake.project` | the metadata of a commit stays small |
+| `spool/EPOCH/NUMBER.segment` | acknowledged events that have not landed (local lakes) \
+| at each `append`; removed when sealed | an acknowledgement costs one sync, and files stay large |
+| `redaction.key` | makes the tokens that stand for secrets \
+| once, by `Lake.create` | one secret has one token in a lake, and tells nothing outside |
+| `torn/`, `tables/quarantine/` | bytes and manifests that a crash cut off \
+| by whoever recovers | put aside, never thrown away |
 
 `EPOCH` is one opening of a writer, `SEQ` the first sequence number in the file, `SHA256` the hash of its
 bytes. A table's folder is Lance's own: data files, manifests of its versions, and a tag for each pin, which

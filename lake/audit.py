@@ -23,8 +23,10 @@ from lake.derived import open_dataset, table_names, table_state
 from lake.landed_log import landed_log
 from lake.landing import read_landed, without_holes
 from lake.layout import EVENTS, QUARANTINE, TABLES, LandedName, kind_prefix, parse_landed_path, table_path
+from lake.ledger import ledger
 from lake.manifests import manifest_paths, read_manifest
 from lake.pins import check_table
+from lake.recovery import DAMAGED, TORN
 from lake.store import ObjectStore
 from lake.table_care import left_as_is, torn_head, typed_panics
 from lake.tables import CURSOR, schema_note
@@ -75,6 +77,7 @@ def _audited(store: ObjectStore, *, deep: bool) -> Audit:
     problems.extend(log_problems(log, paths, dependents))
     landed = [file for path in paths if (file := _read(store, path, deep, dependents, problems)) is not None]
     problems.extend(_gaps(landed))
+    problems.extend(_ledger_problems(store))
     for name, dataset in tables.items():
         of_kind = [file for file in landed if file.name.kind == name]
         if dataset is not None:
@@ -195,6 +198,15 @@ def _event_table_problems(
         known = RowHashes.joined([file.row_hashes for file in landed if file.row_hashes is not None])
         for problem in strange_rows(kind, dataset, known):
             yield f"table {kind}: {problem}"
+
+
+def _ledger_problems(store: ObjectStore) -> Iterator[str]:
+    for path in store.list(TORN, DAMAGED):
+        yield f"{path} holds acknowledged events that were damaged before they landed"
+    try:
+        yield from ledger(store).problems
+    except TracelakeError as error:
+        yield f"the ledger cannot be closed: {error}"
 
 
 def _pin_problems(store: ObjectStore, path: str, log: list[str], deep: bool) -> Iterator[str]:

@@ -58,8 +58,10 @@ def noted(store: ObjectStore, kind: str, note: Cursor, reached: Cursor) -> Noted
         # A damaged one under this name would be read as nothing, for ever.
         store.delete(path)
         store.put_new(path, data)
-    before = {FOLDED_BEFORE + key.removeprefix(FOLDED): 0 for key in kept if key.startswith(FOLDED)}
-    outdated = [key.removeprefix(FOLDED_BEFORE) for key in kept if key.startswith(FOLDED_BEFORE)]
+    # A file that was lost and is made again has its old name: it is not outdated.
+    older = [key for key in kept if key.rpartition("/")[2] != name]
+    before = {FOLDED_BEFORE + key.removeprefix(FOLDED): 0 for key in older if key.startswith(FOLDED)}
+    outdated = [key.removeprefix(FOLDED_BEFORE) for key in older if key.startswith(FOLDED_BEFORE)]
     return Noted({FOLDED + name: len(whole)} | before, cursor_path(kind, outdated[0]) if outdated else None)
 
 
@@ -68,14 +70,13 @@ def _own(note: Cursor) -> Cursor:
 
 
 @lru_cache(maxsize=128)
-def _parsed(data: bytes) -> Cursor:
-    return json.loads(data)
+def _checked(path: str, data: bytes) -> Cursor:
+    # Bytes that are not those of the name say nothing that can be relied on.
+    return json.loads(data) if sha256_hex(data) in path else {}
 
 
 def _folded(store: ObjectStore, path: str) -> Cursor:
     try:
-        data = store.read(path)
+        return _checked(path, store.read(path))
     except LakeMissingError:
         return {}
-    # Bytes that are not those of the name say nothing that can be relied on.
-    return _parsed(data) if sha256_hex(data) in path else {}

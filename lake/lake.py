@@ -159,11 +159,11 @@ class Lake:
         open_dataset(self._store, table, at)
         return scan_table(self._store.location(table_path(table)), at)
 
-    def state(self, table: str) -> PinnedTable:
-        """Version, rows and digest of a table as it is now. Raises TableMissingError."""
+    def state(self, table: str, at: int | None = None) -> PinnedTable:
+        """Version, rows and digest of a table as it is now, or at a version. Raises TableMissingError."""
         from lake.derived import table_state
 
-        return table_state(self._store, table)
+        return table_state(self._store, table, at)
 
     def derive(self, table: str, frame: pl.DataFrame, derivation: Derivation) -> PinnedTable:
         """Write a derived table. Raises BadInputError if its key does not tell all rows apart."""
@@ -171,11 +171,12 @@ class Lake:
 
         return write_derived(self._store, table, frame, derivation)
 
-    def pin(self, name: str, tables: Sequence[str]) -> Pin:
-        """Raises TableMissingError, BadInputError."""
+    def pin(self, name: str, tables: Sequence[str], *, allowed: Sequence[str] = ()) -> Pin:
+        """`allowed` are places of findings that are no secrets, as the error names them. Raises
+        TableMissingError, BadInputError, SecretFoundError."""
         from lake.pins import make_pin
 
-        return make_pin(self._store, name, tables)
+        return make_pin(self._store, name, tables, allowed)
 
     def pins(self) -> list[Pin]:
         from lake.manifests import list_pins

@@ -180,6 +180,9 @@ def read_envelopes(store: ObjectStore, path: str, columns: list[str]) -> pa.Tabl
         parquet = pq.ParquetFile(source, page_checksum_verification=True)
         rows = parquet.read([name for name in columns if name in parquet.schema_arrow.names])
     except (pa.ArrowException, OSError) as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            # The disk's word, and none about the file.
+            raise
         raise CorruptFileError(
             f"{path} is no landed file", got=str(error), expected="the Parquet file that its name promises"
         ) from error

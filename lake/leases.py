@@ -16,7 +16,7 @@ from lance import LanceDataset
 
 from lake.derived import open_dataset
 from lake.store import ObjectStore
-from lake.tables import protect
+from lake.tables import protect, tags_of
 from schemas.errors import TableMissingError
 
 PREFIX = "lease-"
@@ -59,7 +59,7 @@ def end_lease(dataset: LanceDataset, tag: str) -> None:
 def end_outdated(dataset: LanceDataset) -> int:
     """How many leases' time was over."""
     now = datetime.now(UTC).timestamp()
-    outdated = [tag for tag in dataset.tags.list() if (until := _until(tag)) is not None and until < now]
+    outdated = [tag for tag in tags_of(dataset) if (until := _until(tag)) is not None and until < now]
     for tag in outdated:
         end_lease(dataset, tag)
     return len(outdated)

@@ -20,7 +20,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from lake.landing import read_envelopes
 from lake.layout import EVENTS, LEDGER, ledger_path, parse_landed_path
 from lake.store import ObjectStore
-from schemas.errors import CorruptFileError
+from schemas.errors import BadInputError, CorruptFileError
+from schemas.pin import RunLine
 
 Outcome = Literal["landed", "duplicate", "conflict", "rejected", "lost", "told"]
 """`told`: the lake's own word on a conflict, which no producer gave."""
@@ -45,25 +46,10 @@ class Book(BaseModel):
     counts: dict[str, dict[Outcome, int]]
 
 
-class LedgerLine(NamedTuple):
-    """One run's events of one length."""
-
-    run_id: str
-    bucket: str
-    given: int
-    landed: int
-    duplicate: int
-    conflict: int
-    rejected: int
-    lost: int
-    rows: int
-    """In landed files, the lake's own word on conflicts included."""
-
-
 class Ledger(NamedTuple):
     """The books of all writers, and where they do not agree with themselves or with the rows."""
 
-    lines: list[LedgerLine]
+    lines: list[RunLine]
     closed_writers: int
     cut_off_writers: int
     """They left rows and no book."""
@@ -137,7 +123,7 @@ def _problems(book: Book, rows: Counter[tuple[str, str, str]]) -> Iterable[str]:
             yield f"writer {epoch} of run {book.run_id}: {count} events {bucket} have landed, none booked"
 
 
-def _lines(told: list[Book], rows: Counter[tuple[str, str, str]]) -> list[LedgerLine]:
+def _lines(told: list[Book], rows: Counter[tuple[str, str, str]]) -> list[RunLine]:
     total: dict[tuple[str, str], Counter[str]] = {}
     for book in told:
         for bucket, counts in book.counts.items():
@@ -147,9 +133,9 @@ def _lines(told: list[Book], rows: Counter[tuple[str, str, str]]) -> list[Ledger
     for (_, run_id, bucket), count in rows.items():
         total.setdefault((run_id, bucket), Counter())["rows"] += count
     order = {name: index for index, name in enumerate([*(name for name, _ in BUCKETS), LONGEST, UNTOLD])}
-    fields = LedgerLine._fields[2:]
+    counted = [name for name in RunLine.model_fields if name not in ("run_id", "bucket")]
     return [
-        LedgerLine(run_id, bucket, *(total[run_id, bucket][name] for name in fields))
+        RunLine(run_id=run_id, bucket=bucket, **{name: total[run_id, bucket][name] for name in counted})
         for run_id, bucket in sorted(total, key=lambda key: (key[0], order[key[1]]))
     ]
 
@@ -159,7 +145,11 @@ def _rows(store: ObjectStore) -> Counter[tuple[str, str, str]]:
     one row there."""
     found: Counter[tuple[str, str, str]] = Counter()
     for path in store.list(EVENTS, ".parquet"):
-        epoch = parse_landed_path(path).writer_epoch
+        try:
+            epoch = parse_landed_path(path).writer_epoch
+        except BadInputError:
+            # A stranger among the files is an audit's affair.
+            continue
         rows = read_envelopes(store, path, ["run_id", "payload_byte_count"])
         for run_id, byte_count in zip(*(column.to_pylist() for column in rows.columns), strict=True):
             found[epoch, run_id, bucket_of(byte_count)] += 1

@@ -27,7 +27,7 @@ from lake.seen import seen_rows
 from lake.store import ObjectStore
 from lake.table_care import typed_panics, without_row_ages
 from lake.table_sync import now, sync_data, sync_recent
-from lake.tables import protect
+from lake.tables import protect, tags_of
 from schemas.errors import CheckFailedError, TracelakeError
 from schemas.events import CLASS_OF_KIND
 from schemas.pin import Pin
@@ -206,7 +206,7 @@ def _measured(dataset: LanceDataset) -> tuple[int, int, int, int]:
 
 def _restored_tags(dataset: LanceDataset, name: str, pins: list[Pin]) -> int:
     """Pins whose tag was lost: a version that a pin names is never cleaned away."""
-    tags = dataset.tags.list()
+    tags = tags_of(dataset)
     lost = [pin for pin in pins if name in pin.tables and pin_tag(pin.name, pin.number) not in tags]
     return sum(protect(dataset, pin_tag(pin.name, pin.number), pin.tables[name].version) for pin in lost)
 

@@ -10,16 +10,20 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Sequence
 from typing import Any
 
 import polars as pl
 
 from lake.derived import derived_note, open_dataset, table_state
+from lake.known_secrets import secrets_of
 from lake.landed_log import log_landed
 from lake.layout import pin_tag, table_path
 from lake.leases import leased
+from lake.ledger import ledger as ledger_of
 from lake.manifests import create_manifest, list_pins, read_pin
+from lake.secret_gate import check_for_secrets
 from lake.store import ObjectStore
 from lake.table_care import typed_panics
 from lake.tables import protect, scan_table
@@ -60,22 +64,25 @@ class OpenPin:
         return rows.filter(~pl.col("event_id").is_in(pinned.quarantined)) if pinned.quarantined else rows
 
 
-def make_pin(store: ObjectStore, name: str, tables: Sequence[str]) -> Pin:
-    """Raises TableMissingError, BadInputError for an empty list, and PinChangedError for a derived table that
-    does not hold what was derived."""
+def make_pin(store: ObjectStore, name: str, tables: Sequence[str], allowed: Sequence[str] = ()) -> Pin:
+    """`allowed` are places of findings that are no secrets. Raises TableMissingError, BadInputError for an
+    empty list, PinChangedError for a derived table that does not hold what was derived, and
+    SecretFoundError."""
     if not tables:
         raise BadInputError("a pin of nothing", got="no tables", expected="one table at least")
     names = sorted(set(tables))
     with contextlib.ExitStack() as holds:
         # Held until tagged: to read a large table takes longer than its version is kept.
         held = {name: holds.enter_context(leased(store, name)) for name in names}
-        return _made_pin(store, name, {table: _state_to_pin(store, table, held[table]) for table in names})
+        states = {table: _state_to_pin(store, table, held[table]) for table in names}
+        return _numbered(store, _described(store, name, states), allowed)
 
 
-def _made_pin(store: ObjectStore, name: str, states: dict[str, PinnedTable]) -> Pin:
+def _described(store: ObjectStore, name: str, states: dict[str, PinnedTable]) -> Pin:
+    """The pin without its number."""
     ledger = _ledger(store, sorted(_kinds_behind(store, list(states))))
     versions = {kind: CLASS_OF_KIND[kind].SCHEMA_VERSION for kind in ledger}
-    pin = Pin(
+    return Pin(
         name=name,
         number=0,
         digest=pin_digest(states, ledger, TRACELAKE_VERSION, versions),
@@ -85,22 +92,35 @@ def _made_pin(store: ObjectStore, name: str, states: dict[str, PinnedTable]) -> 
         schema_versions=versions,
         manifest_format=MANIFEST_FORMAT,
         landed=log_landed(store),
+        books=tuple(ledger_of(store).lines),
     )
+
+
+def _numbered(store: ObjectStore, pin: Pin, allowed: Sequence[str]) -> Pin:
+    """The pin under the first number that is free; an older one of the same contents if it stands."""
     for _ in range(RACES_MAX):
-        known = list_pins(store, name)
+        known = list_pins(store, pin.name)
         for older in reversed(known):
             if older.digest == pin.digest and _stands(store, older):
                 return older
+        if not pin.number:
+            _search_for_secrets(store, pin.tables, allowed)
         # A number whose tag another pin took, and left without a manifest, is passed over.
         number = max(pin.number, *(older.number for older in known), 0) + 1
         pin = pin.model_copy(update={"number": number})
         if _protected(store, pin) and create_manifest(store, pin):
             return pin.model_copy(update={"seal": pin_seal(pin)})
     raise CommitContendedError(
-        f"pin {name} found no number that is free",
+        f"pin {pin.name} found no number that is free",
         got=f"{RACES_MAX} tries, the last one {pin.reference}",
         cure="Derive the tables anew and try again: the versions to be pinned may have been cleaned away.",
     )
+
+
+def _search_for_secrets(store: ObjectStore, states: dict[str, PinnedTable], allowed: Sequence[str]) -> None:
+    """Of what is about to be handed out. Raises SecretFoundError."""
+    rows = ((name, open_dataset(store, name, state.version).to_table()) for name, state in states.items())
+    check_for_secrets(rows, secrets=secrets_of(os.environ), allowed=allowed)
 
 
 def open_pin(store: ObjectStore, reference: str) -> OpenPin:

@@ -3,7 +3,8 @@
 **Again changes nothing**: the same segment makes the same files, and a file that has landed is passed over.
 **A living writer is left alone**: it holds the lock of its folder.
 **What was cut is kept and told**: bytes behind the last whole frame were never acknowledged; they are put
-aside.
+aside. A segment with a damaged frame is kept whole, and an audit fails for it: an event of it had been
+acknowledged.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from lake.sync import make_folder, sync_folder
 from schemas.errors import CorruptFileError
 
 TORN = "torn"
+DAMAGED = ".damaged"
 _log = logging.getLogger("tracelake")
 
 
@@ -75,24 +77,32 @@ def remove_segment(path: Path) -> None:
 
 def _recovered(store: ObjectStore, path: Path) -> Recovery:
     read = read_segment(path.read_bytes())
-    if read.torn_byte_count:
-        _put_aside(path, read)
+    if read.damaged_count:
+        _put_aside(path, f"{path.name}{DAMAGED}", 0)
+        _log.error(
+            "%d acknowledged events of %s were damaged before they landed", read.damaged_count, path.name
+        )
+    elif read.torn_byte_count:
+        aside = _put_aside(path, path.name, read.whole_byte_count)
+        _log.warning(
+            "%d bytes that were never acknowledged were cut and kept in %s", read.torn_byte_count, aside
+        )
     land_segment(store, read)
     remove_segment(path)
     _log.info("recovered %d events of %s/%s", len(read.events), path.parent.name, path.name)
     return Recovery(1, len(read.events), read.torn_byte_count)
 
 
-def _put_aside(path: Path, read: SegmentRead) -> None:
+def _put_aside(path: Path, name: str, start: int) -> Path:
     """Whole before it gets its name: a recovery that is cut off does it again."""
     folder = path.parent.parent.parent / TORN
     make_folder(folder)
-    aside = folder / f"{path.parent.name}-{path.name}"
+    aside = folder / f"{path.parent.name}-{name}"
     partial = aside.with_name(f".{aside.name}")
-    partial.write_bytes(path.read_bytes()[read.whole_byte_count :])
+    partial.write_bytes(path.read_bytes()[start:])
     partial.replace(aside)
     sync_folder(folder)
-    _log.warning("%d bytes that were never acknowledged were cut and kept in %s", read.torn_byte_count, aside)
+    return aside
 
 
 def _has_landed(store: ObjectStore, file: LandedFile) -> bool:

@@ -4,7 +4,8 @@ Flow: accepted events → frames → segment file → (sealed) one Parquet file 
 
 **Sealing is a function of the segment's bytes**: the writer and a recovery after it was killed make the same
 files under the same names.
-**A frame that was cut is never half read**: a length or a checksum that does not fit ends the segment.
+**A frame that was cut is never half read**: a length or a checksum that does not fit ends the segment, unless
+a whole frame follows where it says that it ends. Then it was whole once, and is damaged.
 **Numbers are given kind by kind**: those of one landed file are contiguous.
 """
 
@@ -62,6 +63,8 @@ class SegmentRead(NamedTuple):
     events: list[Spooled]
     whole_byte_count: int
     torn_byte_count: int
+    damaged_count: int
+    """Frames with whole ones behind them that do not fit their checksums: they had been acknowledged."""
 
 
 def head_frame(head: SegmentHead) -> bytes:
@@ -77,11 +80,11 @@ def event_frame(event: Spooled) -> bytes:
 
 def read_segment(data: bytes) -> SegmentRead:
     """All whole frames from the beginning."""
-    bodies, place = _bodies(data)
-    head = _head(bodies[0]) if bodies else None
-    events = [] if head is None else [_spooled(body) for body in bodies[1:]]
+    bodies, place, damaged_count = _bodies(data)
+    head = _head(bodies[0]) if bodies and bodies[0] is not None else None
+    events = [] if head is None else [_spooled(body) for body in bodies[1:] if body is not None]
     whole = place if head is not None else 0
-    return SegmentRead(head, events, whole, len(data) - whole)
+    return SegmentRead(head, events, whole, len(data) - whole, damaged_count)
 
 
 def sealed_tables(head: SegmentHead, events: Iterable[Spooled]) -> list[pa.Table]:
@@ -138,21 +141,33 @@ def _framed(parts: list[bytes]) -> bytes:
     return _FRAME.pack(len(body), zlib.crc32(body)) + body
 
 
-def _bodies(data: bytes) -> tuple[list[bytes], int]:
-    """Bodies of whole frames, and where the last of them ends."""
-    bodies: list[bytes] = []
-    place = 0
-    view = memoryview(data)
-    while len(data) - place > _FRAME.size:
-        length, checksum = _FRAME.unpack_from(data, place)
-        end = place + _FRAME.size + length
-        body = view[place + _FRAME.size : end]
-        # A file that was enlarged and not filled reads as zeros: an empty body has the checksum 0.
-        if not length or end > len(data) or zlib.crc32(body) != checksum:
+def _bodies(data: bytes) -> tuple[list[bytes | None], int, int]:
+    """Bodies of whole frames, null for a damaged one; where the last of them ends; how many are damaged."""
+    bodies: list[bytes | None] = []
+    place = damaged_count = 0
+    while (end := _stated_end(data, place)) is not None:
+        whole = _is_whole(data, place, end)
+        if not whole and not ((after := _stated_end(data, end)) and _is_whole(data, end, after)):
             break
-        bodies.append(bytes(body))
+        bodies.append(data[place + _FRAME.size : end] if whole else None)
+        damaged_count += not whole
         place = end
-    return bodies, place
+    return bodies, place, damaged_count
+
+
+def _stated_end(data: bytes, place: int) -> int | None:
+    """Where the frame says that it ends; null for none that could lie there."""
+    if len(data) - place <= _FRAME.size:
+        return None
+    length, _ = _FRAME.unpack_from(data, place)
+    end = place + _FRAME.size + length
+    # A file that was enlarged and not filled reads as zeros: an empty body has the checksum 0.
+    return end if length and end <= len(data) else None
+
+
+def _is_whole(data: bytes, place: int, end: int) -> bool:
+    _, checksum = _FRAME.unpack_from(data, place)
+    return zlib.crc32(memoryview(data)[place + _FRAME.size : end]) == checksum
 
 
 def _head(body: bytes) -> SegmentHead | None:

@@ -10,6 +10,7 @@ projects the rest anew. A version that is not the head is left as it is, and ope
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import logging
 import os
@@ -38,6 +39,9 @@ from schemas.errors import CommitContendedError, CorruptFileError
 
 MANIFEST_MAGIC = b"LANC"
 TABLE_SUFFIX = ".lance"
+
+# What the machine or a newer format refuses says nothing of the file: it is left where it is.
+NOT_OF_THE_FILE = ("os error", "errno", "permission", "too many open", "supported", "feature", "upgrade")
 
 _log = logging.getLogger("tracelake")
 _looked_at: set[str] = set()
@@ -145,6 +149,12 @@ def left_as_is() -> Generator[None]:
         _left_as_is.reset(token)
 
 
+def refuse_torn(uri: str) -> None:
+    """Put aside what a full disk left of the newest commit, and raise OSError then: Lance does not tell."""
+    if heal(uri):
+        raise OSError(errno.EIO, "a commit was not written whole; is the disk full?", uri)
+
+
 def heal_once(uri: str) -> None:
     """`heal`, the first time that this process meets the table: a power cut ends processes."""
     if uri not in _looked_at and not _left_as_is.get():
@@ -178,10 +188,10 @@ def _is_sound(folder: Path, manifest: Path) -> bool:
         with typed_panics(str(manifest)):
             dataset = lance.dataset(str(folder), version=version)
             files = [file for fragment in dataset.get_fragments() for file in fragment.metadata.files]
-    except PermissionError:
-        return True
-    except (CorruptFileError, ValueError, OSError, RuntimeError):
-        # A newer one may have been committed, or this one cleaned away, while it was looked at.
+    except (CorruptFileError, ValueError, OSError, RuntimeError) as error:
+        if any(word in str(error).lower() for word in NOT_OF_THE_FILE):
+            return True
+        # This one may have been cleaned away while it was looked at.
         return not manifest.exists()
     whole = all(_is_whole(folder / DATA / file.path, file.file_size_bytes) for file in files)
     return whole or not manifest.exists()

@@ -7,6 +7,7 @@ files of a commit are synced before it is made, its manifest and transaction aft
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import time
 from collections.abc import Iterable
@@ -33,13 +34,17 @@ def local_folder(uri: str) -> Path | None:
 
 
 def sync_data(dataset_uri: str, fragments: Iterable[Any]) -> None:
-    """Make data files durable that no manifest names yet."""
+    """Make data files durable that no manifest names yet. Raises OSError for one that is not whole."""
     folder = local_folder(dataset_uri)
-    names = [file.path for fragment in fragments for file in fragment.files]
-    if folder is None or not names:
+    files = [file for fragment in fragments for file in fragment.files]
+    if folder is None or not files:
         return
-    for name in names:
-        _sync_file(folder / DATA / name)
+    for file in files:
+        path = folder / DATA / file.path
+        _sync_file(path)
+        # Lance loses the error of a file's last write, and gives the file its name all the same.
+        if file.file_size_bytes not in (None, path.stat().st_size):
+            raise OSError(errno.EIO, "a data file was not written whole; is the disk full?", str(path))
     sync_folder(folder / DATA)
 
 

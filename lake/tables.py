@@ -21,7 +21,7 @@ from lance import LanceDataset, LanceOperation, Transaction
 from lance.commit import CommitConflictError
 
 from lake.location import Location, told_by
-from lake.table_care import heal, heal_once, typed_panics
+from lake.table_care import heal, heal_once, refuse_torn, typed_panics
 from lake.table_sync import now, sync_commit, sync_data, sync_recent, sync_tag
 from schemas.errors import CommitContendedError, CorruptFileError, StoreUnavailableError, TableMissingError
 
@@ -74,6 +74,7 @@ def create_table(location: str, schema: pa.Schema) -> LanceDataset:
             raise
         return dataset
     sync_recent(location, began)
+    refuse_torn(location)
     return made
 
 
@@ -110,6 +111,7 @@ def append_with_cursor(dataset: LanceDataset, rows: pa.Table, cursor: dict[str, 
             raise
         return None
     sync_commit(committed, transaction.uuid)
+    refuse_torn(dataset.uri)
     return committed
 
 
@@ -138,6 +140,7 @@ def replace_rows(location: str, rows: pa.Table, *, exists: bool) -> LanceDataset
             exists = True
             continue
         sync_recent(location, began)
+        refuse_torn(location)
         return made
     raise CommitContendedError(
         f"writing {location.rsplit('/', 1)[-1]} lost {RACES_MAX} races",
@@ -156,12 +159,24 @@ def scan_table(location: str, version: int | None) -> pl.LazyFrame:
     return pl.scan_lance(str(location), version=version, storage_options=_options(location))
 
 
+def tags_of(dataset: LanceDataset) -> dict[str, Any]:
+    """Tags with their versions. Lance lists names, then reads each: one that is removed in between is looked
+    for in vain, and all are listed again."""
+    for _ in range(RACES_MAX):
+        try:
+            return dict(dataset.tags.list())
+        except (ValueError, OSError) as error:
+            if "not found" not in str(error).lower():
+                raise
+    raise CommitContendedError(f"listing the tags of a table lost {RACES_MAX} races", cure="Try it again.")
+
+
 def protect(dataset: LanceDataset, tag: str, version: int) -> bool:
     """Keep cleanup away from a version. False if the tag is taken for another version."""
     try:
         dataset.tags.create(tag, version)
     except (ValueError, OSError):
-        return dataset.tags.list().get(tag, {}).get("version") == version
+        return tags_of(dataset).get(tag, {}).get("version") == version
     sync_tag(dataset, tag)
     return True
 

@@ -73,6 +73,30 @@ class LandedTree(BaseModel):
     """Hexadecimal root over these lines. Anyone who keeps it can prove later what the pin saw."""
 
 
+class RunLine(BaseModel):
+    """What became of one run's events of one length."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    run_id: str
+    """The launch that wrote them."""
+    bucket: str
+    """Length of the canonical payload."""
+    given: int
+    """Events that producers gave to writers that have closed."""
+    landed: int
+    duplicate: int
+    """Told before."""
+    conflict: int
+    """Another payload under a known key; both are kept."""
+    rejected: int
+    """Pieces of sources that were refused, and told."""
+    lost: int
+    """Given up by a producer that must not wait."""
+    rows: int
+    """In landed files, the lake's own word on conflicts included."""
+
+
 MANIFEST_FORMAT = 2
 
 
@@ -99,6 +123,8 @@ class Pin(BaseModel):
     """2 has a seal and a tree of landed files."""
     landed: LandedTree | None = None
     """What had landed when the pin was made; null in format 1."""
+    books: tuple[RunLine, ...] | None = None
+    """The ledger of the whole lake, per run and length, when the pin was made; null in format 1."""
     seal: str | None = None
     """SHA-256 over every other field of the manifest; null in format 1."""
 

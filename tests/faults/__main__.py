@@ -89,7 +89,8 @@ def run_scenario(name: str, seed: int, *, full: bool, trial: str | None = None) 
             return None
         return Counts(0, "", 0, f"NOT RUN: {error}")
     except Exception:  # noqa: BLE001 - told, and the other scenarios still run
-        print(f"{name}: FAILED: a child hung or died, or the harness itself did\n{traceback.format_exc()}{name}: replay: {replay}")
+        print(f"{name}: FAILED: a child hung or died, or the harness itself did")
+        print(f"{traceback.format_exc()}{name}: replay: {replay}", flush=True)
         return None
     shutil.rmtree(folder, ignore_errors=True)
     return counts

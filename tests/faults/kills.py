@@ -34,6 +34,7 @@ from tests.faults.syscalls import KILL, TEAR, Call, Verdict, watched
 
 TARGET_FULL, TARGET_SMALL = 1_000, 100
 PROCESSES = 2
+ROUNDS_MAX = 10
 RECOVERY_KILLS_MAX = 2
 RECOVERY_CALLS = 60
 """A recovery is killed at one of about so many changes, or ends before."""
@@ -72,7 +73,7 @@ class Tally(NamedTuple):
 def run(context: Context) -> Counts:
     states = _states(context)
     target = TARGET_FULL if context.full else TARGET_SMALL
-    points = _points(context, states, target)
+    points = _points(context, states)
     halves = [(context, points[part::PROCESSES], target // PROCESSES) for part in range(PROCESSES)]
     tallies = side_by_side(_trials, halves if context.trial is None else [(context, points, 0)])
     kills: Counter[str] = Counter()
@@ -87,29 +88,30 @@ def run(context: Context) -> Counts:
     )
 
 
-def _points(context: Context, states: list[State], target: int) -> list[Point]:
-    """All changes of all actions, in a drawn order; in the full run as often as it takes."""
+def _points(context: Context, states: list[State]) -> list[Point]:
+    """All changes of all actions, in a drawn order; then all of them once more, as often as it may take."""
+    once: list[Point] = []
+    for state in states:
+        for action in _actions(state):
+            calls = _counted(context, state, action)
+            once += [Point(state, action, call.number, False, 0) for call in calls]
+            torn = [call for call in calls if call.name in ("write", "pwrite64")]
+            once += [Point(state, action, call.number, True, 0) for call in torn]
     points: list[Point] = []
-    rounds = 0
-    while not points or (context.full and 2 * len(points) < 3 * target and rounds < 20):
-        for state in states:
-            for action in _actions(state):
-                calls = _counted(context, state, action)
-                points += [Point(state, action, call.number, False, rounds) for call in calls]
-                torn = [call for call in calls if call.name in ("write", "pwrite64")]
-                points += [Point(state, action, call.number, True, rounds) for call in torn]
-        rounds += 1
-    context.random("order").shuffle(points)
-    wanted = [point for point in points if context.wanted(point.name)]
-    return wanted if context.full or context.trial else wanted[: 2 * target]
+    for number in range(ROUNDS_MAX):
+        again = [point._replace(round=number) for point in once]
+        context.random("order", number).shuffle(again)
+        points += again
+    return [point for point in points if context.wanted(point.name)]
 
 
 def _trials(context: Context, points: list[Point], target: int) -> Tally:
-    """Every point once where the target is the full one, else until the target is reached."""
+    """Until the target is reached; in the full run every point is met once at least."""
     kills: Counter[str] = Counter()
     seen = acknowledged = 0
     for point in points:
-        if not context.full and context.trial is None and sum(kills.values()) >= target:
+        once_more = point.round > 0 or not context.full
+        if once_more and context.trial is None and sum(kills.values()) >= target:
             break
         root = context.place(point.name) / "lake"
         if point.state.root.exists():
@@ -171,11 +173,11 @@ def _counted(context: Context, state: State, action: str) -> list[Call]:
     return outcome.calls
 
 
-def _actions(state: State) -> dict[str, Callable[[Path, Say], None]]:
+def _actions(state: State) -> dict[str, Callable[[Path, Say], object]]:
     """What is killed, by name."""
     if not state.told.created:
         return {"create": _create}
-    actions: dict[str, Callable[[Path, Say], None]] = {
+    actions: dict[str, Callable[[Path, Say], object]] = {
         "append": lambda root, say: append_each(Lake.open(str(root)), "killed", range(10, 13), say),
         "close": lambda root, say: append_many(Lake.open(str(root)), "killed", 20, 3, say),
         "project": lambda root, _: _project(root),

@@ -90,7 +90,7 @@ class TooLongError(Exception):
 
 
 def watched(
-    work: Callable[[Say], None], folder: Path, decide: Callable[[Call], Verdict], wait_seconds: float = 60.0
+    work: Callable[[Say], object], folder: Path, decide: Callable[[Call], Verdict], wait_seconds: float = 60.0
 ) -> Outcome:
     """Runs work in a child; `decide` is asked about each change under the folder."""
     ours, theirs = socket.socketpair()

@@ -72,7 +72,7 @@ def _lake_life(context: Context, trial: str) -> Tally:
     draws = context.random(trial)
     root = context.place(trial) / "lake"
     in_child(_make, root)
-    crew = Crew(root)
+    crew = Crew(root, trial)
     try:
         crew.listen(0.5)
         for _ in range(PAUSES_PER_LAKE):
@@ -85,6 +85,7 @@ def _lake_life(context: Context, trial: str) -> Tally:
         lines = crew.ended()
     problems = list(history_problems(lines))
     told = Told().plus(["ack 0 1"]).plus(line for said in lines.values() for line in said)
+    problems += in_child(lambda: maintain(Lake.open(str(root))))
     found = in_child(checked, root, told)
     shutil.rmtree(root, ignore_errors=not (problems or found.problems))
     operations = sum(map(len, lines.values()))
@@ -104,7 +105,8 @@ def _make(root: Path) -> None:
 class Crew:
     """Processes that work on one lake until they are ended; what each said."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, trial: str) -> None:
+        self._trial = trial
         jobs: dict[str, Callable[[Lake, int, Say], None]] = {
             "writer-1": _write,
             "writer-2": _write,
@@ -128,7 +130,7 @@ class Crew:
             for pipe in select.select(list(names), [], [], left)[0]:
                 data = os.read(pipe, 2**16)
                 if not data:
-                    raise FaultFoundError("lake", [f"{names[pipe]} ended, its error is above"])
+                    raise FaultFoundError(self._trial, [f"{names[pipe]} ended, its error is above"])
                 self._data[names[pipe]] += data
 
     def ended(self) -> dict[str, list[str]]:
@@ -156,8 +158,9 @@ def _project(lake: Lake, _: int, say: Say) -> None:
 
 def _keep_up(lake: Lake, _: int, say: Say) -> None:
     while True:
-        maintain(lake)
-        say("maintained")
+        # Another process may be faster; what it left undone is done the next time.
+        for problem in maintain(lake) or ["nothing"]:
+            say(f"maintained {problem.splitlines()[0]}")
         time.sleep(0.2)
 
 

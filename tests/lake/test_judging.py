@@ -14,6 +14,7 @@ import pytest
 from lake import Lake
 from lake.layout import EVENTS, REDACTION_KEY
 from lake.redaction import TOKEN_OPEN
+from schemas.errors import SecretFoundError
 from schemas.rollout_events import ToolReturned
 from tests.lake.facts import ended, turn
 
@@ -103,3 +104,31 @@ def test_the_same_secret_has_the_same_token_in_a_lake_and_another_in_another(
     assert tool["visible_output"] == f"the key is {token}"
     other = Lake.create(str(tmp_path / "other"))
     assert other.store.read(REDACTION_KEY) != lake_with_canaries.store.read(REDACTION_KEY)
+
+
+def test_a_pin_of_rows_that_hold_a_secret_is_refused_unless_the_place_is_allowed(
+    fresh_lake: Lake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with fresh_lake.writer("before the value was known") as writer:
+        writer.append([ended(1).model_copy(update={"submission": f"{KNOWN} is in here"})])
+    fresh_lake.project()
+    monkeypatch.setenv("TRACELAKE_TEST_API_KEY", KNOWN)
+    with pytest.raises(SecretFoundError) as caught:
+        fresh_lake.pin("p", ["rollout_ended"])
+    assert KNOWN not in str(caught.value)
+    [row] = fresh_lake.scan("rollout_ended").collect().to_dicts()
+    assert f"rollout_ended/{row['event_id']}" in str(caught.value)
+    assert fresh_lake.pins() == []
+    place = next(
+        word
+        for word in str(caught.value).replace(";", " ").replace(",", " ").split()
+        if row["event_id"] in word
+    )
+    assert fresh_lake.pin("p", ["rollout_ended"], allowed=[place]).number == 1
+
+
+def test_a_pin_carries_the_ledger_of_its_lake(lake_with_canaries: Lake) -> None:
+    pin = lake_with_canaries.pin("p", ["rollout_ended"])
+    assert pin.books == tuple(lake_with_canaries.ledger().lines)
+    assert sum(line.given for line in pin.books or ()) == 6
+    assert lake_with_canaries.open_pin("p@1").pin.books == pin.books

@@ -40,7 +40,7 @@ def test_every_outcome_is_booked_by_run_and_length(fresh_lake: Lake) -> None:
     found = fresh_lake.ledger()
     assert found.problems == []
     assert (found.closed_writers, found.cut_off_writers) == (2, 0)
-    lines = {(line.run_id, line.bucket): line[2:] for line in found.lines}
+    lines = {(line.run_id, line.bucket): tuple(line.model_dump().values())[2:] for line in found.lines}
     # given, landed, duplicate, conflict, rejected, lost, rows: the lake's word on the conflict has a row too.
     assert lines == {
         ("one", SHORT): (6, 2, 1, 1, 1, 1, 5),

@@ -26,6 +26,8 @@ from tests.lake.facts import digests, reward, table_ids
 KIND = "reward_assigned"
 AT_ONCE = timedelta(0)
 EAGER = UPKEEP._replace(fragments_max=3, version_age=AT_ONCE, superseded_age=AT_ONCE)
+# What protects projectors at work, and nothing more.
+BUSY = EAGER._replace(superseded_age=timedelta(minutes=5))
 
 
 def grow(lake: Lake, indices: range, run_id: str = "run") -> None:
@@ -186,7 +188,7 @@ def test_two_projectors_an_upkeep_and_readers_of_a_pin_lose_and_double_nothing(f
 
     def keep() -> None:
         while not done.is_set():
-            told.extend(each.problem for each in maintain(fresh_lake.store, [KIND], EAGER))
+            told.extend(each.problem for each in maintain(fresh_lake.store, [KIND], BUSY))
 
     keeper = threading.Thread(target=keep)
     for task in tasks:
