@@ -13,6 +13,7 @@ how many rows a reader finds; `--gate` waits for a line of input when the rows a
 from __future__ import annotations
 
 import argparse
+import gc
 import json
 import os
 import random
@@ -279,6 +280,8 @@ def main() -> None:
         print(json.dumps({"rows": held(given.system, given.folder)}))
         return
     rows = rows_of(given.rows, given.tokens, given.seed)
+    # The rows stand in for a recorder that has few at a time: collections shall not walk through all of them.
+    gc.freeze()
     if given.gate:
         print("ready", flush=True)
         sys.stdin.readline()
