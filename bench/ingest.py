@@ -87,10 +87,12 @@ def _compare(case: Case, systems: dict[str, str], repeats: int, scratch: Path) -
             with tempfile.TemporaryDirectory(dir=scratch) as folder:
                 # A system that is far slower writes fewer rows: its rate is the same.
                 fewer = case if name in (OURS, "sqlite_wal") else case._replace(row_count=case.row_count // 8)
-                runs[name].append(_run(name, python, fewer, Path(folder) / "store"))
+                ran = _run(name, python, fewer, Path(folder) / "store")
+                runs[name] += [] if ran is None else [ran]
     medians = {
         name: Ran(*(statistics.median(values) for values in zip(*found, strict=True)))
         for name, found in runs.items()
+        if found
     }
     ours = medians.pop(OURS)
     limits = _limits(case, scratch)
@@ -112,7 +114,8 @@ def _compare(case: Case, systems: dict[str, str], repeats: int, scratch: Path) -
         print(f"  zstd level {ZSTD_LEVEL} on one core: {limits['zstd'] / 1e6:.1f} Mtokens/s")
 
 
-def _run(system: str, python: str, case: Case, folder: Path) -> Ran:
+def _run(system: str, python: str, case: Case, folder: Path) -> Ran | None:
+    """Null for a peer that failed."""
     each = case.row_count // case.writers
     sizes = ["--rows", str(each), "--tokens", str(case.tokens), "--batch", str(BATCH), "--gate"]
     script = [python, str(HERE / "ingest_systems.py"), system, str(folder), *sizes, "--seed"]
@@ -126,7 +129,11 @@ def _run(system: str, python: str, case: Case, folder: Path) -> Ran:
     # All have made their rows: they write at once.
     told = _at_once(processes)
     if any(process.returncode for process in processes):
-        raise SystemExit(f"{system} failed: {told}")
+        if system == OURS:
+            raise SystemExit(f"{system} failed: {told}")
+        # Two openings of one database may lock each other out: the peer's answer to several writers.
+        print(f"{system}, {case}: a writer failed", file=sys.stderr)
+        return None
     found = [json.loads(text) for text in told]
     tokens = sum(item["tokens"] for item in found)
     stored = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
@@ -183,7 +190,12 @@ def _behaviour(system: str, python: str, scratch: Path) -> str:
         told += worker.stdout.readlines()
         worker.wait()
         acknowledged = BATCH * sum(line.endswith("\n") for line in told)
-        found = _json([*script, f"{folder}/killed", "--count"])["rows"]
+        try:
+            found = _json([*script, f"{folder}/killed", "--count"])["rows"]
+        except subprocess.CalledProcessError:
+            if system == OURS:
+                raise
+            return f"{system}: a second payload under a key gives {answer}; killed: it can't be read any more"
     lost = max(acknowledged - found, 0)
     return (
         f"{system}: a second payload under a key gives {answer}; "

@@ -131,7 +131,13 @@ def sqlite_wal(folder: Path) -> Iterator[Take]:
 
     folder.mkdir(parents=True, exist_ok=True)
     database = sqlite3.connect(folder / "rows.db", timeout=60)
-    database.execute("PRAGMA journal_mode=WAL")
+    for _ in range(100):
+        try:
+            database.execute("PRAGMA journal_mode=WAL")
+            break
+        except sqlite3.OperationalError:
+            # The change of mode does not wait for another process that makes it too.
+            time.sleep(0.05)
     database.execute("PRAGMA synchronous=FULL")
     database.execute(
         "CREATE TABLE IF NOT EXISTS calls (rollout TEXT, turn INTEGER, prompt BLOB, completion BLOB, "
