@@ -176,16 +176,7 @@ def without_holes(shown: list[str], again: list[str]) -> list[str]:
 def read_envelopes(store: ObjectStore, path: str, columns: list[str]) -> pa.Table:
     """Envelope columns of one landed file, pages checked but not the whole file; null where it lacks one."""
     source = store.location(path) if store.spool_folder is not None else pa.BufferReader(store.read(path))
-    try:
-        parquet = pq.ParquetFile(source, page_checksum_verification=True)
-        rows = parquet.read([name for name in columns if name in parquet.schema_arrow.names])
-    except (pa.ArrowException, OSError) as error:
-        if isinstance(error, OSError) and error.errno is not None:
-            # The disk's word, and none about the file.
-            raise
-        raise CorruptFileError(
-            f"{path} is no landed file", got=str(error), expected="the Parquet file that its name promises"
-        ) from error
+    rows = _parquet_rows(path, source, columns)
     fields = [arrow_schema(parse_landed_path(path).kind).field(name) for name in columns]
     return pa.Table.from_arrays(
         [
@@ -203,18 +194,27 @@ def read_landed(store: ObjectStore, path: str, columns: list[str] | None = None)
     """
     name = parse_landed_path(path)
     data = _checked(store, path)
-    try:
-        reader = pq.ParquetFile(pa.BufferReader(data), page_checksum_verification=True)
-        wanted = None if columns is None else [name for name in columns if name in ENVELOPE_COLUMNS]
-        table = reader.read(wanted)
-    except (pa.ArrowException, OSError) as error:
-        raise CorruptFileError(
-            f"{path} is no landed file", got=str(error), expected="the Parquet file that its name promises"
-        ) from error
+    wanted = None if columns is None else [name for name in columns if name in ENVELOPE_COLUMNS]
+    table = _parquet_rows(path, pa.BufferReader(data), wanted)
     if columns is not None:
         return table
     metadata = table.schema.metadata or {}
     return upcast(table, name.kind, int(metadata.get(b"tracelake.schema_version", b"1")))
+
+
+def _parquet_rows(path: str, source: Any, columns: list[str] | None) -> pa.Table:
+    """Columns as far as the file has them; each page is checked."""
+    try:
+        parquet = pq.ParquetFile(source, page_checksum_verification=True)
+        known = parquet.schema_arrow.names
+        return parquet.read(None if columns is None else [name for name in columns if name in known])
+    except (pa.ArrowException, OSError) as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            # The disk's word, and none about the file.
+            raise
+        raise CorruptFileError(
+            f"{path} is no landed file", got=str(error), expected="the Parquet file that its name promises"
+        ) from error
 
 
 def _checked(store: ObjectStore, path: str) -> bytes:
