@@ -71,7 +71,7 @@ def main() -> None:
     peers = {name: given.peers or sys.executable for name in PEERS if given.peers or name in WITHOUT_LIBRARY}
     systems = {OURS: sys.executable, **peers}
     size, repeats = (20, 1) if given.small else (1, 3)
-    cases = [Case(1024, 1, 8000), Case(1024, 2, 8000), Case(128, 1, 24000), Case(128, 2, 24000)]
+    cases = [Case(1024, 1, 24000), Case(1024, 2, 24000), Case(128, 1, 48000), Case(128, 2, 48000)]
     with tempfile.TemporaryDirectory(dir=os.environ.get("BENCH_FOLDER")) as scratch:
         for case in cases:
             _compare(case._replace(row_count=case.row_count // size), systems, repeats, Path(scratch))

@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 
 from lake.landing import LandedFile, land, landed_file, read_landed
 from lake.layout import kind_prefix, parse_landed_path
-from lake.segment import SegmentHead, SegmentRead, Spooled, read_segment, sealed_tables
+from lake.segment import read_segment, sealed_tables
 from lake.spool import SUFFIX, locked, remove_folder
 from lake.store import ObjectStore
 from lake.sync import make_folder, sync_folder
@@ -60,23 +60,34 @@ def recover(store: ObjectStore) -> Recovery:
     return total
 
 
-def land_segment(store: ObjectStore, read: SegmentRead) -> None:
-    for file in [] if read.head is None else sealed_files(read.head, read.events):
-        if not _has_landed(store, file):
-            land(store, file)
+def seal_segment(store: ObjectStore, path: Path) -> None:
+    """Land a segment that its living writer has closed, and remove it. Raises CorruptFileError for one that
+    is not whole: its writer wrote all of it."""
+    data = path.read_bytes()
+    read = read_segment(data)
+    if read.head is None or read.damaged_count or read.torn_byte_count:
+        raise CorruptFileError(
+            "a spool segment was damaged before it landed",
+            got=f"{len(read.events)} whole events in {len(data)} bytes of {path.name}",
+            expected="what was written",
+            cure="Open the lake again: what is whole is recovered, what is damaged is put aside and told.",
+        )
+    for table in sealed_tables(read.head, read.events):
+        land(store, landed_file(table))
+    _remove_segment(path)
 
 
-def sealed_files(head: SegmentHead, events: list[Spooled]) -> list[LandedFile]:
-    return [landed_file(table) for table in sealed_tables(head, events)]
-
-
-def remove_segment(path: Path) -> None:
+def _remove_segment(path: Path) -> None:
     path.unlink(missing_ok=True)
     sync_folder(path.parent)
 
 
 def _recovered(store: ObjectStore, path: Path) -> Recovery:
-    read = read_segment(path.read_bytes())
+    try:
+        read = read_segment(path.read_bytes())
+    except FileNotFoundError:
+        # The process that seals for a writer outlives it until its segment has landed.
+        return Recovery()
     if read.damaged_count:
         _put_aside(path, f"{path.name}{DAMAGED}", 0)
         _log.error(
@@ -87,8 +98,11 @@ def _recovered(store: ObjectStore, path: Path) -> Recovery:
         _log.warning(
             "%d bytes that were never acknowledged were cut and kept in %s", read.torn_byte_count, aside
         )
-    land_segment(store, read)
-    remove_segment(path)
+    for table in [] if read.head is None else sealed_tables(read.head, read.events):
+        file = landed_file(table)
+        if not _has_landed(store, file):
+            land(store, file)
+    _remove_segment(path)
     _log.info("recovered %d events of %s/%s", len(read.events), path.parent.name, path.name)
     return Recovery(1, len(read.events), read.torn_byte_count)
 

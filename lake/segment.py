@@ -137,8 +137,11 @@ def _vector_columns(
 
 
 def _framed(parts: list[bytes]) -> bytes:
-    body = b"".join(parts)
-    return _FRAME.pack(len(body), zlib.crc32(body)) + body
+    checksum = length = 0
+    for part in parts:
+        checksum = zlib.crc32(part, checksum)
+        length += len(part)
+    return b"".join([_FRAME.pack(length, checksum), *parts])
 
 
 def _bodies(data: bytes) -> tuple[list[bytes | None], int, int]:

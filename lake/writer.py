@@ -21,14 +21,12 @@ from datetime import UTC, datetime
 from functools import partial
 from types import TracebackType
 
-import pyarrow as pa
-
 from lake.judging import LIVE, Accepted, Judge, Origin, Receipt
 from lake.lander import Lander
-from lake.landing import LandedFile, Stamped, landed_file, stamped_table
+from lake.landing import Stamped, landed_file, stamped_table
 from lake.ledger import put_book
-from lake.recovery import recover, remove_segment, sealed_files
-from lake.segment import SegmentHead, Spooled, event_frame
+from lake.recovery import recover
+from lake.segment import event_frame
 from lake.spool import Spool
 from lake.store import ObjectStore
 from schemas.errors import LakeError
@@ -36,7 +34,7 @@ from schemas.event import Event
 
 SEGMENT_BYTES = 16 * 2**20
 SEAL_AFTER_S = 5.0
-SEGMENTS_WAITING_MAX = 2
+SEGMENTS_WAITING_MAX = 8
 # Beyond this an append is quicker landed than spooled and sealed.
 SPOOLED_BYTES_MAX = 8 * 2**20
 
@@ -51,8 +49,6 @@ class Writer:
         self._epoch = f"{datetime.now(UTC):%Y%m%dT%H%M%S%f}-{uuid.uuid4().hex[:12]}"
         self._judge: Judge | None = None
         self._next_seq = 0
-        self._unsealed: list[Spooled] = []
-        """What is in the open segment, in its order."""
         self._waiting: dict[str, list[Stamped]] = {}
         self._lander = Lander(store)
         self._spool: Spool | None = None
@@ -75,9 +71,7 @@ class Writer:
                     self.flush()
                     return receipt
                 recorded_at = datetime.now(UTC)
-                kept = [item.spooled(recorded_at) for item in fresh]
-                self._unsealed += kept
-                ticket = spool.push([event_frame(event) for event in kept])
+                ticket = spool.push([event_frame(item.spooled(recorded_at)) for item in fresh])
                 first_seq = self._next_seq
             spool.commit(ticket, first_seq)
             self._seal_in_time(spool)
@@ -118,7 +112,7 @@ class Writer:
                 table = stamped_table(
                     kind, numbered, run_id=self._run_id, epoch=self._epoch, recorded_at=recorded_at
                 )
-                self._lander.submit(partial(_one_file, table))
+                self._lander.submit(partial(landed_file, table))
             self._waiting = {}
 
     def flush(self) -> None:
@@ -183,6 +177,7 @@ class Writer:
         return self._spool
 
     def _seal_in_time(self, spool: Spool) -> None:
+        self._lander.make_ready(spool.segment_bytes)
         if spool.segment_bytes >= self._segment_bytes:
             with self._lock:
                 self._lander.wait(SEGMENTS_WAITING_MAX)
@@ -200,10 +195,8 @@ class Writer:
         segment = None if self._spool is None else self._spool.close_segment(self._next_seq)
         if segment is None:
             return
-        head = SegmentHead(self._epoch, self._run_id, self._next_seq)
         self._next_seq += segment.event_count
-        events, self._unsealed = self._unsealed, []
-        self._lander.submit(partial(sealed_files, head, events), partial(remove_segment, segment.path))
+        self._lander.submit_segment(segment.path)
 
     @contextmanager
     def _or_failed(self) -> Generator[None]:
@@ -235,10 +228,6 @@ class Writer:
         if self._spool is not None:
             self._spool.release(empty=empty)
             self._spool = None
-
-
-def _one_file(table: pa.Table) -> list[LandedFile]:
-    return [landed_file(table)]
 
 
 def _seal_of(writer: weakref.ref[Writer]) -> None:

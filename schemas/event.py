@@ -12,19 +12,18 @@ it was written.
 from __future__ import annotations
 
 import hashlib
-from array import array
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from functools import cache
+from functools import cache, partial
 from struct import error as StructError
-from struct import pack
 from typing import Annotated, Any, ClassVar, NamedTuple, cast, get_args, get_origin
 
 import orjson
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainValidator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainSerializer, PlainValidator
 
 from schemas.canonical import INT_64_MAX, number_text
 from schemas.errors import EventInvalidError
+from schemas.vector import Vector, packed
 
 
 class Column(NamedTuple):
@@ -44,10 +43,18 @@ def _utc(moment: datetime) -> datetime:
     return utc if type(utc) is datetime else datetime.combine(utc.date(), utc.time(), UTC)
 
 
-def _listed(value: Any) -> list[Any]:
-    if not isinstance(value, (list, tuple)):
-        raise ValueError(f"a list of numbers is expected, not {type(value).__name__}")
-    return list(cast("Sequence[Any]", value))
+def _vector(typecode: str, value: Any) -> Sequence[Any]:
+    try:
+        return Vector(typecode, packed(typecode, value))
+    except (StructError, TypeError, ValueError, OverflowError) as error:
+        if not isinstance(value, (list, tuple)):
+            raise ValueError(f"a list of numbers is expected, not {type(value).__name__}") from error
+        # Refused with the reason when the fact is named, as all else that has no canonical form.
+        return list(cast("Sequence[Any]", value))
+
+
+def _values(value: Sequence[Any]) -> list[Any]:
+    return list(value)
 
 
 Text = Annotated[str, Column("text")]
@@ -56,13 +63,27 @@ JsonText = Annotated[str, Column("text")]
 """Canonical JSON text of a nested value (`schemas.canonical.canonical_text`)."""
 Moment = Annotated[datetime, AfterValidator(_utc)]
 """A point in time, UTC, microseconds."""
-TokenIds = Annotated[list[int], Column("int32"), PlainValidator(_listed, json_schema_input_type=list[int])]
-"""32 bits each. The values of a vector are judged when it is packed, in one pass: see `named`."""
+_LISTED = PlainSerializer(_values, return_type=list[Any])
+TokenIds = Annotated[
+    Sequence[int],
+    Column("int32"),
+    PlainValidator(partial(_vector, "i"), json_schema_input_type=list[int]),
+    _LISTED,
+]
+"""32 bits each; a list, or a buffer such as a NumPy array, of which a packed copy is kept."""
 Logprobs = Annotated[
-    list[float], Column("float32"), PlainValidator(_listed, json_schema_input_type=list[float])
+    Sequence[float],
+    Column("float32"),
+    PlainValidator(partial(_vector, "f"), json_schema_input_type=list[float]),
+    _LISTED,
 ]
 """Natural-log probabilities in nats; a value that the source lacks makes the whole field null, never 0.0."""
-TokenMask = Annotated[list[bool], Column("bool"), PlainValidator(_listed, json_schema_input_type=list[bool])]
+TokenMask = Annotated[
+    Sequence[bool],
+    Column("bool"),
+    PlainValidator(partial(_vector, "b"), json_schema_input_type=list[bool]),
+    _LISTED,
+]
 _SCALAR_KINDS = {datetime: "moment", float: "float", int: "int"}
 _ARRAY_TYPECODE = {"int32": "i", "float32": "f", "bool": "b"}
 
@@ -183,22 +204,8 @@ def payload_fields(cls: type[Event], text: bytes) -> dict[str, Any]:
 def _packed(cls: type[Event], row: Mapping[str, Any]) -> dict[str, bytes]:
     """Vectors as `array` of their type code would hold them. Raises StructError, TypeError."""
     return {
-        name: packed
-        for name, typecode in _plan(cls).vectors
-        if (packed := packed_vector(typecode, row[name])) is not None
+        name: packed(typecode, row[name]) for name, typecode in _plan(cls).vectors if row[name] is not None
     }
-
-
-def packed_vector(typecode: str, values: Sequence[Any] | None) -> bytes | None:
-    """Bytes that `array` of the type code would hold. Raises StructError."""
-    if values is None:
-        return None
-    try:
-        # Twice as fast as making the array.
-        return pack(f"{len(values)}{typecode}", *values)
-    except OverflowError:
-        # A number beyond float32 is infinite there.
-        return array(typecode, values).tobytes()
 
 
 def _payload(cls: type[Event], row: Mapping[str, Any], vectors: Mapping[str, bytes]) -> dict[str, Any]:
@@ -223,8 +230,8 @@ def _payload(cls: type[Event], row: Mapping[str, Any], vectors: Mapping[str, byt
             payload[name] = (
                 moment.isoformat() if moment.microsecond else moment.isoformat(timespec="microseconds")
             )
-    for name, packed in vectors.items():
-        payload[name] = f"{plan.typecodes[name]}{len(row[name])}:{hashlib.sha256(packed).hexdigest()}"
+    for name, data in vectors.items():
+        payload[name] = f"{plan.typecodes[name]}{len(row[name])}:{hashlib.sha256(data).hexdigest()}"
     return payload
 
 
