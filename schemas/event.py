@@ -16,14 +16,14 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from functools import cache, partial
 from struct import error as StructError
-from typing import Annotated, Any, ClassVar, NamedTuple, cast, get_args, get_origin
+from typing import Annotated, Any, ClassVar, NamedTuple, get_args, get_origin
 
 import orjson
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainSerializer, PlainValidator
 
 from schemas.canonical import INT_64_MAX, number_text
 from schemas.errors import EventInvalidError
-from schemas.vector import Vector, packed
+from schemas.vector import held, packed, values_of
 
 
 class Column(NamedTuple):
@@ -43,45 +43,31 @@ def _utc(moment: datetime) -> datetime:
     return utc if type(utc) is datetime else datetime.combine(utc.date(), utc.time(), UTC)
 
 
-def _vector(typecode: str, value: Any) -> Sequence[Any]:
-    try:
-        return Vector(typecode, packed(typecode, value))
-    except (StructError, TypeError, ValueError, OverflowError) as error:
-        if not isinstance(value, (list, tuple)):
-            raise ValueError(f"a list of numbers is expected, not {type(value).__name__}") from error
-        # Refused with the reason when the fact is named, as all else that has no canonical form.
-        return list(cast("Sequence[Any]", value))
-
-
-def _values(value: Sequence[Any]) -> list[Any]:
-    return list(value)
-
-
 Text = Annotated[str, Column("text")]
 """Long text."""
 JsonText = Annotated[str, Column("text")]
 """Canonical JSON text of a nested value (`schemas.canonical.canonical_text`)."""
 Moment = Annotated[datetime, AfterValidator(_utc)]
 """A point in time, UTC, microseconds."""
-_LISTED = PlainSerializer(_values, return_type=list[Any])
+_LISTED = PlainSerializer(values_of, return_type=list[Any])
 TokenIds = Annotated[
     Sequence[int],
     Column("int32"),
-    PlainValidator(partial(_vector, "i"), json_schema_input_type=list[int]),
+    PlainValidator(partial(held, "i"), json_schema_input_type=list[int]),
     _LISTED,
 ]
 """32 bits each; a list, or a buffer such as a NumPy array, of which a packed copy is kept."""
 Logprobs = Annotated[
     Sequence[float],
     Column("float32"),
-    PlainValidator(partial(_vector, "f"), json_schema_input_type=list[float]),
+    PlainValidator(partial(held, "f"), json_schema_input_type=list[float]),
     _LISTED,
 ]
 """Natural-log probabilities in nats; a value that the source lacks makes the whole field null, never 0.0."""
 TokenMask = Annotated[
     Sequence[bool],
     Column("bool"),
-    PlainValidator(partial(_vector, "b"), json_schema_input_type=list[bool]),
+    PlainValidator(partial(held, "b"), json_schema_input_type=list[bool]),
     _LISTED,
 ]
 _SCALAR_KINDS = {datetime: "moment", float: "float", int: "int"}

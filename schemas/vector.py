@@ -2,21 +2,20 @@
 
 **Packed once, where the fact is made**: what the caller does to its list afterwards does not reach the fact,
 and a turn that waits in a queue takes 4 bytes for a token.
-**Little-endian**, 32 bits for an id or a log-probability, 8 for a truth value.
+**In the machine's order, which is little-endian**: 32 bits for an id or a log-probability, 8 for a truth
+value.
 """
 
 from __future__ import annotations
 
-import sys
 from array import array
 from collections.abc import Iterator, Sequence
+from struct import error as StructError
 from struct import pack
-from typing import Any, overload
+from typing import Any, Literal, cast, overload
 
 SIZE_BYTES = {"i": 4, "f": 4, "b": 1}
-# The machine's own order is packed faster than a named one.
-_ORDER = "" if sys.byteorder == "little" else "<"
-_BUFFER_FORMATS = {"i": "bBhHiIlLqQ", "f": "fd", "b": "?bB"}
+_BUFFER_FORMATS = {"i": tuple("bBhHiIlLqQ"), "f": tuple("fd"), "b": tuple("?bB")}
 
 
 class Vector(Sequence[Any]):
@@ -29,7 +28,7 @@ class Vector(Sequence[Any]):
         self.data = data
 
     def to_list(self) -> list[Any]:
-        values = memoryview(self.data).cast(self.typecode).tolist()
+        values = memoryview(self.data).cast(cast("Literal['i', 'f', 'b']", self.typecode)).tolist()
         return [value != 0 for value in values] if self.typecode == "b" else values
 
     def __len__(self) -> int:
@@ -73,24 +72,32 @@ def packed(typecode: str, values: Any) -> bytes:
             return values
     try:
         # Faster than making an array of them.
-        return pack(f"{_ORDER}{len(values)}{typecode}", *values)
+        return pack(f"{len(values)}{typecode}", *values)
     except OverflowError:
         # A number beyond float32 is infinite there.
-        return _little(array(typecode, values))
+        return array(typecode, values).tobytes()
+
+
+def held(typecode: str, value: Any) -> Sequence[Any]:
+    """What a fact holds of a sequence or buffer: a packed copy. Of a list with a value that cannot be packed
+    a plain one, which is refused with the reason when the fact is named. Raises ValueError for what is no
+    list."""
+    try:
+        return Vector(typecode, packed(typecode, value))
+    except (StructError, TypeError, ValueError, OverflowError) as error:
+        if not isinstance(value, (list, tuple)):
+            raise ValueError(f"a list of numbers is expected, not {type(value).__name__}") from error
+        return list(cast("Sequence[Any]", value))
+
+
+def values_of(vector: Sequence[Any]) -> list[Any]:
+    return list(vector)
 
 
 def _of_buffer(typecode: str, values: Any) -> bytes | list[Any]:
     if isinstance(values, (bytes, bytearray)):
         raise TypeError("text, and no numbers")
     view = memoryview(values)
-    if view.ndim != 1 or view.format is None or view.format not in _BUFFER_FORMATS[typecode]:
+    if view.ndim != 1 or view.format not in _BUFFER_FORMATS[typecode]:
         raise TypeError(f"a buffer of {view.ndim} dimensions with format {view.format!r}")
-    return _little(view) if view.format == typecode else view.tolist()
-
-
-def _little(values: Any) -> bytes:
-    if sys.byteorder == "big" and values.itemsize > 1:
-        swapped = array(values.typecode if isinstance(values, array) else values.format, values)
-        swapped.byteswap()
-        return swapped.tobytes()
-    return values.tobytes()
+    return view.tobytes() if view.format == typecode else view.tolist()
