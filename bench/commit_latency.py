@@ -83,9 +83,9 @@ def openings(lake: Lake, count: int) -> list[Spent]:
     for index in range(count):
         # Landed by hand: a real opening first reads what is known.
         epoch = f"{index:020d}-bench"
-        stamped = Stamped(reward(index), event_identity(reward(index)), 0, "live", None, None)
+        stamped = Stamped(reward(index), event_identity(reward(index)), "live", None, None)
         moment = datetime.now(UTC)
-        rows = stamped_table(KIND, [stamped], run_id="bench", epoch=epoch, recorded_at=moment)
+        rows = stamped_table(KIND, [stamped], 0, run_id="bench", epoch=epoch, recorded_at=moment)
         land(lake.store, landed_file(rows))
         spent.append(measured(lake))
     return spent

@@ -65,7 +65,7 @@ class Accepted(NamedTuple):
     def stamped(self) -> Stamped:
         """As a table is made of it; its number is not given yet."""
         told = self.named
-        return Stamped(self.event, told.identity, -1, *self.origin, self.redactions_json, told.byte_count)
+        return Stamped(self.event, told.identity, *self.origin, self.redactions_json, told.byte_count)
 
 
 class Receipt(NamedTuple):
@@ -80,8 +80,7 @@ class Judge:
     """Knows what the lake holds, and counts; for one writer."""
 
     def __init__(self, store: ObjectStore) -> None:
-        self._known = KnownKeys.load(store)
-        self._known_before = len(self._known)
+        self._known = KnownKeys(store)
         self._redactor = Redactor.from_environment(redaction_key(store), os.environ)
         self._redacted_rollouts: set[str | None] = set()
         self.counting = Counting()
@@ -110,29 +109,36 @@ class Judge:
     def judge(self, accepted: list[Accepted]) -> tuple[Receipt, list[Accepted]]:
         """What each event is, and those that are to be kept, conflicts among them told."""
         fresh: list[Accepted] = []
+        self._meet(accepted)
+        book = self.counting.book
         new_count = duplicate_count = conflict_count = 0
         for item in accepted:
-            identity, size = item.named.identity, item.named.byte_count
-            first = self._known.first(identity.key_hash)
+            (event_id, key_hash, _), size = item.named.identity, item.named.byte_count
+            first = self._known.learn(key_hash, event_id)
             if first is None:
                 new_count += 1
-                self.counting.book("rejected" if item.event.KIND == EventRejected.KIND else "landed", size)
-            elif self._known.holds(identity.key_hash, identity.event_id):
+                book("rejected" if item.event.KIND == EventRejected.KIND else "landed", size)
+                fresh.append(item)
+            elif self._known.holds(key_hash, event_id):
                 duplicate_count += 1
-                self.counting.book("duplicate", size)
-                continue
+                book("duplicate", size)
             else:
                 conflict_count += 1
-                self.counting.book("conflict", size)
-            self._known.add(identity.key_hash, identity.event_id)
-            fresh.append(item)
-            if first is not None:
-                fresh.extend(self._conflict(item, first))
+                book("conflict", size)
+                self._known.add(key_hash, event_id)
+                fresh += [item, *self._conflict(item, first)]
         return Receipt(new_count, duplicate_count, conflict_count), fresh
+
+    def _meet(self, items: list[Accepted]) -> None:
+        keys: dict[str, list[str]] = {}
+        for item in items:
+            keys.setdefault(item.event.KIND, []).append(item.named.identity.key_hash)
+        for kind, key_hashes in keys.items():
+            self._known.meet(kind, key_hashes)
 
     def told(self) -> dict[str, str]:
         """Key hash to event id of each fact that was told here first."""
-        return self._known.since(self._known_before)
+        return self._known.told
 
     def _conflict(self, item: Accepted, first: str) -> list[Accepted]:
         identity = item.named.identity
@@ -140,6 +146,7 @@ class Judge:
             item.event.KIND, identity.key_hash, first, identity.event_id, item.event.__dict__
         )
         told = Accepted(event, named(ConflictFound, event.__dict__), Origin("derived"))
+        self._meet([told])
         identity = told.named.identity
         if self._known.holds(identity.key_hash, identity.event_id):
             return []

@@ -63,7 +63,6 @@ class Stamped(NamedTuple):
 
     event: Event
     identity: EventIdentity
-    writer_seq: int
     provenance: str
     source_uri: str | None
     source_hash: str | None
@@ -72,9 +71,9 @@ class Stamped(NamedTuple):
 
 
 def stamped_table(
-    kind: str, stamped: Sequence[Stamped], *, run_id: str, epoch: str, recorded_at: datetime
+    kind: str, stamped: Sequence[Stamped], first_seq: int, *, run_id: str, epoch: str, recorded_at: datetime
 ) -> pa.Table:
-    """Rows of one kind in the order of their sequence numbers."""
+    """Rows of one kind in the order of their sequence numbers, which begin with the first."""
     # Transposed once: a pass per column would fetch each row from memory again.
     events, identities, *envelope = zip(*stamped, strict=True)
     names = [name for name in class_of_kind(kind).model_fields if name != "kind"]
@@ -86,6 +85,7 @@ def stamped_table(
         )
     values |= zip(EventIdentity._fields, zip(*identities, strict=True), strict=True)
     values |= zip(Stamped._fields[2:], envelope, strict=True)
+    values["writer_seq"] = range(first_seq, first_seq + len(stamped))
     constants = {"run_id": run_id, "writer_epoch": epoch, "recorded_at": recorded_at}
     return landed_table(kind, values, constants, len(stamped))
 

@@ -11,6 +11,7 @@ acknowledged.
 from __future__ import annotations
 
 import json
+from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterable
 from typing import Literal, NamedTuple
@@ -31,6 +32,8 @@ KEPT: tuple[Outcome, ...] = ("landed", "conflict", "rejected", "told")
 
 BUCKETS = (("under 1 KiB", 2**10), ("1 to 4 KiB", 2**12), ("4 to 16 KiB", 2**14), ("16 to 64 KiB", 2**16))
 LONGEST = "64 KiB and more"
+_LIMITS = [limit for _, limit in BUCKETS]
+_NAMES = [*(name for name, _ in BUCKETS), LONGEST]
 UNTOLD = "untold"
 """Rows of before payloads were measured."""
 
@@ -61,27 +64,27 @@ class Counting:
 
     def __init__(self) -> None:
         self._given: Counter[str] = Counter()
-        self._counts: dict[str, Counter[Outcome]] = {}
+        self._counts: dict[str, dict[Outcome, int]] = {}
 
-    def book(self, outcome: Outcome, byte_count: int, count: int = 1) -> None:
+    def book(self, outcome: Outcome, byte_count: int) -> None:
         bucket = bucket_of(byte_count)
         if outcome != "told":
-            self._given[bucket] += count
-        self._counts.setdefault(bucket, Counter())[outcome] += count
+            self._given[bucket] += 1
+        counts = self._counts.setdefault(bucket, {})
+        counts[outcome] = counts.get(outcome, 0) + 1
 
     def closed(self, epoch: str, run_id: str) -> Book | None:
         """Null if nothing was given."""
         if not self._counts:
             return None
-        counts = {bucket: dict(found) for bucket, found in self._counts.items()}
-        return Book(epoch=epoch, run_id=run_id, given=dict(self._given), counts=counts)
+        return Book(epoch=epoch, run_id=run_id, given=dict(self._given), counts=self._counts)
 
 
 def bucket_of(byte_count: int | None) -> str:
     """The length bucket of a payload."""
     if byte_count is None:
         return UNTOLD
-    return next((name for name, limit in BUCKETS if byte_count < limit), LONGEST)
+    return _NAMES[bisect_right(_LIMITS, byte_count)]
 
 
 def put_book(store: ObjectStore, book: Book) -> None:

@@ -105,13 +105,15 @@ class Writer:
             recorded_at = datetime.now(UTC)
             for kind, stamped in self._waiting.items():
                 # Made here: two threads that both need the interpreter cost more than one after the other.
-                numbered = [
-                    item._replace(writer_seq=seq) for seq, item in enumerate(stamped, start=self._next_seq)
-                ]
-                self._next_seq += len(stamped)
                 table = stamped_table(
-                    kind, numbered, run_id=self._run_id, epoch=self._epoch, recorded_at=recorded_at
+                    kind,
+                    stamped,
+                    self._next_seq,
+                    run_id=self._run_id,
+                    epoch=self._epoch,
+                    recorded_at=recorded_at,
                 )
+                self._next_seq += len(stamped)
                 self._lander.submit(partial(landed_file, table))
             self._waiting = {}
 

@@ -113,10 +113,8 @@ class Named(NamedTuple):
     """Canonical JSON of the payload, a digest in the place of each vector."""
     vectors: tuple[bytes, ...]
     """Packed little-endian, in the order of the class's fields; those that are null are left out."""
-
-    @property
-    def byte_count(self) -> int:
-        return len(self.text) + sum(map(len, self.vectors))
+    byte_count: int
+    """Of both."""
 
 
 def event_identity(event: Event) -> EventIdentity:
@@ -153,7 +151,10 @@ def named(cls: type[Event], row: Mapping[str, Any]) -> Named:
     payload_digest = hashlib.sha256(text)
     both = hashlib.sha256(key_digest.digest() + payload_digest.digest())
     identity = EventIdentity(both.hexdigest(), key_digest.hexdigest(), payload_digest.hexdigest())
-    return Named(identity, text, tuple(vectors.values()))
+    if not vectors:
+        return Named(identity, text, (), len(text))
+    packed_values = tuple(vectors.values())
+    return Named(identity, text, packed_values, len(text) + sum(map(len, packed_values)))
 
 
 class _Plan(NamedTuple):
@@ -212,10 +213,8 @@ def _payload(cls: type[Event], row: Mapping[str, Any], vectors: Mapping[str, byt
     for name in plan.moments:
         if (value := row[name]) is not None:
             moment = value if value.tzinfo is UTC else value.astimezone(UTC)
-            # The same text as with timespec="microseconds", which is slower to ask for.
-            payload[name] = (
-                moment.isoformat() if moment.microsecond else moment.isoformat(timespec="microseconds")
-            )
+            # orjson writes the same text, without microseconds where they are zero.
+            payload[name] = moment if moment.microsecond else moment.isoformat(timespec="microseconds")
     for name, data in vectors.items():
         payload[name] = f"{plan.typecodes[name]}{len(row[name])}:{hashlib.sha256(data).hexdigest()}"
     return payload

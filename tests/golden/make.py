@@ -1,7 +1,8 @@
 """Writes the golden lake of the current schema version: landed files of every kind, and how they must read.
 
-Run it once when a version is new, with the version's folder as the argument; it refuses to overwrite. Golden
-files are never edited: `tests/schemas/test_golden.py` reads them with every later version of the code.
+Run it with the version's folder as the argument when a version is new, and again when it has a new kind:
+what is there already stays as it is. Golden files are never edited: `tests/lake/test_golden.py` reads them
+with every later version of the code.
 """
 
 from __future__ import annotations
@@ -87,29 +88,36 @@ def _choices(cls: type[Event], name: str) -> list[Any]:
 
 
 def main(folder: Path) -> None:
-    if folder.exists():
-        raise SystemExit(f"{folder} is there already; golden files are never rewritten")
-    Lake.create(str(folder))
+    schemas_file = folder / "expected" / "schemas.json"
+    if not folder.exists():
+        Lake.create(str(folder))
+        (folder / "expected").mkdir()
+        schemas_file.write_text("{}\n", encoding="utf-8")
     store = LocalStore(folder)
-    (folder / "expected").mkdir()
+    schemas: dict[str, list[str]] = json.loads(schemas_file.read_text(encoding="utf-8"))
     for cls in EVENT_CLASSES:
-        events = golden_events(cls)
-        named = [event_identity(event) for event in events]
-        stamped = [
-            Stamped(event, identity, seq, "imported", "golden/source.jsonl", "0" * 64)
-            for seq, (event, identity) in enumerate(zip(events, named, strict=True))
-        ]
-        epoch = f"20260102T030405678901-{cls.KIND.replace('_', '-')}"
-        table = stamped_table(cls.KIND, stamped, run_id="golden", epoch=epoch, recorded_at=MOMENT)
-        land(store, landed_file(table))
-        rows = [
-            {"event_id": identity.event_id, "key_hash": identity.key_hash} | event.model_dump(mode="json")
-            for event, identity in zip(events, named, strict=True)
-        ]
-        lines = ",\n".join(canonical_text(row) for row in rows)
-        (folder / "expected" / f"{cls.KIND}.json").write_text(f"[\n{lines}\n]\n", encoding="utf-8")
-    schemas = {kind: schema_lines(schema) for kind, schema in arrow_schemas().items()}
-    (folder / "expected" / "schemas.json").write_text(json.dumps(schemas, indent=1) + "\n", encoding="utf-8")
+        if cls.KIND not in schemas:
+            _add(store, folder, cls)
+            schemas[cls.KIND] = schema_lines(arrow_schemas()[cls.KIND])
+    schemas_file.write_text(json.dumps(schemas, indent=1) + "\n", encoding="utf-8")
+
+
+def _add(store: LocalStore, folder: Path, cls: type[Event]) -> None:
+    events = golden_events(cls)
+    named = [event_identity(event) for event in events]
+    stamped = [
+        Stamped(event, identity, "imported", "golden/source.jsonl", "0" * 64)
+        for event, identity in zip(events, named, strict=True)
+    ]
+    epoch = f"20260102T030405678901-{cls.KIND.replace('_', '-')}"
+    table = stamped_table(cls.KIND, stamped, 0, run_id="golden", epoch=epoch, recorded_at=MOMENT)
+    land(store, landed_file(table))
+    rows = [
+        {"event_id": identity.event_id, "key_hash": identity.key_hash} | event.model_dump(mode="json")
+        for event, identity in zip(events, named, strict=True)
+    ]
+    lines = ",\n".join(canonical_text(row) for row in rows)
+    (folder / "expected" / f"{cls.KIND}.json").write_text(f"[\n{lines}\n]\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -164,9 +164,11 @@ def test_a_forged_landed_file_is_named_by_a_deep_audit(healthy_lake: Lake, forge
     path = files(healthy_lake)[0]
     first_seq = int(path.name.split("-")[0])
     identity = event_identity(reward(0))
-    stamped = Stamped(reward(0).model_copy(update=forged), identity, first_seq, "live", None, None)
+    stamped = Stamped(reward(0).model_copy(update=forged), identity, "live", None, None)
     moment = datetime(2026, 1, 1, tzinfo=UTC)
-    table = stamped_table(KIND, [stamped], run_id="one", epoch=path.parent.name, recorded_at=moment)
+    table = stamped_table(
+        KIND, [stamped], first_seq, run_id="one", epoch=path.parent.name, recorded_at=moment
+    )
     path.unlink()
     land(healthy_lake.store, landed_file(table))
     assert "had landed and is missing" in problems(healthy_lake)

@@ -30,11 +30,10 @@ EPOCH = "20260102T030405678901-abc"
 
 
 def file_of(events: list[Event], first_seq: int = 0) -> LandedFile:
-    stamped = [
-        Stamped(event, event_identity(event), seq, "imported", "a.jsonl", None)
-        for seq, event in enumerate(events, first_seq)
-    ]
-    return landed_file(stamped_table(events[0].KIND, stamped, run_id="run", epoch=EPOCH, recorded_at=MOMENT))
+    stamped = [Stamped(event, event_identity(event), "imported", "a.jsonl", None) for event in events]
+    return landed_file(
+        stamped_table(events[0].KIND, stamped, first_seq, run_id="run", epoch=EPOCH, recorded_at=MOMENT)
+    )
 
 
 @pytest.mark.parametrize("cls", EVENT_CLASSES, ids=lambda cls: cls.KIND)

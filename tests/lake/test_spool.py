@@ -250,8 +250,8 @@ def test_a_folder_gets_its_name_when_it_is_locked(tmp_path: Path) -> None:
 def test_both_ways_in_make_the_same_columns() -> None:
     event = turn(0, prompt_ids=[1, 2], sampling_logprobs=[-0.5], completion_mask=[True, False])
     told = named(type(event), event.__dict__)
-    stamped = Stamped(event, told.identity, 7, *ORIGIN, None, told.byte_count)
-    direct = stamped_table(event.KIND, [stamped], run_id="run", epoch=HEAD.epoch, recorded_at=MOMENT)
+    stamped = Stamped(event, told.identity, *ORIGIN, None, told.byte_count)
+    direct = stamped_table(event.KIND, [stamped], 7, run_id="run", epoch=HEAD.epoch, recorded_at=MOMENT)
     [sealed] = sealed_tables(HEAD, read_segment(segment_of([event])).events)
     assert sealed.equals(direct)
     assert landed_file(sealed) == landed_file(direct)
