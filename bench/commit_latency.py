@@ -13,7 +13,8 @@ import statistics
 import sys
 import tempfile
 import time
-from datetime import UTC, datetime
+from collections.abc import Callable
+from itertools import count
 from pathlib import Path
 from time import perf_counter, process_time
 from typing import NamedTuple
@@ -23,9 +24,10 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from bench.report import Figure, report
 from lake import Lake
-from lake.landing import Stamped, land, landed_file, stamped_table
+from lake.derived import open_dataset
+from lake.leases import end_lease
 from lake.maintenance import UPKEEP
-from schemas.event import event_identity
+from lake.tables import tags_of
 from schemas.rollout_events import RewardAssigned
 
 KIND = "reward_assigned"
@@ -66,29 +68,48 @@ def measured(lake: Lake) -> Spent:
     return Spent((perf_counter() - wall) * 1e3, (process_time() - cpu) * 1e3)
 
 
-def commits(lake: Lake, count: int, events: int) -> list[Spent]:
+class Commits:
     """One writer that stays open, a landed file for each projection."""
-    spent: list[Spent] = []
-    with lake.writer("bench") as writer:
-        for index in range(count):
-            writer.append([reward(index * events + each) for each in range(events)])
-            writer.flush()
-            spent.append(measured(lake))
-    return spent
+
+    def __init__(self, lake: Lake, events: int) -> None:
+        self.lake = lake
+        self._writer = lake.writer("bench")
+        self._numbers = count()
+        self._events = events
+
+    def __call__(self) -> Spent:
+        self._writer.append([reward(next(self._numbers)) for _ in range(self._events)])
+        self._writer.flush()
+        return measured(self.lake)
 
 
-def openings(lake: Lake, count: int) -> list[Spent]:
+class Openings:
     """A writer for each projection, and one event of it."""
-    spent: list[Spent] = []
-    for index in range(count):
-        # Landed by hand: a real opening first reads what is known.
-        epoch = f"{index:020d}-bench"
-        stamped = Stamped(reward(index), event_identity(reward(index)), "live", None, None)
-        moment = datetime.now(UTC)
-        rows = stamped_table(KIND, [stamped], 0, run_id="bench", epoch=epoch, recorded_at=moment)
-        land(lake.store, landed_file(rows))
-        spent.append(measured(lake))
-    return spent
+
+    def __init__(self, lake: Lake) -> None:
+        self.lake = lake
+        self._numbers = count()
+
+    def __call__(self) -> Spent:
+        with self.lake.writer("bench") as writer:
+            writer.append([reward(next(self._numbers))])
+        return measured(self.lake)
+
+
+def beside_a_fresh_one(case: str, old: Callable[[], Spent], fresh: Callable[[], Spent]) -> list[Figure]:
+    """The next hundred of an old table and the first of a fresh one in turn: a drift of the machine meets
+    both."""
+    pairs = [(old(), fresh()) for _ in range(WINDOW)]
+    figures: list[Figure] = []
+    for name in Spent._fields:
+        now, new = (
+            statistics.median(getattr(each, name) for each in side) for side in zip(*pairs, strict=True)
+        )
+        label = f"{case}, p50 of {name}, in turn with a fresh table's first hundred"
+        figures.append(
+            Figure("commit_latency", label, "ms", now, {"fresh": new}, new * LATENCY_RATIO_MAX, False)
+        )
+    return figures
 
 
 def latency_figures(case: str, spent: list[Spent]) -> list[Figure]:
@@ -113,23 +134,39 @@ def share_figure(lake: Lake, case: str) -> Figure:
     return Figure("metadata_share", case, unit, share, {}, METADATA_SHARE_MAX, False)
 
 
+def _end_leases(lake: Lake) -> None:
+    """As an hour does."""
+    dataset = open_dataset(lake.store, KIND)
+    for tag in tags_of(dataset):
+        end_lease(dataset, tag)
+
+
 def main() -> None:
     numbers = [int(word) for word in sys.argv[1:] if word.isdecimal()]
-    count, events, opening_count = (*numbers, *(3000, 10, 3000)[len(numbers) :])
+    commit_count, events, opening_count = (*numbers, *(3000, 10, 3000)[len(numbers) :])
     age = UPKEEP.version_age.total_seconds()
     with tempfile.TemporaryDirectory() as folder:
         lake = Lake.create(f"{folder}/maintained")
-        report(latency_figures("maintained", commits(lake, count, events)))
+        commit = Commits(lake, events)
+        report(latency_figures("maintained", [commit() for _ in range(commit_count)]))
+        report(beside_a_fresh_one("maintained", commit, Commits(Lake.create(f"{folder}/fresh"), events)))
         report([share_figure(lake, "right after the last commit")])
         time.sleep(age)
         lake.maintain()
         report([share_figure(lake, f"{age:.0f} s later, with the data that merges replaced")])
+        _end_leases(lake)
+        lake.maintain()
+        report([share_figure(lake, "once no reader can be left that began before the merges")])
         with mock.patch("lake.projection.tend"):
             bare = Lake.create(f"{folder}/bare")
-            report(latency_figures("not maintained", commits(bare, count // 3, events)))
+            commit = Commits(bare, events)
+            report(latency_figures("not maintained", [commit() for _ in range(commit_count // 3)]))
             report([share_figure(bare, "not maintained")])
-        opened = openings(Lake.create(f"{folder}/openings"), opening_count)
-        report(latency_figures("a writer each", opened))
+        opening = Openings(Lake.create(f"{folder}/openings"))
+        report(latency_figures("a writer each", [opening() for _ in range(opening_count)]))
+        report(
+            beside_a_fresh_one("a writer each", opening, Openings(Lake.create(f"{folder}/fresh-openings")))
+        )
 
 
 if __name__ == "__main__":

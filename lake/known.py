@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
-from lake.landed_files import files_past, landed_of
+from lake.landed_files import are_more_than, landed_of, landed_past
 from lake.landing import read_envelopes
 from lake.layout import table_path
 from lake.store import ObjectStore
@@ -71,18 +71,17 @@ class KnownKeys:
 
     def _open(self, kind: str) -> KeyIndex | None:
         """The keys of the kind's table, if it is worth it; those of all files beside it are added."""
-        files = landed_of(self._store, kind)
-        index: KeyIndex | None = None
-        if len(files) > FILES_READ_MAX:
-            index, files = self._from_table(kind, files)
-        for path in files:
+        index, files = None, None
+        if are_more_than(self._store, kind, FILES_READ_MAX):
+            index, files = self._from_table(kind)
+        for path in landed_of(self._store, kind) if files is None else files:
             rows: pa.Table = read_envelopes(self._store, path, COLUMNS)
             for key_hash, event_id in zip(*(column.to_pylist() for column in rows.columns), strict=True):
                 self.add(key_hash, event_id)
         return index
 
-    def _from_table(self, kind: str, files: list[str]) -> tuple[KeyIndex | None, list[str]]:
-        """The table's keys, and the files that it does not hold."""
+    def _from_table(self, kind: str) -> tuple[KeyIndex | None, list[str] | None]:
+        """The table's keys, and the files that it does not hold; null if it cannot be asked."""
         from lake.cursors import read_cursor
         from lake.key_index import KeyIndex
         from lake.tables import CURSOR, open_table, schema_note
@@ -90,9 +89,9 @@ class KnownKeys:
         try:
             dataset = open_table(self._store.location(table_path(kind)))
             if dataset is None:
-                return None, files
+                return None, None
             cursor = read_cursor(self._store, kind, schema_note(dataset, CURSOR) or {})
-            return KeyIndex(dataset.to_table(columns=COLUMNS)), files_past(files, cursor)
+            return KeyIndex(dataset.to_table(columns=COLUMNS)), landed_past(self._store, kind, cursor)
         except (TracelakeError, OSError, ValueError) as error:
             _log.warning("the table %s cannot be asked for its keys, landed files are read: %s", kind, error)
-            return None, files
+            return None, None

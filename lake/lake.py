@@ -120,7 +120,7 @@ class Lake:
     def project(self, kinds: Sequence[str] | None = None) -> dict[str, int]:
         """Bring event tables up to date, all of them or those named; rows added by kind. What this lake's
         own writers have acknowledged lands first, and so does what dead writers left."""
-        from lake.landed_files import landed_by_kind
+        from lake.landed_files import to_project
         from lake.projection import project_kind
 
         self._settle()
@@ -131,7 +131,7 @@ class Lake:
             with self.writer(PROJECT_RUN) as writer:
                 writer.append(conflicts, Origin("derived"))
 
-        files = landed_by_kind(self._store, kinds)
+        files = to_project(self._store, kinds)
         added = {kind: project_kind(self._store, kind, tell, shown=shown) for kind, shown in files.items()}
         if told:
             # A conflict is in the tables as soon as the events that it is about.

@@ -3,6 +3,7 @@
 **On a local disk a folder that did not change is not read again**: landed files are never rewritten, and a
 new one moves its folder's time. A folder that changed just now is not trusted: its time may not have moved
 since.
+**A projector passes over what it has taken to its end**: a writer that has closed lands no more.
 **Other stores are listed whole.**
 """
 
@@ -16,7 +17,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from lake.landing import without_holes
-from lake.layout import EVENTS, LandedName, kind_prefix, parse_landed_path
+from lake.layout import EVENTS, LandedName, kind_prefix, ledger_path, parse_landed_path
 from lake.local_store import LocalStore
 from lake.store import ObjectStore
 from schemas.events import CLASS_OF_KIND
@@ -35,16 +36,15 @@ class _Folder(NamedTuple):
 
 
 _folders: dict[str, _Folder] = {}
+_ended: dict[str, int] = {}
+"""Folders of closed epochs, with the number at which their last file begins."""
 
 
 def landed_by_kind(store: ObjectStore, kinds: Sequence[str] | None = None) -> dict[str, list[str]]:
     """Landed files of the kinds named, or of those that have any."""
     if kinds is not None:
         return {kind: landed_of(store, kind) for kind in kinds}
-    if isinstance(store, LocalStore):
-        files = {kind: landed_of(store, kind) for kind in CLASS_OF_KIND}
-        return {kind: paths for kind, paths in files.items() if paths}
-    files = {}
+    files: dict[str, list[str]] = {}
     for path in store.list(EVENTS, SUFFIX):
         files.setdefault(path.removeprefix(f"{EVENTS}/kind=").partition("/")[0], []).append(path)
     return {kind: files[kind] for kind in CLASS_OF_KIND if kind in files}
@@ -69,9 +69,47 @@ def files_past(files: Sequence[str], cursor: dict[str, int]) -> list[str]:
     return past
 
 
-def files_ahead(store: ObjectStore, kind: str, shown: Sequence[str], cursor: dict[str, int]) -> list[str]:
-    """As `files_past`, less those before which one of their epoch misses: a second listing tells."""
-    past = files_past(shown, cursor)
+def to_project(
+    store: ObjectStore, kinds: Sequence[str] | None
+) -> dict[str, list[str]] | dict[str, list[str] | None]:
+    """Kinds, with their files; null where a projector that knows how far it is asks for less."""
+    if not isinstance(store, LocalStore):
+        # One listing for all kinds costs what it costs for one.
+        return landed_by_kind(store, kinds)
+    folders = {kind: store.location(kind_prefix(kind)) for kind in kinds or CLASS_OF_KIND}
+    landed = {kind: os.path.isdir(folder) for kind, folder in folders.items()}
+    return {kind: None if landed[kind] else [] for kind in landed if kinds is not None or landed[kind]}
+
+
+def are_more_than(store: ObjectStore, kind: str, count: int) -> bool:
+    """Whether more files of the kind have landed."""
+    if isinstance(store, LocalStore) and len(list(_epochs(Path(store.location(kind_prefix(kind)))))) > count:
+        return True
+    return len(landed_of(store, kind)) > count
+
+
+def landed_past(store: ObjectStore, kind: str, cursor: dict[str, int]) -> list[str]:
+    """As `files_past` of all landed files."""
+    if not isinstance(store, LocalStore):
+        return files_past(landed_of(store, kind), cursor)
+    prefix = kind_prefix(kind)
+    past: list[str] = []
+    for folder in _epochs(Path(store.location(prefix))):
+        taken = cursor.get(folder.name)
+        # A table that lost its newest versions stands before what it had taken once.
+        if taken is not None and taken >= _ended.get(folder.path, taken + 1):
+            continue
+        # Asked before the folder is read: what a closed writer landed is all there.
+        closed = taken is not None and store.exists(ledger_path(folder.name))
+        paths = _read(folder, prefix)
+        past += files_past(paths, cursor)
+        if closed and paths:
+            _ended[folder.path] = landed_name(paths[-1]).first_seq
+    return past
+
+
+def files_ahead(store: ObjectStore, kind: str, past: Sequence[str], cursor: dict[str, int]) -> list[str]:
+    """Files less those before which one of their epoch misses: a second listing tells."""
     epochs = sorted({landed_name(path).writer_epoch for path in past})
     folders = [f"{kind_prefix(kind)}/{epoch}" for epoch in epochs]
     if len(epochs) > EPOCHS_LISTED_SINGLY_MAX:

@@ -171,7 +171,7 @@ def _holds_32_bits(column_type: pa.DataType) -> bool:
     return pa.types.is_list(column_type) and column_type.value_type.bit_width == 32
 
 
-def without_holes(shown: list[str], again: list[str]) -> list[str]:
+def without_holes(shown: Sequence[str], again: Sequence[str]) -> list[str]:
     """Of two listings of landed files, one after the other: files before which none of their epoch misses.
 
     A listing that runs while files land may show a later one and miss an earlier one. The second listing

@@ -58,7 +58,8 @@ class LocalStore:
         return (self._root / path).exists()
 
     def list(self, prefix: str, suffix: str = "") -> list[str]:
-        return sorted(self._walk(self._root / prefix, suffix))
+        start = len(str(self._root)) + 1
+        return sorted(path[start:] for path in _walk(str(self._root / prefix), suffix))
 
     def delete(self, path: str) -> None:
         (self._root / path).unlink(missing_ok=True)
@@ -66,17 +67,18 @@ class LocalStore:
     def location(self, path: str) -> Location:
         return Location(str(self._root / path))
 
-    def _walk(self, folder: Path, suffix: str) -> Iterator[str]:
-        try:
-            entries = list(os.scandir(folder))
-        except (FileNotFoundError, NotADirectoryError):
-            # Never there, or cleaned away while its parent was listed.
-            return
-        for entry in entries:
-            if entry.is_dir(follow_symlinks=False):
-                yield from self._walk(Path(entry.path), suffix)
-            elif entry.name.endswith(suffix) and not entry.name.startswith("."):
-                yield str(Path(entry.path).relative_to(self._root))
+
+def _walk(folder: str, suffix: str) -> Iterator[str]:
+    try:
+        entries = list(os.scandir(folder))
+    except (FileNotFoundError, NotADirectoryError):
+        # Never there, or cleaned away while its parent was listed.
+        return
+    for entry in entries:
+        if entry.is_dir(follow_symlinks=False):
+            yield from _walk(entry.path, suffix)
+        elif entry.name.endswith(suffix) and not entry.name.startswith("."):
+            yield entry.path
 
 
 def _write_durably(path: Path, data: bytes) -> None:

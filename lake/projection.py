@@ -12,7 +12,7 @@ that they landed under one key become `ConflictFound`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import pyarrow as pa
@@ -20,7 +20,7 @@ from lance import LanceDataset
 
 from lake.cursors import Cursor, Noted, noted, read_cursor
 from lake.judging import conflict_between
-from lake.landed_files import files_ahead, files_past, landed_name, landed_of
+from lake.landed_files import files_ahead, files_past, landed_name, landed_past
 from lake.landing import read_landed
 from lake.layout import table_path
 from lake.maintenance import tend
@@ -53,7 +53,7 @@ def project_kind(
     tell: Tell,
     *,
     batch_bytes: int = BATCH_BYTES,
-    shown: Sequence[str] | None = None,
+    shown: list[str] | None = None,
 ) -> int:
     """Bring one table up to date with what had landed when it was called; returns the rows added.
 
@@ -63,16 +63,18 @@ def project_kind(
     Conflicts between writers that did not see each other are told before the rows are committed: cut off in
     between, the next projector tells the same again, and a fact told twice is one.
     """
-    shown = landed_of(store, kind) if shown is None else shown
     location = store.location(table_path(kind))
     ahead: list[str] | None = None
     dataset: LanceDataset | None = None
     added = races = 0
-    while shown and races < RACES_MAX:
+    while shown != [] and races < RACES_MAX:
         dataset = _table(location, kind) if dataset is None else dataset
         note: Cursor = schema_note(dataset, CURSOR) or {}
         cursor = read_cursor(store, kind, note)
-        ahead = files_ahead(store, kind, shown, cursor) if ahead is None else files_past(ahead, cursor)
+        if ahead is None:
+            past = landed_past(store, kind, cursor) if shown is None else files_past(shown, cursor)
+            ahead = files_ahead(store, kind, past, cursor)
+        ahead = files_past(ahead, cursor)
         if not ahead:
             break
         rows, reached = _read(store, kind, ahead, batch_bytes)
