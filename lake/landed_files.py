@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from lake.landing import without_holes
-from lake.layout import EVENTS, LandedName, kind_prefix, ledger_path, parse_landed_path
+from lake.layout import EVENTS, LandedName, kind_prefix, ledger_path, parse_landed_path, seq_text
 from lake.local_store import LocalStore
 from lake.store import ObjectStore
 from schemas.events import CLASS_OF_KIND
@@ -101,26 +101,51 @@ def landed_past(store: ObjectStore, kind: str, cursor: dict[str, int]) -> list[s
             continue
         # Asked before the folder is read: what a closed writer landed is all there.
         closed = taken is not None and store.exists(ledger_path(folder.name))
-        paths = _read(folder, prefix)
-        past += files_past(paths, cursor)
-        if closed and paths:
-            _ended[folder.path] = landed_name(paths[-1]).first_seq
+        names = _names(folder.path)
+        past += _past(f"{prefix}/{folder.name}", names, taken)
+        if closed and names:
+            _ended[folder.path] = landed_name(f"{prefix}/{folder.name}/{max(names)}").first_seq
     return past
 
 
 def files_ahead(store: ObjectStore, kind: str, past: Sequence[str], cursor: dict[str, int]) -> list[str]:
     """Files less those before which one of their epoch misses: a second listing tells."""
+    prefix = kind_prefix(kind)
     epochs = sorted({landed_name(path).writer_epoch for path in past})
-    folders = [f"{kind_prefix(kind)}/{epoch}" for epoch in epochs]
+    if isinstance(store, LocalStore):
+        again = [
+            path
+            for epoch in epochs
+            for path in _past(
+                f"{prefix}/{epoch}", _names(store.location(f"{prefix}/{epoch}")), cursor.get(epoch)
+            )
+        ]
+        return without_holes(past, again)
+    folders = [f"{prefix}/{epoch}" for epoch in epochs]
     if len(epochs) > EPOCHS_LISTED_SINGLY_MAX:
-        folders = [kind_prefix(kind)]
-    again = [path for folder in folders for path in store.list(folder, SUFFIX)]
-    return without_holes(past, files_past(again, cursor))
+        folders = [prefix]
+    listed = [path for folder in folders for path in store.list(folder, SUFFIX)]
+    return without_holes(past, files_past(listed, cursor))
 
 
 @lru_cache(maxsize=PATHS_REMEMBERED)
 def landed_name(path: str) -> LandedName:
     return parse_landed_path(path)
+
+
+def _names(folder: str) -> list[str]:
+    """Of the landed files in an epoch's folder, in no order."""
+    try:
+        return [name for name in os.listdir(folder) if name.endswith(SUFFIX) and name[0] != "."]
+    except FileNotFoundError:
+        return []
+
+
+def _past(folder: str, names: list[str], taken: int | None) -> list[str]:
+    """Paths of files that begin behind a number. Names begin with theirs, in digits of one width: no name
+    is taken apart to see that it is behind."""
+    floor = "" if taken is None else seq_text(taken + 1)
+    return [f"{folder}/{name}" for name in sorted(name for name in names if name >= floor)]
 
 
 def _epochs(folder: Path) -> Iterator[os.DirEntry[str]]:
@@ -137,8 +162,7 @@ def _read(entry: os.DirEntry[str], prefix: str) -> tuple[str, ...]:
     if known is not None and known.changed_ns == changed_ns:
         return known.paths
     before = f"{prefix}/{entry.name}/"
-    names = sorted(name for name in os.listdir(entry.path) if name.endswith(SUFFIX) and name[0] != ".")
-    found = _Folder(changed_ns, tuple(before + name for name in names))
+    found = _Folder(changed_ns, tuple(before + name for name in sorted(_names(entry.path))))
     if time.time_ns() - changed_ns > SETTLED_AFTER_NS:
         _folders[entry.path] = found
     return found.paths

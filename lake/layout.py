@@ -48,7 +48,12 @@ def kind_prefix(kind: str) -> str:
 
 
 def landed_path(name: LandedName) -> str:
-    return f"{kind_prefix(name.kind)}/{name.writer_epoch}/{name.first_seq:012d}-{name.sha256}.parquet"
+    return f"{kind_prefix(name.kind)}/{name.writer_epoch}/{seq_text(name.first_seq)}-{name.sha256}.parquet"
+
+
+def seq_text(seq: int) -> str:
+    """Of one width: file names of an epoch sort as their numbers do."""
+    return f"{seq:012d}"
 
 
 def parse_landed_path(path: str) -> LandedName:

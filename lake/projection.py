@@ -58,7 +58,7 @@ def project_kind(
     """Bring one table up to date with what had landed when it was called; returns the rows added.
 
     A commit holds about `batch_bytes` of Arrow data, and one file at least. `shown` is a listing of the
-    kind's files, made before the call.
+    kind's files, made before the call; null has what lies past the cursor listed.
 
     Conflicts between writers that did not see each other are told before the rows are committed: cut off in
     between, the next projector tells the same again, and a fact told twice is one.
@@ -71,10 +71,7 @@ def project_kind(
         dataset = _table(location, kind) if dataset is None else dataset
         note: Cursor = schema_note(dataset, CURSOR) or {}
         cursor = read_cursor(store, kind, note)
-        if ahead is None:
-            past = landed_past(store, kind, cursor) if shown is None else files_past(shown, cursor)
-            ahead = files_ahead(store, kind, past, cursor)
-        ahead = files_past(ahead, cursor)
+        ahead = _ahead(store, kind, shown, cursor) if ahead is None else files_past(ahead, cursor)
         if not ahead:
             break
         rows, reached = _read(store, kind, ahead, batch_bytes)
@@ -86,6 +83,11 @@ def project_kind(
         added += 0 if dataset is None else fresh.num_rows
     _settle(kind, dataset if added else None, races)
     return added
+
+
+def _ahead(store: ObjectStore, kind: str, shown: list[str] | None, cursor: Cursor) -> list[str]:
+    past = landed_past(store, kind, cursor) if shown is None else files_past(shown, cursor)
+    return files_ahead(store, kind, past, cursor)
 
 
 def _commit(
