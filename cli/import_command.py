@@ -38,7 +38,7 @@ def import_traces(
     """Read traces of other tools; the lake is made if it is not there."""
     from lake import Lake
     from producers.importers.formats import AUTO, FORMATS
-    from producers.importers.ingest import import_sources
+    from producers.importers.ingest import import_sources, sources_of
     from schemas.errors import LakeMissingError
 
     if source_format not in (AUTO, *FORMATS):
@@ -48,6 +48,8 @@ def import_traces(
     try:
         opened = Lake.open(lake)
     except LakeMissingError:
+        # A path that leads nowhere shall not leave an empty lake behind.
+        sources_of(paths)
         opened = Lake.create(lake)
         say(f"Made a lake at {opened.uri}.")
     with progress("files", own_thread=False) as bar:

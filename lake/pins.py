@@ -33,6 +33,7 @@ from schemas.errors import (
     CorruptFileError,
     PinChangedError,
     PinMissingError,
+    StoreUnavailableError,
     TableMissingError,
 )
 from schemas.events import CLASS_OF_KIND
@@ -132,10 +133,13 @@ def open_pin(store: ObjectStore, reference: str) -> OpenPin:
 
 
 def check_table(store: ObjectStore, pin: Pin, name: str, pinned: PinnedTable) -> None:
-    """Recompute one table's digests from its rows. Raises PinChangedError."""
+    """Recompute one table's digests from its rows. Raises PinChangedError, StoreUnavailableError."""
     try:
         with typed_panics(f"table {name}"):
             found = table_state(store, name, pinned.version, recompute=True)
+    except StoreUnavailableError:
+        # Nothing is known about the table.
+        raise
     except (OSError, ValueError, RuntimeError, LookupError, CorruptFileError) as error:
         raise PinChangedError(
             f"table {name} of pin {pin.reference} cannot be read",

@@ -20,7 +20,7 @@ from typing import NamedTuple
 from lake import Lake
 from lake.store import is_local
 from producers.importers.beside import Beside, FileQueue, Part, is_worth_sharing
-from producers.importers.finding import Found, search
+from producers.importers.finding import Found, Search, search
 from producers.importers.formats import AUTO, candidates
 from producers.importers.import_run import ImportRun
 from producers.importers.report import ImportReport, RefusedPiece
@@ -49,9 +49,7 @@ def import_sources(
     Raises SourceFormatError for a format that does not exist and SourceMissingError if no path leads to a
     file; all that is wrong with single files is in the report."""
     chosen = candidates(format)
-    sought = search(paths)
-    if not sought.found and sought.missing:
-        raise sought.missing[0][1]
+    sought = sources_of(paths)
     run_id = f"import-{datetime.now(UTC):%Y%m%dT%H%M%S}"
     traces = [file for file in sought.found if file.may_be_trace]
     # The clients of other stores have threads, which a fork would lose.
@@ -70,6 +68,14 @@ def import_sources(
         writer.flush()
     run.skip(file for file in sought.found if not file.may_be_trace)
     return run.report([RefusedPiece(path=path, reason=str(error)) for path, error in sought.missing])
+
+
+def sources_of(paths: Iterable[str | os.PathLike[str]]) -> Search:
+    """Raises SourceMissingError if no path leads to a file."""
+    sought = search(paths)
+    if not sought.found and sought.missing:
+        raise sought.missing[0][1]
+    return sought
 
 
 def _part(

@@ -94,6 +94,7 @@ def test_a_missing_file_and_an_empty_folder_fail_with_their_names(tmp_path: Path
         code, report, err = tracelake_import(tmp_path / "lake", path)
         assert code == 1
         assert path.name in err + json.dumps(report)
+    assert not (tmp_path / "lake").exists()
 
 
 def test_a_wrong_format_name_is_wrong_usage(tmp_path: Path) -> None:

@@ -255,3 +255,26 @@ def test_a_commit_that_cannot_be_written_is_a_typed_error(
         for given in (rows, rows.slice(0, 0)):
             with pytest.raises(StoreUnavailableError):
                 append_with_cursor(dataset, given, {"epoch": 1})
+
+
+@pytest.mark.usefixtures("_impatient")
+def test_an_outage_while_a_pin_is_checked_says_nothing_about_the_pin(
+    bucket: str, s3_server: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    down: list[bool] = []
+
+    def out(request: Request, pass_on: Pass) -> Answer:
+        return quotes_keys(request, pass_on) if down and "tables" in request.path else pass_on(request)
+
+    with in_front_of(s3_server, out) as endpoint:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
+        lake = Lake.create(f"s3://{bucket}/x")
+        with lake.writer("run") as writer:
+            writer.append(of_three_kinds(range(1)))
+        lake.project()
+        pin = lake.pin("p", ["reward_assigned"])
+        down.append(True)
+        with pytest.raises(StoreUnavailableError):
+            lake.open_pin(pin.reference)
+        down.clear()
+        assert lake.open_pin(pin.reference).pin == pin
