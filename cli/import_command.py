@@ -22,6 +22,7 @@ from cli.output import (
 )
 
 if TYPE_CHECKING:
+    from lake import Lake
     from producers.importers.report import ImportReport
 
 
@@ -36,22 +37,14 @@ def import_traces(
     output: FormatOption = Format.HUMAN,
 ) -> None:
     """Read traces of other tools; the lake is made if it is not there."""
-    from lake import Lake
     from producers.importers.formats import AUTO, FORMATS
-    from producers.importers.ingest import import_sources, sources_of
-    from schemas.errors import LakeMissingError
+    from producers.importers.ingest import import_sources
 
     if source_format not in (AUTO, *FORMATS):
         raise typer.BadParameter(
             f"{source_format!r} is none of {', '.join((AUTO, *FORMATS))}", param_hint="--from"
         )
-    try:
-        opened = Lake.open(lake)
-    except LakeMissingError:
-        # A path that leads nowhere shall not leave an empty lake behind.
-        sources_of(paths)
-        opened = Lake.create(lake)
-        say(f"Made a lake at {opened.uri}.")
+    opened = _opened(lake, paths)
     with progress("files", own_thread=False) as bar:
         task = bar.add_task("import", total=None, rate="–")
         report = import_sources(
@@ -66,6 +59,21 @@ def import_traces(
         _print_report(report)
     if _failed(report, paths):
         raise typer.Exit(EXIT_FAILED)
+
+
+def _opened(uri: str, paths: list[str]) -> Lake:
+    from lake import Lake
+    from producers.importers.ingest import sources_of
+    from schemas.errors import LakeMissingError
+
+    try:
+        return Lake.open(uri)
+    except LakeMissingError:
+        # A path that leads nowhere shall not leave an empty lake behind.
+        sources_of(paths)
+        made = Lake.create(uri)
+        say(f"Made a lake at {made.uri}.")
+        return made
 
 
 def _failed(report: ImportReport, paths: list[str]) -> bool:

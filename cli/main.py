@@ -14,6 +14,8 @@ from cli import (
     import_command,
     lake_commands,
     ledger_command,
+    replay_command,
+    teachers_command,
 )
 from cli.output import Format, complain
 from schemas.errors import TracelakeError
@@ -32,6 +34,8 @@ for module in (
     care_commands,
     ledger_command,
     import_command,
+    replay_command,
+    teachers_command,
     build_commands,
     experiment_commands,
 ):

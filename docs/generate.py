@@ -53,6 +53,8 @@ Everything lies under one root. What is named by its own hash, or created once, 
 | at each `append`; removed when sealed | an acknowledgement costs one sync, and files stay large |
 | `redaction.key` | makes the tokens that stand for secrets \
 | once, by `Lake.create` | one secret has one token in a lake, and tells nothing outside |
+| `replay.lock`, elsewhere `locks/replay.json` | who replays traces to teachers now \
+| while it runs | two replays would buy the same answers |
 | `torn/`, `tables/quarantine/` | bytes and manifests that a crash cut off \
 | by whoever recovers | put aside, never thrown away |
 

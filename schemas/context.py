@@ -31,14 +31,22 @@ class ContextFold:
         parts: list[list[Message]] = []
         index: int | None = turn_index
         while index is not None:
-            parent, new, _ = self._turns[rollout_id, index]
-            parts.append(orjson.loads(new))
+            parent = self._turns[rollout_id, index][0]
+            parts.append(self.new_messages(rollout_id, index))
             if parent is not None:
                 if parent >= index:
                     raise _out_of_order(rollout_id, index, parent)
-                parts.append([orjson.loads(self._turns[rollout_id, parent][2])])
+                parts.append([self.action(rollout_id, parent)])
             index = parent
         return [message for part in reversed(parts) for message in part]
+
+    def new_messages(self, rollout_id: str, turn_index: int) -> list[Message]:
+        """What joined the context since the parent's action. Raises KeyError for an unknown turn."""
+        return orjson.loads(self._turns[rollout_id, turn_index][1])
+
+    def action(self, rollout_id: str, turn_index: int) -> Message:
+        """Raises KeyError for an unknown turn."""
+        return orjson.loads(self._turns[rollout_id, turn_index][2])
 
 
 def _out_of_order(rollout_id: str, index: int, parent: int) -> EventInvalidError:

@@ -15,7 +15,8 @@ TracelakeError
 │   ├── SpoolError (OSError)              events could not be made durable
 │   ├── StoreUnavailableError (ConnectionError)
 │   ├── StoreUnfitError                   a store ignores the conditions that a lake rests on
-│   └── CommitContendedError              a compare-and-swap lost more often than it may
+│   ├── CommitContendedError              a compare-and-swap lost more often than it may
+│   └── ReplayRunsError                   another replay works on the lake
 ├── CheckFailedError (AssertionError)     a promise does not hold: exit code 3
 │   ├── CorruptFileError                  bytes differ from the hash that names them
 │   ├── PinChangedError                   a pin, or what it points to, is not what it was
@@ -133,6 +134,10 @@ class StoreUnfitError(LakeError):
 
 class CommitContendedError(LakeError):
     """A compare-and-swap commit lost its race more often than it may."""
+
+
+class ReplayRunsError(LakeError):
+    """Another replay works on the lake."""
 
 
 class CheckFailedError(TracelakeError, AssertionError):

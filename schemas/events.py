@@ -10,7 +10,14 @@ from schemas.errors import EventInvalidError
 from schemas.event import Event
 from schemas.lake_events import ConflictFound, EventRejected
 from schemas.rollout_events import RewardAssigned, RolloutEnded, RolloutStarted, ToolReturned, TurnCompleted
-from schemas.teacher_events import HintGiven, TeacherAnswered, TeacherFailed
+from schemas.teacher_events import (
+    HintGiven,
+    TeacherAnswered,
+    TeacherCallReserved,
+    TeacherCallSettled,
+    TeacherCallStarted,
+    TeacherFailed,
+)
 from schemas.training_events import (
     BatchConsumed,
     CheckpointSaved,
@@ -29,6 +36,9 @@ EVENT_CLASSES: tuple[type[Event], ...] = (
     RolloutEnded,
     TeacherAnswered,
     TeacherFailed,
+    TeacherCallReserved,
+    TeacherCallStarted,
+    TeacherCallSettled,
     HintGiven,
     ExperimentRegistered,
     TrainingStarted,
@@ -49,6 +59,9 @@ AnyEvent = Annotated[
     | RolloutEnded
     | TeacherAnswered
     | TeacherFailed
+    | TeacherCallReserved
+    | TeacherCallStarted
+    | TeacherCallSettled
     | HintGiven
     | ExperimentRegistered
     | TrainingStarted

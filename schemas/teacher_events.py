@@ -3,6 +3,8 @@
 **An answer is bought once**: its key is the hash of the whole request, so a second purchase of the same
 answer is a duplicate.
 **A failure is a fact too**, with its class.
+**Money is reserved before it is spent**: an attempt is told before its request leaves, and settled beside
+what came of it. Amounts of attempts are integers, micro-dollars.
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ from typing import ClassVar, Literal
 from schemas.event import Event, JsonText, Logprobs, Text, TokenIds
 
 AnswerOrigin = Literal["asked", "harvested"]
+SettledBy = Literal["provider", "price_table", "unbilled", "maximum", "reconciled"]
 
 
 class TeacherAnswered(Event):
@@ -53,6 +56,18 @@ class TeacherAnswered(Event):
     teacher_logprobs: Logprobs | None = None
     """One per completion id, by the teacher."""
     sampling_json: JsonText | None = None
+    attempt_id: str | None = None
+    """The reserved attempt that it came of."""
+    context_rule: str | None = None
+    """What was done to a context beyond the teacher's window, such as `drop_oldest_tool_outputs:3`; null: the
+    teacher saw all of it."""
+    native_finish_reason: str | None = None
+    """The finish reason in the words of the provider behind a router."""
+    first_token_ms: float | None = None
+    """From the request to the first part of the answer."""
+    system_fingerprint: str | None = None
+    top_logprobs_json: JsonText | None = None
+    """Log-probabilities of other tokens, as the endpoint gave them."""
 
 
 class TeacherFailed(Event):
@@ -75,6 +90,61 @@ class TeacherFailed(Event):
     """What the endpoint said."""
     cost_usd: float | None = None
     latency_ms: float | None = None
+    attempt_id: str | None = None
+    response_id: str | None = None
+    model_served: str | None = None
+    provider: str | None = None
+    rollout_id: str | None = None
+    turn_index: int | None = None
+
+
+class TeacherCallReserved(Event):
+    """Money was set aside for one attempt at one answer, before its request left."""
+
+    KEY: ClassVar[tuple[str, ...]] = ("attempt_id",)
+
+    kind: Literal["teacher_call_reserved"] = "teacher_call_reserved"
+    attempt_id: str
+    """Hash of replay, request, sample and attempt number."""
+    replay_id: str
+    """The replay whose budget it is taken from."""
+    request_key: str
+    sample_index: int = 0
+    attempt_index: int
+    state_key: str
+    teacher: str
+    rollout_id: str
+    turn_index: int
+    arm: str | None = None
+    """The arm that the answer is bought for, where the replay was told one."""
+    max_cost_microusd: int
+    """What the attempt can cost at most; it counts as spent until the attempt is settled."""
+
+
+class TeacherCallStarted(Event):
+    """An endpoint has begun to answer: from here on the attempt has a name there."""
+
+    KEY: ClassVar[tuple[str, ...]] = ("attempt_id",)
+
+    kind: Literal["teacher_call_started"] = "teacher_call_started"
+    attempt_id: str
+    response_id: str
+    """The provider's name for the response, by which it can be asked what it cost."""
+
+
+class TeacherCallSettled(Event):
+    """What an attempt cost became known, or was fixed at its maximum."""
+
+    KEY: ClassVar[tuple[str, ...]] = ("attempt_id", "cost_source")
+
+    kind: Literal["teacher_call_settled"] = "teacher_call_settled"
+    attempt_id: str
+    cost_microusd: int
+    """Millionths of a dollar, rounded up."""
+    cost_source: SettledBy
+    """Who says so: the provider; a price table over the provider's token counts; the kind of the failure, for
+    which nobody charges (`unbilled`). `maximum`: nobody does. `reconciled`: the provider was asked later, and
+    this counts instead."""
 
 
 class HintGiven(Event):

@@ -21,6 +21,7 @@ GROUPS = {
     "evaluations": "experiments",
     "exposures": "experiments",
     "spend": "experiments",
+    "teacher_spend": "experiments",
 }
 
 

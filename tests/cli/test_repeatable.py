@@ -16,7 +16,8 @@ from assets.derivations import BuildParameters
 from cli.lake_commands import PINNED_BY_DEFAULT
 from consumers.collect import Collection, collect_rollouts
 from lake import Lake
-from producers.teachers.ask import Endpoint, ask_teachers, questions
+from producers.teachers.ask import Endpoint, ask_teachers
+from producers.teachers.questions import questions_of
 from producers.teachers.server import TeacherServer
 from producers.world.oracle import LEARNER_BLUNDERS, OraclePolicy
 from producers.world.tiny_functions import tiny_functions
@@ -39,7 +40,7 @@ def digests_of_a_small_demo(address: str) -> dict[str, str]:
     lake.project()
     rollouts = lake.scan("rollout_started").select("rollout_id").collect()["rollout_id"].to_list()
     with TeacherServer() as server:
-        ask_teachers(lake, Endpoint(server.base_url, "local", TEACHERS), questions(lake, sorted(rollouts)))
+        ask_teachers(lake, Endpoint(server.base_url, TEACHERS), questions_of(lake, rollouts))
     build(lake, BuildParameters(student="expert"))
     pin = lake.pin("pairs", PINNED_BY_DEFAULT)
     assert lake.verify(deep=True).ok

@@ -29,7 +29,9 @@ def test_links_lead_somewhere(page: Path) -> None:
     assert [target for target in targets if not (page.parent / target).exists()] == []
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "examples").rglob("*.toml")), ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "path", sorted((ROOT / "examples" / "experiments").rglob("*.toml")), ids=lambda path: path.stem
+)
 def test_shipped_experiments_keep_their_contract(path: Path) -> None:
     assert load_experiment(path).id
 

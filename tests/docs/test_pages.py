@@ -23,7 +23,8 @@ WORDS = [
     "derived_table", "materialization", "pin", "arm", "experiment", "verdict", "envelope", "epoch",
     "conflict", "digest", "fold", "ledger", "lock", "manifest", "natural_key", "payload", "projection",
     "quarantine", "receipt", "replay", "state", "teacher", "student", "world", "writer", "upcast",
-    "answer", "pair", "hint", "gate", "cluster", "grader", "audit"
+    "answer", "pair", "hint", "gate", "cluster", "grader", "audit", "budget",
+    "reservation", "settlement", "tier"
 ]
 # fmt: on
 

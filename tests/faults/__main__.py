@@ -20,6 +20,7 @@ from tests.faults import (
     kills,
     model,
     power_cuts,
+    replays,
     rot,
     s3_faults,
     zombies,
@@ -38,6 +39,7 @@ SCENARIOS: dict[str, Callable[[Context], Counts]] = {
     "rot": rot.run,
     "model": model.run,
     "hostile": hostile.run,
+    "replays": replays.run,
 }
 
 

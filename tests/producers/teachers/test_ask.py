@@ -10,7 +10,8 @@ import pytest
 
 from consumers.collect import Collection, collect_rollouts
 from lake import Lake
-from producers.teachers.ask import Endpoint, ask_teachers, questions
+from producers.teachers.ask import Endpoint, ask_teachers
+from producers.teachers.questions import questions_of
 from producers.teachers.server import TeacherServer
 from producers.world.oracle import Blunders, OraclePolicy
 from producers.world.tiny_functions import tiny_functions
@@ -40,7 +41,7 @@ def rollouts(lake: Lake) -> list[str]:
 
 
 def test_each_distinct_state_is_one_question_with_its_whole_context(lake: Lake) -> None:
-    asked = questions(lake, rollouts(lake))
+    asked = questions_of(lake, rollouts(lake))
     states = lake.scan("turn_completed").collect()["state_key"].n_unique()
     assert len({question.state_key for question in asked}) == len(asked) == states
     opening = next(question for question in asked if question.turn_index == 0)
@@ -53,8 +54,8 @@ def test_each_distinct_state_is_one_question_with_its_whole_context(lake: Lake) 
 def test_answers_land_under_the_state_that_was_asked_and_are_bought_once(
     lake: Lake, server: TeacherServer
 ) -> None:
-    asked = questions(lake, rollouts(lake))
-    endpoint = Endpoint(server.base_url, "key", TEACHERS)
+    asked = questions_of(lake, rollouts(lake))
+    endpoint = Endpoint(server.base_url, TEACHERS)
     first = ask_teachers(lake, endpoint, asked)
     assert first == (2 * len(asked), 0, 0)
     again = ask_teachers(lake, endpoint, asked)
@@ -67,8 +68,8 @@ def test_answers_land_under_the_state_that_was_asked_and_are_bought_once(
 
 
 def test_a_teacher_that_fails_is_told_and_stops_nobody(lake: Lake, server: TeacherServer) -> None:
-    asked = questions(lake, rollouts(lake))[:2]
-    endpoint = Endpoint(server.base_url, "key", ("nobody", "tiny-teacher-70"))
+    asked = questions_of(lake, rollouts(lake))[:2]
+    endpoint = Endpoint(server.base_url, ("nobody", "tiny-teacher-70"))
     outcome = ask_teachers(lake, endpoint, asked)
     assert outcome == (2, 0, 2)
     lake.project()
@@ -79,7 +80,7 @@ def test_a_teacher_that_fails_is_told_and_stops_nobody(lake: Lake, server: Teach
 
 
 def test_an_endpoint_that_is_not_there_leaves_failures_and_the_lake_well(lake: Lake, tmp_path: Path) -> None:
-    asked = questions(lake, rollouts(lake))[:1]
-    outcome = ask_teachers(lake, Endpoint("http://127.0.0.1:9/v1", "key", ("tiny-teacher-60",)), asked)
+    asked = questions_of(lake, rollouts(lake))[:1]
+    outcome = ask_teachers(lake, Endpoint("http://127.0.0.1:9/v1", ("tiny-teacher-60",)), asked)
     assert outcome == (0, 0, 1)
     assert lake.verify(deep=True).ok

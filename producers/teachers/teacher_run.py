@@ -1,0 +1,184 @@
+"""Asking one teacher everything that is missing.
+
+Flow of an attempt: money held → reservation durable → request → first chunk told → answer or failure, with
+what it cost, in one append → money freed.
+
+**Nothing leaves before its reservation is durable.**
+**Every attempt lands**, and so does every failure of one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable
+from itertools import count
+from typing import NamedTuple
+
+import openai
+
+from producers.teachers.call import CallLimits, call
+from producers.teachers.concurrency import AdaptiveLimit
+from producers.teachers.facts import Attempt, Landed, landed, new_attempt
+from producers.teachers.failures import FailureClass
+from producers.teachers.history import PERMANENT_FAILURES, JobKey, Unknown
+from producers.teachers.jobs import Job, PricedTeacher
+from producers.teachers.journal import Journal
+from producers.teachers.order import TurnOrder
+from producers.teachers.outcome import Answered, Failed, Outcome
+from producers.teachers.retry import RetryPolicy, answered
+from producers.teachers.room import Room, StopReason
+from schemas.teacher_events import TeacherCallStarted
+
+
+class Shared(NamedTuple):
+    """What all teachers of a run have in common."""
+
+    replay_id: str
+    arm: str | None
+    room: Room
+    journal: Journal
+    attempt_count: dict[JobKey, int]
+    """Of each job, the number that its next attempt gets."""
+    policy: RetryPolicy
+    on_done: Callable[[], None]
+    """Called when a job came to its end."""
+
+
+class NoMoreError(Exception):
+    """There is nothing more to ask; inside this module only."""
+
+
+class TeacherRun:
+    """One teacher in one run."""
+
+    def __init__(
+        self,
+        shared: Shared,
+        teacher: PricedTeacher,
+        client: openai.AsyncOpenAI,
+        concurrency: int | None,
+        order: TurnOrder,
+    ) -> None:
+        limits = teacher.spec.limits
+        self.teacher = teacher
+        self._shared, self._client, self._order = shared, client, order
+        self._limit = AdaptiveLimit(
+            fixed=concurrency,
+            maximum=limits.concurrency_max,
+            requests_per_minute=limits.requests_per_minute,
+            clock=shared.room,
+        )
+        self._call_limits = CallLimits(
+            total_timeout_s=limits.request_timeout_s, body_byte_max=limits.body_byte_max
+        )
+        self.attempt_count = self.answered_count = self.settled_microusd = 0
+        self.failures: Counter[str] = Counter()
+        self.unknown: list[Unknown] = []
+        self.stopped: str | None = None
+        self._unfinished: list[Job] = []
+        self._dice = count()
+        """Seeds of waits: jobs that fail together are not to come back together."""
+        shared.room.when_stopped(order.stop)
+
+    def left(self) -> list[Job]:
+        """Jobs that have no answer, and are not known to be refused for good."""
+        return [*self._unfinished, *self._order.left()]
+
+    async def ask_all(self) -> None:
+        """Returns when everything was asked, or the run or the teacher was stopped."""
+        async with asyncio.TaskGroup() as group:
+            # More than there are slots: nobody holds one while he waits to try again.
+            for _ in range(min(2 * self._limit.concurrency_max, self._order.left_count)):
+                group.create_task(self._ask_in_turn())
+
+    async def _ask_in_turn(self) -> None:
+        while self._order.left_count:
+            try:
+                await self._ask_next()
+            except NoMoreError:
+                return
+
+    async def _ask_next(self) -> None:
+        """One job, with all its attempts. Raises NoMoreError."""
+        job: Job | None = None
+
+        async def attempt(_: int) -> Outcome:
+            # The job is chosen when there is a slot for it, so that the order holds.
+            nonlocal job
+            if job is None:
+                job = await self._order.next()
+            if job is None:
+                raise NoMoreError
+            return await self._attempt(job)
+
+        try:
+            dice, shared = str(next(self._dice)), self._shared
+            outcome = await answered(attempt, self._limit, shared.policy, shared.room, key=dice)
+        except NoMoreError:
+            if job is not None:
+                self._unfinished.append(job)
+            raise
+        assert job is not None
+        self._end(job, outcome)
+
+    async def _attempt(self, job: Job) -> Outcome:
+        """Raises NoMoreError where there is no money, or the run was stopped."""
+        shared = self._shared
+        number = shared.attempt_count.get(job.key, 0)
+        attempt = new_attempt(shared.replay_id, job, number, shared.arm)
+        if self.stopped is not None or not await shared.room.hold(
+            attempt.attempt_id, job.bounds.cost_microusd
+        ):
+            raise NoMoreError
+        shared.attempt_count[job.key] = number + 1
+        await shared.journal.record([attempt.reserved()])
+
+        def begun(response_id: str) -> None:
+            shared.journal.tell([TeacherCallStarted(attempt_id=attempt.attempt_id, response_id=response_id)])
+            self._order.begun(job)
+
+        outcome = await call(self._client, job.body(), limits=self._call_limits, on_response_id=begun)
+        told = landed(attempt, outcome)
+        await shared.journal.record(told.events)
+        self._settle(attempt, outcome, told)
+        return outcome
+
+    def _settle(self, attempt: Attempt, outcome: Outcome, told: Landed) -> None:
+        room, job = self._shared.room, attempt.job
+        self.attempt_count += 1
+        self._order.begun(job)
+        room.settle(attempt.attempt_id, told.settled_microusd)
+        if told.settled_microusd is None:
+            response_id = outcome.response_id
+            self.unknown.append(
+                Unknown(attempt.attempt_id, self.teacher.name, told.cost.microusd, response_id)
+            )
+        else:
+            self.settled_microusd += told.cost.microusd
+        if told.cost.microusd > job.bounds.cost_microusd:
+            room.stop(
+                StopReason.PRICE_EXCEEDED,
+                f"{self.teacher.spec.name} charged {told.cost.microusd} micro-dollars where its prices allow "
+                f"{job.bounds.cost_microusd}; correct its price",
+            )
+        if isinstance(outcome, Failed):
+            self.failures[outcome.failure] += 1
+            self._stop_if_hopeless(outcome)
+
+    def _stop_if_hopeless(self, failed: Failed) -> None:
+        if not failed.reaction.stop_run:
+            return
+        if failed.failure is FailureClass.OUT_OF_CREDIT:
+            self._shared.room.stop(
+                StopReason.OUT_OF_CREDIT, f"{self.teacher.spec.name}: {failed.detail}; top up, then go on"
+            )
+        self.stopped = self.stopped or str(failed.failure)
+        self._order.stop()
+
+    def _end(self, job: Job, outcome: Outcome) -> None:
+        if isinstance(outcome, Answered):
+            self.answered_count += 1
+        elif outcome.failure not in PERMANENT_FAILURES:
+            self._unfinished.append(job)
+        self._shared.on_done()

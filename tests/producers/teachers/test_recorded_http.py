@@ -1,0 +1,247 @@
+"""Goal: real exchanges with real providers come out of a call as what they were.
+
+Method: recorded responses, byte for byte where they were streams, from a real local server; what is expected
+is read from the recordings by plain code of this file.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections import Counter
+from collections.abc import Callable, Iterator
+from decimal import Decimal
+from pathlib import Path
+from typing import Any, NamedTuple
+from urllib.parse import urlsplit
+
+import pytest
+import yaml
+from aiohttp import web
+
+from producers.teachers.call import CallLimits, call
+from producers.teachers.failures import FailureClass
+from producers.teachers.http_client import teacher_client
+from producers.teachers.outcome import Answered, Failed, Outcome
+from tests.producers.teachers.fault_scenarios import Exchange
+from tests.producers.teachers.fault_server import FaultServer
+
+pytestmark = pytest.mark.realdata
+CASSETTE_COUNT = 180
+LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+class Recorded(NamedTuple):
+    """One exchange with a chat completions endpoint, and what became of it here."""
+
+    cassette: str
+    host: str
+    request: dict[str, Any]
+    status: int
+    content_type: str
+    body: bytes
+    outcome: Outcome
+
+    @property
+    def is_stream(self) -> bool:
+        return "event-stream" in self.content_type
+
+    @property
+    def events(self) -> list[dict[str, Any]]:
+        """What the recording says, without the code that is tested: chunks, or the one completion."""
+        if "text/plain" in self.content_type:
+            return []
+        if not self.is_stream:
+            return [json.loads(self.body)]
+        lines = self.body.decode().split("\n")
+        return [json.loads(line[6:]) for line in lines if line.startswith("data: {")]
+
+
+@pytest.fixture(scope="module")
+def recorded(real_traces: Callable[[str], Path]) -> list[Recorded]:
+    found = list(exchanges(real_traces("pydantic-ai-cassettes")))
+    with FaultServer() as server:
+        server.play(*(player(each) for each in found))
+        return asyncio.run(replayed(server, found))
+
+
+def exchanges(folder: Path) -> Iterator[Recorded]:
+    cassettes = sorted(folder.glob("tests/**/*.yaml"))
+    assert len(cassettes) == CASSETTE_COUNT
+    for path in cassettes:
+        for exchange in yaml.load(path.read_text(), Loader=LOADER)["interactions"]:
+            request, response = exchange["request"], exchange["response"]
+            uri = urlsplit(request["uri"])
+            if not uri.path.endswith("/chat/completions"):
+                continue
+            text = response.get("body", {}).get("string", "")
+            whole = json.dumps(response["parsed_body"]) if "parsed_body" in response else text
+            body = whole if isinstance(whole, bytes) else whole.encode()
+            content_type = response["headers"]["content-type"][0]
+            status, host = response["status"]["code"], str(uri.hostname)
+            outcome = Failed(FailureClass.CONNECTION, None, "not asked yet")
+            yield Recorded(
+                str(path.relative_to(folder).with_suffix("")),
+                host,
+                request["parsed_body"],
+                status,
+                content_type,
+                body,
+                outcome,
+            )
+
+
+def player(each: Recorded) -> Callable[[Exchange], Any]:
+    async def play(exchange: Exchange) -> web.StreamResponse:
+        headers = {"Content-Type": each.content_type}
+        return web.Response(status=each.status, body=each.body, headers=headers)
+
+    return play
+
+
+async def replayed(server: FaultServer, found: list[Recorded]) -> list[Recorded]:
+    client = teacher_client(server.base_url, "key")
+    outcomes = [
+        await call(client, each.request, limits=CallLimits(stream=each.is_stream, total_timeout_s=60))
+        for each in found
+    ]
+    await client.close()
+    return [each._replace(outcome=outcome) for each, outcome in zip(found, outcomes, strict=True)]
+
+
+def answered(recorded: list[Recorded]) -> list[tuple[Recorded, Answered]]:
+    return [(each, each.outcome) for each in recorded if isinstance(each.outcome, Answered)]
+
+
+def failed(recorded: list[Recorded]) -> list[tuple[Recorded, Failed]]:
+    return [(each, each.outcome) for each in recorded if isinstance(each.outcome, Failed)]
+
+
+def joined(each: Recorded, field: str) -> str:
+    """A text field of the first choice, over all events."""
+    choices = [event["choices"][0] for event in each.events if event.get("choices")]
+    messages = [choice.get("delta") or choice.get("message") or {} for choice in choices]
+    return "".join(message.get(field) or "" for message in messages)
+
+
+def test_the_usable_recordings_are_all_used(recorded: list[Recorded]) -> None:
+    assert len({each.cassette for each in recorded}) == 98
+    assert len(recorded) == 124
+    assert sum(each.is_stream for each in recorded) == 10
+    hosts = Counter(each.host for each in recorded)
+    assert hosts["openrouter.ai"] == 51
+    assert hosts["api.openai.com"] == 41
+
+
+def test_answers_and_failures_are_those_of_the_recordings(recorded: list[Recorded]) -> None:
+    assert Counter(told.failure.value for _, told in failed(recorded)) == {
+        "rate_limited": 3,
+        "bad_request": 2,
+        "malformed_tool_call": 2,
+        "not_found": 2,
+        "model_mismatch": 6,
+        "error_in_stream": 1,
+        "empty_choices": 1,
+        "malformed_answer": 1,
+    }
+    assert len(answered(recorded)) == 106
+
+
+def test_models_that_were_not_asked_are_the_known_ones(recorded: list[Recorded]) -> None:
+    pairs = {
+        (each.request["model"], told.model_served)
+        for each, told in failed(recorded)
+        if told.failure == FailureClass.MODEL_MISMATCH
+    }
+    assert pairs == {
+        ("compound-beta", "groq/compound"),
+        ("deepseek-reasoner", "deepseek-v4-flash"),
+        ("google/gemini-2.0-flash-exp:free", "x-ai/grok-4"),
+    }
+
+
+def test_texts_are_those_that_were_said(recorded: list[Recorded]) -> None:
+    for each, told in answered(recorded):
+        content = told.message["content"]
+        if isinstance(content, list):
+            assert [content] == [event["choices"][0]["message"]["content"] for event in each.events]
+        else:
+            assert (content or "") == joined(each, "content"), each.cassette
+        assert told.message.get("reasoning", "") == joined(each, "reasoning"), each.cassette
+
+
+def test_tool_calls_are_those_that_were_made(recorded: list[Recorded]) -> None:
+    count = 0
+    for each, told in answered(recorded):
+        if each.is_stream:
+            continue
+        made = each.events[0]["choices"][0]["message"].get("tool_calls") or []
+        calls = told.message.get("tool_calls", [])
+        assert [(one["id"], one["function"]) for one in calls] == [
+            (one["id"], one["function"]) for one in made
+        ]
+        count += len(made)
+    # Three more are in answers of a model that was not asked.
+    assert count == 21 - 3
+
+
+def test_a_call_that_came_in_pieces_is_put_together(recorded: list[Recorded]) -> None:
+    [calls] = [
+        told.message["tool_calls"]
+        for each, told in answered(recorded)
+        if each.is_stream and "tool_calls" in told.message
+    ]
+    assert [call["function"] for call in calls] == [{"name": "get_capital", "arguments": '{"country":"UK"}'}]
+
+
+def test_reasoning_that_came_in_pieces_is_put_together(recorded: list[Recorded]) -> None:
+    [details] = [
+        told.message["reasoning_details"]
+        for each, told in answered(recorded)
+        if each.cassette.endswith("test_openrouter_streaming_reasoning")
+    ]
+    [detail] = details
+    assert detail["type"] == "reasoning.text"
+    assert detail["signature"]
+    assert detail["text"] == next(
+        joined(each, "reasoning")
+        for each, _ in answered(recorded)
+        if each.cassette.endswith("ming_reasoning")
+    )
+
+
+def test_what_routers_charged_adds_up(recorded: list[Recorded]) -> None:
+    """As told, over answers and failures alike."""
+    stated = told = Decimal(0)
+    silent = 0
+    for each in recorded:
+        told += Decimal(repr((each.outcome.usage or {}).get("cost", 0)))
+        usages = [event["usage"] for event in each.events if event.get("usage")] if each.status == 200 else []
+        stated += Decimal(repr(usages[-1].get("cost", 0))) if usages else Decimal(0)
+        silent += each.host == "openrouter.ai" and bool(usages) and "cost" not in usages[-1]
+    assert told == stated
+    assert Decimal("0.1") < told < Decimal("0.2")
+    # Answers from before the router told a cost.
+    assert silent == 7
+
+
+def test_an_error_inside_of_a_good_stream_is_a_failure_with_its_usage(recorded: list[Recorded]) -> None:
+    [(each, told)] = [pair for pair in failed(recorded) if pair[1].failure == FailureClass.ERROR_IN_STREAM]
+    assert each.status == 200
+    assert "Token limit reached" in told.detail
+    assert "We need" in told.detail
+    assert told.usage is not None
+    assert told.usage["completion_tokens"] == 10
+    assert str(told.response_id).startswith("gen-")
+
+
+def test_rate_limits_say_whose_they_are(recorded: list[Recorded]) -> None:
+    limited = [told for _, told in failed(recorded) if told.failure == FailureClass.RATE_LIMITED]
+    assert all("temporarily rate-limited upstream" in told.detail for told in limited)
+    assert all(told.reaction.shrink and told.reaction.billed == "no" for told in limited)
+
+
+def test_routers_name_the_provider_and_the_generation(recorded: list[Recorded]) -> None:
+    routed = [told for each, told in answered(recorded) if each.host == "openrouter.ai"]
+    assert all(told.provider and str(told.response_id).startswith("gen-") for told in routed)
+    assert all(told.native_finish_reason for told in routed)
