@@ -74,6 +74,7 @@ def report_text(report: ReplayReport) -> str:
         f"spent ${report.settled_usd:.6f} of ${report.budget_usd:.2f}, ${report.unknown_usd:.6f} unknown"
         + (f", {report.reconciled_count} reconciled" if report.reconciled_count else ""),
     ]
+    lines += [_cache(each) for each in report.teachers if each.cached_token_count]
     lines += [_failures(each) for each in report.teachers if each.failures]
     lines += [_tier(each) for each in report.tiers]
     if report.left_count:
@@ -84,6 +85,12 @@ def report_text(report: ReplayReport) -> str:
     if report.stopped is not None:
         lines.append(f"stopped: {report.stopped}; {report.stop_detail}")
     return "\n".join(lines)
+
+
+def _cache(each: TeacherReport) -> str:
+    share = each.cached_token_count / each.prompt_token_count
+    saved = f"${each.cache_saved_usd:.4f} saved by that"
+    return f"{each.name}: {share:.1%} of its prompt tokens read from a cache, {saved}"
 
 
 def _failures(each: TeacherReport) -> str:

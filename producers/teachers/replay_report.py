@@ -25,6 +25,12 @@ class TeacherReport(Part):
     settled_usd: float
     unknown_usd: float
     """Maxima of attempts of which nobody knows the cost."""
+    prompt_token_count: int
+    """As the endpoint counted, where it did."""
+    cached_token_count: int
+    """Of these, read from its cache."""
+    cache_saved_usd: float
+    """By the price list, against the same prompts without a cache; negative where writing to it cost more."""
     left_count: int
     stopped: str | None
     """Why this teacher was asked no more: every call would have failed alike."""

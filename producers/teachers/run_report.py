@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from producers.teachers.cache_saving import CacheSaving
 from producers.teachers.jobs import Job, PricedTeacher
 from producers.teachers.prepared import Prepared
 from producers.teachers.prices import MICROUSD_PER_USD
@@ -61,6 +62,9 @@ def _of_teacher(ended: Ended, teacher: PricedTeacher) -> TeacherReport:
     failures: Counter[str] = Counter()
     for run in runs:
         failures.update(run.failures)
+    cache = CacheSaving()
+    for run in runs:
+        cache = cache.with_all(run.cache)
     unknown = sum(attempt.max_cost_microusd for run in runs for attempt in run.unknown)
     return TeacherReport(
         name=teacher.spec.name,
@@ -70,6 +74,9 @@ def _of_teacher(ended: Ended, teacher: PricedTeacher) -> TeacherReport:
         failures=dict(failures),
         settled_usd=sum(run.settled_microusd for run in runs) / MICROUSD_PER_USD,
         unknown_usd=unknown / MICROUSD_PER_USD,
+        prompt_token_count=cache.prompt_token_count,
+        cached_token_count=cache.cached_token_count,
+        cache_saved_usd=float(cache.saved_usd),
         left_count=sum(len(run.left()) for run in runs),
         stopped=next((run.stopped for run in runs if run.stopped is not None), None),
     )

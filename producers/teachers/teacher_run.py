@@ -17,6 +17,7 @@ from typing import NamedTuple
 
 import openai
 
+from producers.teachers.cache_saving import CacheSaving
 from producers.teachers.call import CallLimits, call
 from producers.teachers.concurrency import AdaptiveLimit
 from producers.teachers.facts import Attempt, Landed, landed, new_attempt
@@ -74,6 +75,7 @@ class TeacherRun:
         )
         self.attempt_count = self.answered_count = self.settled_microusd = 0
         self.failures: Counter[str] = Counter()
+        self.cache = CacheSaving()
         self.unknown: list[Unknown] = []
         self.stopped: str | None = None
         self._unfinished: list[Job] = []
@@ -147,6 +149,8 @@ class TeacherRun:
     def _settle(self, attempt: Attempt, outcome: Outcome, told: Landed) -> None:
         room, job = self._shared.room, attempt.job
         self.attempt_count += 1
+        if told.cost.usage is not None:
+            self.cache = self.cache.with_call(self.teacher.prices, told.cost.usage)
         self._order.begun(job)
         room.settle(attempt.attempt_id, told.settled_microusd)
         if told.settled_microusd is None:

@@ -20,7 +20,7 @@ from typing import Any, NamedTuple, Self
 
 from aiohttp import web
 
-PROMPT_MICROUSD, COMPLETION_MICROUSD = 3, 15
+PROMPT_MICROUSD, CACHED_MICROUSD, COMPLETION_MICROUSD = 3, 1, 15
 """Per token; the same as dollars per million tokens."""
 FAULTS = (
     "rate_limit",
@@ -55,9 +55,12 @@ class PricedServer:
         delay_s: float = 0.0,
         states_cost: bool = True,
         credit_microusd: int | None = None,
+        caches_prompts: bool = False,
     ) -> None:
         self._faults, self._fault_rate, self._delay_s = faults, fault_rate, delay_s
         self._states_cost, self._credit = states_cost, credit_microusd
+        self._prompts: set[str] | None = set() if caches_prompts else None
+        """Every prompt that was read, whole: the beginning of a later one is cheaper."""
         self._draws = Random(seed)
         self._asked: Counter[str] = Counter()
         self._answered: Counter[str] = Counter()
@@ -127,7 +130,12 @@ class PricedServer:
         if fault == "unavailable":
             return _error(503, "no provider")
         usage = _usage(body)
-        cost = usage["prompt_tokens"] * PROMPT_MICROUSD + usage["completion_tokens"] * COMPLETION_MICROUSD
+        cached = self._cached_count(body["messages"])
+        if cached is not None:
+            usage["prompt_tokens_details"] = {"cached_tokens": cached}
+        plain = usage["prompt_tokens"] - (cached or 0)
+        cost = plain * PROMPT_MICROUSD + (cached or 0) * CACHED_MICROUSD
+        cost += usage["completion_tokens"] * COMPLETION_MICROUSD
         if self._credit is not None and self.charged_microusd + cost > self._credit:
             return _error(402, "insufficient credits")
         name = body_name(body)
@@ -181,6 +189,15 @@ class PricedServer:
         self._answered[body_name(body)] += 1
         return response
 
+    def _cached_count(self, messages: list[Any]) -> int | None:
+        """Tokens of the longest beginning that was a prompt before; null without a cache."""
+        if self._prompts is None:
+            return None
+        known = (messages[:count] for count in range(len(messages), 0, -1))
+        longest = next((each for each in known if json.dumps(each) in self._prompts), None)
+        self._prompts.add(json.dumps(messages))
+        return 0 if longest is None else _token_count(longest)
+
     def _drawn(self) -> str | None:
         return self._draws.choice(self._faults) if self._draws.random() < self._fault_rate else None
 
@@ -192,9 +209,13 @@ def body_name(body: dict[str, Any]) -> str:
 
 
 def _usage(body: dict[str, Any]) -> dict[str, Any]:
-    prompt = len(json.dumps(body["messages"])) // 3
+    prompt = _token_count(body["messages"])
     longest = body.get("max_tokens", 64)
     return {"prompt_tokens": prompt, "completion_tokens": min(longest, 5 + prompt % 20), "total_tokens": 0}
+
+
+def _token_count(messages: list[Any]) -> int:
+    return len(json.dumps(messages)) // 3
 
 
 def _error(status: int, message: str, headers: dict[str, str] | None = None) -> web.Response:

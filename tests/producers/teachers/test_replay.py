@@ -87,6 +87,21 @@ def test_a_second_run_sends_nothing(lake: Lake, server: PricedServer) -> None:
     assert server.books() == before
 
 
+def test_what_a_cache_saved_is_measured_and_said(tmp_path: Path) -> None:
+    lake = question_lake(str(tmp_path / "long"), turn_count=8)
+    price = PRICE | {"cached_input": 1}
+    with PricedServer(caches_prompts=True) as server:
+        specs = [paid(server, price=price)]
+        [cached] = run(lake, server, specs=specs, cache_order=CacheOrder.STRICT).teachers
+    with PricedServer() as server:
+        other = question_lake(str(tmp_path / "other"), turn_count=8)
+        [plain] = run(other, server, specs=[paid(server, price=price)]).teachers
+    assert cached.prompt_token_count == plain.prompt_token_count
+    assert 0.5 < cached.cached_token_count / cached.prompt_token_count < 1
+    assert plain.cached_token_count == plain.cache_saved_usd == 0
+    assert cached.cache_saved_usd == pytest.approx(plain.settled_usd - cached.settled_usd)
+
+
 def test_samples_are_bought_one_by_one(lake: Lake, server: PricedServer) -> None:
     spec = paid(server, sampling=SAMPLING | {"sample_count": 3})
     assert run(lake, server, specs=[spec]).answered_count == 18
