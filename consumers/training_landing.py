@@ -29,6 +29,7 @@ from consumers.rollout_events import RolloutContext, rollout_events
 from consumers.turn_views import RolloutView
 from lake.writer import Writer
 from schemas.canonical import canonical_text
+from schemas.clock import stands_still
 from schemas.environment import RolloutRecord
 from schemas.errors import TrainingError
 from schemas.teacher_events import HintGiven
@@ -37,6 +38,8 @@ from schemas.training_events import BatchConsumed, CheckpointSaved
 FLUSH_EVERY = 8
 HINT_AUTHOR = "tool-error-template"
 WEIGHTS = "model.safetensors"
+TIMED = frozenset({"step_time", "train_runtime", "train_samples_per_second", "train_steps_per_second"})
+"""What TRL and transformers take from a clock of their own."""
 
 
 class TrainingLanding(TrainerCallback):
@@ -118,7 +121,9 @@ class TrainingLanding(TrainerCallback):
         **_: Any,
     ) -> None:
         numbers = {
-            name: float(value) for name, value in (logs or {}).items() if isinstance(value, (int, float))
+            name: 0.0 if name in TIMED and stands_still() else float(value)
+            for name, value in (logs or {}).items()
+            if isinstance(value, (int, float))
         }
         self.metrics.append({"train_step": float(state.global_step), **numbers})
 

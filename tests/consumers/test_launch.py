@@ -14,11 +14,13 @@ from assets.folds.exposures import checkpoint_exposures
 from consumers.launch import Launch, train_arm
 from consumers.policy import ModelShape, new_policy
 from consumers.registration import locked, register
+from consumers.training_landing import TIMED
 from consumers.warm_start import WarmStartSettings, warm_start
 from lake import Lake
 from producers.recorded_states import recorded_world
 from producers.world.tiny_functions import tiny_functions
 from producers.world.workspace import TOOLS
+from schemas.clock import STILL, VARIABLE
 from schemas.errors import LockMismatchError, PinChangedError
 from schemas.experiment import Experiment, parse_experiment
 from schemas.lock import Lock
@@ -98,6 +100,19 @@ def test_a_launch_lands_its_start_checkpoints_and_end(place: Place, trained: str
     ended = place.rows("training_ended").filter(training_id=trained).row(0, named=True)
     assert (ended["status"], ended["train_step"]) == ("completed", 4)
     assert orjson.loads(ended["metrics_json"])
+
+
+def test_where_the_clock_stands_still_no_figure_of_a_training_is_timed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(VARIABLE, STILL)
+    place = Place(tmp_path)
+    train_arm(place.lake, place.launch("A"))
+    [ended] = place.rows("training_ended").to_dicts()
+    told = [figures for figures in orjson.loads(ended["metrics_json"]) if TIMED & figures.keys()]
+    assert len(told) == 5
+    assert {figures[name] for figures in told for name in TIMED & figures.keys()} == {0}
+    assert ended["duration_ms"] == 0
 
 
 def test_each_update_names_the_rollouts_and_pairs_that_it_consumed(place: Place, trained: str) -> None:
