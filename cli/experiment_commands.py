@@ -100,16 +100,15 @@ def verdict(
     runs: RunsOption = RUNS_DEFAULT,
 ) -> None:
     """Derive the verdict from events; writes verdict.json, .svg and .png into RUNS/ID."""
-    from assets.folds.verdict_text import render_text
-    from assets.verdicts import experiment_verdict, write_verdict
+    from assets.verdicts import verdict_of, verdict_text, write_verdict
     from lake import Lake
 
-    found = experiment_verdict(Lake.open(lake), experiment_id)
+    found = verdict_of(Lake.open(lake), experiment_id)
     files = write_verdict(found, runs / experiment_id)
     if output is Format.JSON:
         print_json(found.model_dump(mode="json"))
     else:
-        print_text(render_text(found))
+        print_text(verdict_text(found))
         for path in files:
             say(f"wrote {path}")
 

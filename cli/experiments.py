@@ -14,7 +14,7 @@ from consumers.quiet import settle_libraries
 from consumers.registration import locked, register
 from lake import Lake
 from schemas.errors import BadInputError, ExperimentInvalidError, TrainingError
-from schemas.experiment import Experiment, load_experiment
+from schemas.experiment import Experiment, PlannedExperiment, load_experiment
 from schemas.lock import Lock
 from schemas.world import World
 
@@ -60,11 +60,18 @@ def open_experiment(path: Path, lake: str | Lake, runs: Path, lock: Path | None 
     """
     settle_libraries()
     experiment = load_experiment(path)
-    if not isinstance(experiment, Experiment):
+    if isinstance(experiment, PlannedExperiment):
         raise ExperimentInvalidError(
             f"experiment {experiment.id} cannot be run yet",
             got=f"blocked by {experiment.blocked_by}",
             expected='type = "ab"',
+        )
+    if not isinstance(experiment, Experiment):
+        raise ExperimentInvalidError(
+            f"experiment {experiment.id} has nothing to train",
+            got=f'type = "{experiment.type}"',
+            expected='type = "ab"',
+            cure=f"Run `tracelake register {path}`.",
         )
     opened = Lake.open(lake) if isinstance(lake, str) else lake
     checked = locked(opened, experiment, lock or runs / experiment.id / "lock.json")

@@ -10,10 +10,12 @@ import typer
 from cli import (
     build_commands,
     care_commands,
+    costs_command,
     experiment_commands,
     import_command,
     lake_commands,
     ledger_command,
+    registration_command,
     replay_command,
     teachers_command,
 )
@@ -36,7 +38,9 @@ for module in (
     import_command,
     replay_command,
     teachers_command,
+    costs_command,
     build_commands,
+    registration_command,
     experiment_commands,
 ):
     module.register(app)

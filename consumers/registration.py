@@ -6,21 +6,15 @@ from pathlib import Path
 
 from consumers.launch import TRAINING_TABLE
 from lake import Lake
-from schemas.canonical import canonical_text
 from schemas.experiment import Experiment, spec_hash
 from schemas.lock import Lock, compare_locks, lock_text, read_lock
-from schemas.training_events import ExperimentRegistered
+from schemas.registration import registration_of
 from schemas.version import TRACELAKE_VERSION
 
 
 def register(lake: Lake, experiment: Experiment) -> str:
     """Land the specification as an event; its hash. Registering the same specification again is a no-op."""
-    event = ExperimentRegistered(
-        experiment_id=experiment.id,
-        spec_hash=spec_hash(experiment),
-        spec_json=canonical_text(experiment.model_dump(mode="json")),
-        title=experiment.title,
-    )
+    event = registration_of(experiment)
     with lake.writer(f"register-{experiment.id}") as writer:
         writer.append([event])
     return event.spec_hash

@@ -22,6 +22,7 @@ sys.path.insert(0, str(ROOT))
 
 from assets.derivations import DERIVED_TABLES  # noqa: E402
 from schemas.columns import Envelope, arrow_schema, model_fields, payload_columns  # noqa: E402
+from schemas.cost_experiment import CostExperiment  # noqa: E402
 from schemas.events import EVENT_CLASSES  # noqa: E402
 from schemas.experiment import Experiment, PlannedExperiment  # noqa: E402
 from schemas.lock import Lock  # noqa: E402
@@ -115,12 +116,13 @@ def experiment_keys() -> str:
     parts = [
         "# Experiment files",
         NOTICE,
-        "An experiment is a TOML file. `tracelake train` registers its whole content as an event before the "
-        "first run; a changed file is another registration, and a lock made for the old one refuses it. "
-        "Unknown keys are refused.",
+        "An experiment is a TOML file. `tracelake register`, or `tracelake train`, lands its whole content "
+        "as an event before the first run; a changed file is another registration, and a lock made for the "
+        "old one refuses it. Unknown keys are refused.",
     ]
     for model, title in (
         (Experiment, '`type = "ab"`: two arms'),
+        (CostExperiment, '`type = "replay-cost"`: what asking teachers costs'),
         (PlannedExperiment, '`type = "planned"`: on the board only'),
     ):
         parts += [f"## {title}", _sentence(model.__doc__), *_key_tables(model, "")]

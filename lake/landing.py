@@ -185,10 +185,14 @@ def without_holes(shown: Sequence[str], again: Sequence[str]) -> list[str]:
 
 
 def read_envelopes(store: ObjectStore, path: str, columns: list[str]) -> pa.Table:
-    """Envelope columns of one landed file, pages checked but not the whole file; null where it lacks one."""
+    """Envelope columns of one landed file, pages checked but not the whole file; null where it lacks one that
+    came with a later version. Raises CorruptFileError."""
     source = store.location(path) if store.spool_folder is not None else pa.BufferReader(store.read(path))
     rows = _parquet_rows(path, source, columns)
     fields = [arrow_schema(parse_landed_path(path).kind).field(name) for name in columns]
+    if lost := [field.name for field in fields if not field.nullable and field.name not in rows.column_names]:
+        # No page of the footer that names the columns has a checksum.
+        raise CorruptFileError(f"{path} is no landed file", got=f"no column {', '.join(lost)}")
     return pa.Table.from_arrays(
         [
             rows[field.name] if field.name in rows.column_names else pa.nulls(rows.num_rows, field.type)
@@ -219,7 +223,7 @@ def _parquet_rows(path: str, source: Any, columns: list[str] | None) -> pa.Table
         parquet = pq.ParquetFile(source, page_checksum_verification=True)
         known = parquet.schema_arrow.names
         return parquet.read(None if columns is None else [name for name in columns if name in known])
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         if isinstance(error, OSError) and error.errno is not None:
             # The disk's word, and none about the file.
             raise

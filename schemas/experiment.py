@@ -11,25 +11,13 @@ import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import Field, TypeAdapter, ValidationError
 
 from schemas.canonical import hash_of
+from schemas.cost_experiment import CostExperiment
 from schemas.errors import BadInputError, ExperimentInvalidError, SourceMissingError
+from schemas.experiment_parts import IDENTIFIER, Hypothesis, Part
 from schemas.pin import parse_reference
-
-IDENTIFIER = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$"
-
-
-class Part(BaseModel):
-    """Base of every table of an experiment file."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
-
-
-class Hypothesis(Part):
-    given: str
-    when: str
-    then: str
 
 
 class Data(Part):
@@ -120,11 +108,11 @@ class PlannedExperiment(Part):
     """What is missing."""
 
 
-AnyExperiment = Annotated[Experiment | PlannedExperiment, Field(discriminator="type")]
-_ADAPTER: TypeAdapter[Experiment | PlannedExperiment] = TypeAdapter(AnyExperiment)
+AnyExperiment = Experiment | CostExperiment | PlannedExperiment
+_ADAPTER: TypeAdapter[AnyExperiment] = TypeAdapter(Annotated[AnyExperiment, Field(discriminator="type")])
 
 
-def parse_experiment(text: str, *, name: str) -> Experiment | PlannedExperiment:
+def parse_experiment(text: str, *, name: str) -> AnyExperiment:
     """Raises ExperimentInvalidError naming the key."""
     try:
         fields = tomllib.loads(text)
@@ -133,7 +121,7 @@ def parse_experiment(text: str, *, name: str) -> Experiment | PlannedExperiment:
     return parse_experiment_fields(fields, name=name)
 
 
-def parse_experiment_fields(fields: dict[str, Any], *, name: str) -> Experiment | PlannedExperiment:
+def parse_experiment_fields(fields: dict[str, Any], *, name: str) -> AnyExperiment:
     """Raises ExperimentInvalidError naming the key."""
     try:
         experiment = _ADAPTER.validate_python(fields)
@@ -147,10 +135,12 @@ def parse_experiment_fields(fields: dict[str, Any], *, name: str) -> Experiment 
         ) from error
     if isinstance(experiment, Experiment):
         _check(experiment, name)
+    if isinstance(experiment, CostExperiment):
+        _check_teachers(experiment, name)
     return experiment
 
 
-def load_experiment(path: Path) -> Experiment | PlannedExperiment:
+def load_experiment(path: Path) -> AnyExperiment:
     """Raises SourceMissingError, ExperimentInvalidError."""
     if not path.is_file():
         raise SourceMissingError("no experiment file", got=str(path), expected="a TOML file")
@@ -161,7 +151,7 @@ def load_experiment(path: Path) -> Experiment | PlannedExperiment:
     return parse_experiment(text, name=path.name)
 
 
-def spec_hash(experiment: Experiment | PlannedExperiment) -> str:
+def spec_hash(experiment: AnyExperiment) -> str:
     return hash_of(experiment.model_dump(mode="json"))
 
 
@@ -180,6 +170,14 @@ def _check(experiment: Experiment, name: str) -> None:
             got=experiment.data.pin,
             expected="name@N",
             cure="Run `tracelake pins` and name the number.",
+        )
+
+
+def _check_teachers(experiment: CostExperiment, name: str) -> None:
+    names = [each.teacher for each in experiment.teachers]
+    if len(set(names)) != len(names):
+        raise ExperimentInvalidError(
+            f"{name} names a teacher twice", got=", ".join(names), expected="distinct teachers"
         )
 
 

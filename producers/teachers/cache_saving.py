@@ -28,4 +28,8 @@ class CacheSaving(NamedTuple):
         )
 
     def with_all(self, other: CacheSaving) -> CacheSaving:
-        return CacheSaving(*(mine + theirs for mine, theirs in zip(self, other, strict=True)))
+        return CacheSaving(
+            self.prompt_token_count + other.prompt_token_count,
+            self.cached_token_count + other.cached_token_count,
+            self.saved_usd + other.saved_usd,
+        )

@@ -121,7 +121,8 @@ def test_doctor_finds_this_installation_well(tracelake) -> None:
 
 def test_the_board_lists_the_program_without_a_lake(tracelake) -> None:
     rows = {row["id"]: row for row in tracelake("spikes", "--format", "json").data}
-    assert rows["001-teacher-replay-cost"]["status"] == "BLOCKED"
+    assert rows["002a-trace-collection-trl"]["status"] == "BLOCKED"
+    assert rows["001-teacher-replay-cost"]["status"] == "OPEN"
     assert rows["004-small-world"]["status"] == "OPEN"
 
 

@@ -15,7 +15,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lake.landing import LandedFile, Stamped, land, landed_file, read_landed, stamped_table, without_holes
+from lake.landing import (
+    LandedFile,
+    Stamped,
+    land,
+    landed_file,
+    read_envelopes,
+    read_landed,
+    stamped_table,
+    without_holes,
+)
 from lake.layout import LandedName, landed_path, parse_landed_path
 from lake.local_store import LocalStore
 from schemas.columns import arrow_schema, payload_columns
@@ -97,6 +106,21 @@ def test_every_flipped_byte_is_noticed(tmp_path: Path) -> None:
             with pytest.raises(CorruptFileError, match="damaged") as caught:
                 read_landed(store, file.path, columns)
             assert file.path in str(caught.value)
+
+
+def test_envelopes_of_a_damaged_file_are_what_they_were_or_a_typed_error(tmp_path: Path) -> None:
+    store, file = LocalStore(tmp_path), file_of([reward(0), reward(1)])
+    land(store, file)
+    columns = ["key_hash", "event_id"]
+    whole = read_envelopes(store, file.path, columns)
+    for position in range(0, len(file.data), 3):
+        damaged = bytearray(file.data)
+        damaged[position] ^= 1 << position % 8
+        (tmp_path / file.path).write_bytes(damaged)
+        try:
+            assert read_envelopes(store, file.path, columns) == whole
+        except CorruptFileError:
+            continue
 
 
 @pytest.mark.parametrize("cut", [0, 1, 100, -1])
