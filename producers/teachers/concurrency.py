@@ -6,7 +6,8 @@ Flow: `async with limit.slot() as slot` → the call → `slot.succeeded()` or `
 much, then by one per round; it shrinks when a rate limit is told, and only then. An endpoint that is broken
 is not one that is busy.
 **It shrinks by half of the share that was refused** since it last shrank: by half where everything is
-refused, by little where single calls are, so that stray refusals do not cost the throughput.
+refused, by little where single calls are, so that stray refusals do not cost the throughput; they do not end
+the fast growth either.
 **It shrinks once for one congestion**: answers of calls that began before the last cut tell nothing new.
 **It grows only while it is used up**: what was never tried is not known to be bearable.
 **First come, first served**; a caller that is cancelled leaves no slot behind.
@@ -21,6 +22,8 @@ from typing import Protocol, Self
 
 START_DEFAULT = 8
 MAXIMUM_DEFAULT = 100
+STRAY_SHARE = 0.2
+"""Refusals up to this share of the answers do not end the slow start."""
 
 
 class Clock(Protocol):
@@ -68,7 +71,7 @@ class AdaptiveLimit:
         self._shrunk_s = -float("inf")
         self._in_flight = 0
         self._succeeded = self._refused = 0
-        """Answers since the limit last shrank."""
+        """Answers since the limit last shrank; while growth is fast, all of them."""
         self._waiting: deque[asyncio.Future[None]] = deque()
 
     @property
@@ -140,11 +143,13 @@ class AdaptiveLimit:
         self._refused += 1
         if self._is_fixed or began_s <= self._shrunk_s:
             return
-        self._is_known = True
         self._shrunk_s = self._clock.now_s()
         share = self._refused / (self._refused + self._succeeded)
         self._size = max(self._size * (1 - share / 2), 1.0)
-        self._succeeded = self._refused = 0
+        # Endpoints refuse a few calls at any rate, and slow growth takes a round for each call more.
+        self._is_known = self._is_known or (self._refused > 1 and share > STRAY_SHARE)
+        if self._is_known:
+            self._succeeded = self._refused = 0
 
 
 class Slot:

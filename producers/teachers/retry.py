@@ -17,6 +17,8 @@ from producers.teachers.failures import Reaction
 from producers.teachers.outcome import Answered, Outcome
 
 _JITTER = 0.25
+# An endpoint's own wait keeps callers apart already, and is the whole of it at the end of a run.
+_JITTER_OF_TOLD = 0.05
 # An endpoint that asks for no wait at all is not asked at full speed.
 _LEAST_PART = 0.1
 
@@ -77,4 +79,5 @@ def _wait_s(reaction: Reaction, attempt_count: int, policy: RetryPolicy, dice: r
     """Never less than what was asked for, but for its bound; never more than the bound and its jitter."""
     doubled_s = policy.wait_first_s * 2.0 ** min(attempt_count - 1, 60)
     wanted_s = doubled_s if reaction.wait_s is None else max(reaction.wait_s, _LEAST_PART * doubled_s)
-    return min(wanted_s, policy.wait_max_s) * (1 + _JITTER * dice.random())
+    jitter = _JITTER if reaction.wait_s is None else _JITTER_OF_TOLD
+    return min(wanted_s, policy.wait_max_s) * (1 + jitter * dice.random())

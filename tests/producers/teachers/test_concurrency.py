@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 
 import pytest
 from hypothesis import given
@@ -93,6 +94,31 @@ def test_a_stray_refusal_among_many_successes_costs_little() -> None:
         return limit.size
 
     assert run_virtually(run()) == 39
+
+
+async def _size_after(count: int, refuses: Callable[[int, int], bool]) -> int:
+    """Of calls of a second each; an endpoint refuses by the number of a call and how many are under way."""
+    limit = AdaptiveLimit(start=8, maximum=64)
+
+    async def call(number: int) -> None:
+        async with limit.slot() as slot:
+            refused = refuses(number, limit.in_flight)
+            await asyncio.sleep(1)
+            slot.rate_limited() if refused else slot.succeeded()
+
+    await asyncio.gather(*(call(number) for number in range(count)))
+    return limit.size
+
+
+@pytest.mark.parametrize("first", [0, 3, 19])
+def test_stray_refusals_do_not_end_the_fast_growth(first: int) -> None:
+    assert run_virtually(_size_after(300, lambda number, _: number % 20 == first)) > 50
+
+
+@pytest.mark.parametrize("capacity", [4, 12, 24])
+def test_a_limit_is_found_and_kept_to(capacity: int) -> None:
+    size = run_virtually(_size_after(900, lambda _, in_flight: in_flight > capacity))
+    assert capacity / 2 <= size <= capacity + 2
 
 
 def test_a_refusal_of_a_call_that_began_after_the_cut_shrinks_again() -> None:
