@@ -14,9 +14,9 @@ import json
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterable
-from typing import Literal, NamedTuple
+from typing import Annotated, Literal, NamedTuple
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, NonNegativeInt, ValidationError
 
 from lake.landing import read_envelopes
 from lake.layout import EVENTS, LEDGER, ledger_path, parse_landed_path
@@ -38,6 +38,15 @@ UNTOLD = "untold"
 """Rows of before payloads were measured."""
 
 
+def _known_bucket(name: str) -> str:
+    if name not in _NAMES:
+        raise ValueError(f"no length bucket: {name}")
+    return name
+
+
+Bucket = Annotated[str, AfterValidator(_known_bucket)]
+
+
 class Book(BaseModel):
     """What one writer was given, by length of payload and outcome."""
 
@@ -45,8 +54,8 @@ class Book(BaseModel):
 
     epoch: str
     run_id: str
-    given: dict[str, int]
-    counts: dict[str, dict[Outcome, int]]
+    given: dict[Bucket, NonNegativeInt]
+    counts: dict[Bucket, dict[Outcome, NonNegativeInt]]
 
 
 class Ledger(NamedTuple):
@@ -135,7 +144,7 @@ def _lines(told: list[Book], rows: Counter[tuple[str, str, str]]) -> list[RunLin
             line["given"] += book.given.get(bucket, 0)
     for (_, run_id, bucket), count in rows.items():
         total.setdefault((run_id, bucket), Counter())["rows"] += count
-    order = {name: index for index, name in enumerate([*(name for name, _ in BUCKETS), LONGEST, UNTOLD])}
+    order = {name: index for index, name in enumerate([*_NAMES, UNTOLD])}
     counted = [name for name in RunLine.model_fields if name not in ("run_id", "bucket")]
     return [
         RunLine(run_id=run_id, bucket=bucket, **{name: total[run_id, bucket][name] for name in counted})

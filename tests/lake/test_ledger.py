@@ -102,6 +102,19 @@ def test_a_book_that_does_not_add_up_or_is_damaged_is_told(fresh_lake: Lake) -> 
     assert ledger_path(book["epoch"]).endswith(path.name)
 
 
+@pytest.mark.parametrize("part", ["given", "counts"])
+def test_a_book_with_a_length_that_nobody_counts_is_damaged(fresh_lake: Lake, part: str) -> None:
+    with fresh_lake.writer("one") as writer:
+        writer.append([reward(0)])
+    [path] = (Path(fresh_lake.uri) / "ledger").iterdir()
+    book = json.loads(path.read_text())
+    book[part] = {"undep 1 KiB": next(iter(book[part].values()))}
+    path.write_text(json.dumps(book))
+    with pytest.raises(CorruptFileError, match="no length bucket"):
+        fresh_lake.ledger()
+    assert not fresh_lake.verify().ok
+
+
 @pytest.mark.parametrize(
     ("byte_count", "bucket"),
     [
