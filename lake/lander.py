@@ -18,7 +18,7 @@ from lake.recovery import seal_segment
 from lake.sealer import SealingProcess
 from lake.store import ObjectStore, is_local
 
-# A process costs half a second of a core before it seals anything.
+# A process needs half a second before it seals anything; until then a thread does.
 PROCESS_FROM_BYTES = 4 * 2**20
 _Given = TypeVar("_Given")
 
@@ -71,7 +71,7 @@ class Lander:
     def _seal(self, path: Path, before: Future[None] | None) -> None:
         if before is not None:
             before.result()
-        if self._process is None:
-            seal_segment(self._store, path)
-        else:
+        if self._process is not None and self._process.is_ready():
             self._process.seal(path)
+        else:
+            seal_segment(self._store, path)

@@ -11,6 +11,7 @@ for the interpreter's lock.
 from __future__ import annotations
 
 import os
+import select
 import subprocess
 import sys
 import threading
@@ -25,6 +26,7 @@ from lake.store import open_store
 from schemas.errors import SpoolError, TracelakeError
 
 END_WAIT_S = 60.0
+READY = b"ready\n"
 # Buffers of one segment are used again for the next: fresh memory costs as much time as compressing does.
 _MEMORY_KEPT = {
     "ARROW_DEFAULT_MEMORY_POOL": "system",
@@ -40,6 +42,7 @@ class SealingProcess:
         package_root = str(Path(__file__).parent.parent)
         paths = [package_root, *filter(None, [os.environ.get("PYTHONPATH")])]
         self._lock = threading.Lock()
+        self._ready = self._ended = False
         self._process = subprocess.Popen(
             # Without the folder that the user happens to be in among the places of modules.
             [sys.executable, "-P", "-c", "from lake.sealer import main; main()", store_uri],
@@ -52,10 +55,21 @@ class SealingProcess:
             start_new_session=True,
         )
 
+    def is_ready(self) -> bool:
+        """Whether it would begin at once; never for one that ended before it was."""
+        with self._lock:
+            told = self._process.stdout
+            assert told is not None
+            if not self._ready and not self._ended and select.select([told], [], [], 0)[0]:
+                self._heard()
+            return self._ready
+
     def seal(self, path: Path) -> None:
         """Returns when the segment's events have landed and it is gone. Raises OSError as the process met it,
         SpoolError for what else went wrong there."""
         with self._lock:
+            if not self._ready:
+                self._heard()
             answer = self._asked(path)
         if answer.get("errno"):
             raise OSError(answer["errno"], answer["error"])
@@ -66,12 +80,21 @@ class SealingProcess:
         """Returns when the process has ended."""
         with self._lock:
             process = self._process
+            if not self._ready:
+                # Nothing was asked of it.
+                process.kill()
             try:
                 # Said, and not left to the pipe's end: a fork of the writer's process may hold it open.
                 process.communicate(b"\n", timeout=END_WAIT_S)
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.communicate()
+
+    def _heard(self) -> None:
+        """Its first line, which says that it has loaded what it needs."""
+        assert self._process.stdout is not None
+        self._ready = self._process.stdout.readline() == READY
+        self._ended = not self._ready
 
     def _asked(self, path: Path) -> dict[str, Any]:
         sender, receiver = self._process.stdin, self._process.stdout
@@ -100,6 +123,7 @@ def main() -> None:
     sys.meta_path.insert(0, _WithoutPandas())
     store = open_store(sys.argv[1])
     assert store.spool_folder is not None
+    os.write(sys.stdout.fileno(), READY)
     for line in iter(sys.stdin.buffer.readline, b"\n"):
         if not line:
             return

@@ -8,6 +8,8 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -36,6 +38,27 @@ with lake.writer("fast") as writer:
 """
 
 
+def wait_until(holds: Callable[[], bool]) -> None:
+    until = time.monotonic() + 60
+    while not holds():
+        assert time.monotonic() < until
+        time.sleep(0.01)
+
+
+def test_a_writer_whose_process_never_comes_up_seals_by_itself(
+    fresh_lake: Lake, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    broken = tmp_path / "python"
+    broken.write_text("#!/bin/sh\nexit 3\n")
+    broken.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(broken))
+    with fresh_lake.writer("alone") as writer:
+        for index in range(250):
+            writer.append([turn(index, prompt_ids=TOKENS)])
+        assert writer._lander._process is not None
+    assert len(landed_ids(fresh_lake.store)) == 250
+
+
 def test_both_ways_of_sealing_land_the_same_file(tmp_path: Path) -> None:
     lakes = [Lake.create(str(tmp_path / name)) for name in ("thread", "process")]
     with abandoned(lakes[0], [turn(0, prompt_ids=[1, 2]), reward(1)]) as [segment]:
@@ -55,10 +78,13 @@ def test_both_ways_of_sealing_land_the_same_file(tmp_path: Path) -> None:
 
 def test_a_long_writer_hands_its_segments_over_and_leaves_no_process(fresh_lake: Lake) -> None:
     with fresh_lake.writer("long") as writer:
-        for index in range(250):
+        for index in range(60):
             writer.append([turn(index, prompt_ids=TOKENS)])
         process = writer._lander._process
         assert process is not None
+        wait_until(process.is_ready)
+        for index in range(60, 250):
+            writer.append([turn(index, prompt_ids=TOKENS)])
     assert process._process.returncode == 0
     assert len(landed_ids(fresh_lake.store)) == 250
     sequence = [
@@ -79,6 +105,7 @@ def test_a_writer_whose_process_is_killed_says_so_and_its_events_are_recovered(f
                 writer.append([turn(index, prompt_ids=TOKENS)])
                 appended.append(index)
                 if (process := writer._lander._process) is not None:
+                    wait_until(process.is_ready)
                     process._process.kill()
 
     with pytest.raises(SpoolError, match="its process ended with status -9"):
