@@ -7,8 +7,16 @@ from __future__ import annotations
 
 from typing import Any
 
+import altair as alt
+
 INK, QUIET, DATA, DATA_PALE, THRESHOLD = "#1b1f24", "#6b7280", "#1f6fb2", "#9db8d2", "#c2410c"
 _GRID, _AXIS = "#eceff2", "#9ca3af"
+OUTCOME_COLOURS = {
+    "VALIDATED": "#15803d",
+    "PARTIAL": "#a16207",
+    "INVALIDATED": "#b91c1c",
+    "UNDERPOWERED": "#6b7280",
+}
 
 
 def styled(chart: Any) -> Any:
@@ -32,3 +40,10 @@ def styled(chart: Any) -> Any:
 def title_style() -> dict[str, Any]:
     """Of the title over a whole chart."""
     return {"subtitleColor": QUIET, "subtitleFontSize": 12, "subtitlePadding": 6, "frame": "bounds"}
+
+
+def outcome_title(outcome: str, subtitle: list[str]) -> alt.TitleParams:
+    """Over the chart of a verdict."""
+    return alt.TitleParams(
+        outcome, subtitle=subtitle, color=OUTCOME_COLOURS[outcome], fontSize=20, offset=18, **title_style()
+    )

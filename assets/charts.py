@@ -12,7 +12,7 @@ from typing import Any, Literal, NamedTuple
 
 import altair as alt
 
-from assets.chart_style import DATA, INK, QUIET, THRESHOLD, styled, title_style
+from assets.chart_style import DATA, INK, OUTCOME_COLOURS, QUIET, THRESHOLD, outcome_title, styled
 from assets.disagreement_chart import disagreement_chart
 from assets.folds.verdict_model import Verdict
 from assets.folds.verdict_reasons import counted, signed
@@ -22,12 +22,6 @@ __all__ = ["chart_png", "chart_svg", "disagreement_chart", "verdict_chart"]
 WIDTH = 560
 SLICES_MAX = 12
 PNG_SCALE = 2.0
-_OUTCOME_COLOURS = {
-    "VALIDATED": "#15803d",
-    "PARTIAL": "#a16207",
-    "INVALIDATED": "#b91c1c",
-    "UNDERPOWERED": "#6b7280",
-}
 _CLIP = re.compile(r'((?:id="|url\(#)clip)(\d+)')
 _ROW_PIXELS = 30
 _LABEL_PIXELS_MAX = 170
@@ -166,7 +160,7 @@ def _row(
     label: str, value: float, low: float, high: float, finding: str, *, sign: bool = True
 ) -> dict[str, object]:
     shown = [signed(number) if sign else f"{number:.3f}" for number in (value, low, high)]
-    colour = {"harmful": _OUTCOME_COLOURS["INVALIDATED"], "inconclusive": QUIET}.get(finding, DATA)
+    colour = {"harmful": OUTCOME_COLOURS["INVALIDATED"], "inconclusive": QUIET}.get(finding, DATA)
     text = f"{shown[0]}  [{shown[1]}, {shown[2]}]"
     return {"label": label, "value": value, "low": low, "high": high, "text": text, "colour": colour}
 
@@ -181,11 +175,4 @@ def _title(found: Verdict) -> alt.TitleParams:
         f"power at the minimum effect {found.achieved_power:.2f} · "
         f"smallest effect found with power {spec.required_power:.2f}: {found.minimum_detectable_effect:.3f}",
     ]
-    return alt.TitleParams(
-        found.outcome,
-        subtitle=subtitle,
-        color=_OUTCOME_COLOURS[found.outcome],
-        fontSize=20,
-        offset=18,
-        **title_style(),
-    )
+    return outcome_title(found.outcome, subtitle)

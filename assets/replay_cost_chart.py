@@ -10,19 +10,13 @@ from typing import Any
 
 import altair as alt
 
-from assets.chart_style import DATA, DATA_PALE, INK, QUIET, THRESHOLD, styled, title_style
+from assets.chart_style import DATA, DATA_PALE, INK, QUIET, THRESHOLD, outcome_title, styled
 from assets.folds.replay_cost_model import CostVerdict, Measured, Pace, Spread
 from assets.folds.replay_cost_reasons import dollars
 from assets.folds.replay_cost_text import ALL, about
 from assets.folds.verdict_reasons import counted
 
 WIDTH = 520
-OUTCOME_COLOURS = {
-    "VALIDATED": "#15803d",
-    "PARTIAL": "#a16207",
-    "INVALIDATED": "#b91c1c",
-    "UNDERPOWERED": "#6b7280",
-}
 _ROW_PIXELS = 30
 _LABEL_PIXELS_MAX = 250
 
@@ -130,11 +124,4 @@ def _title(found: CostVerdict) -> alt.TitleParams:
         f"scale: {found.spec.scale} · {size}",
         f"about: {about(found)}",
     ]
-    return alt.TitleParams(
-        found.outcome,
-        subtitle=subtitle,
-        color=OUTCOME_COLOURS[found.outcome],
-        fontSize=20,
-        offset=18,
-        **title_style(),
-    )
+    return outcome_title(found.outcome, subtitle)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 
@@ -13,6 +13,7 @@ from cli.main import main
 from lake import Lake
 from schemas.event import Event
 from schemas.rollout_events import TurnCompleted
+from tests.cli.in_process import Run, commands_on
 from tests.producers.teachers.priced_server import PricedServer
 from tests.producers.teachers.question_lake import question_lake
 from tests.schemas.test_cost_experiment import COST
@@ -29,19 +30,6 @@ sampling = {{ max_tokens = 60 }}
 LIST = '{{"student-1": {{"input_cost_per_token": {rate}, "output_cost_per_token": 0}}}}'
 
 
-class Answer(NamedTuple):
-    code: int
-    out: str
-    err: str
-
-    @property
-    def data(self) -> Any:
-        return json.loads(self.out)
-
-
-Run = Callable[..., Answer]
-
-
 @pytest.fixture
 def server() -> Iterator[PricedServer]:
     with PricedServer(caches_prompts=True) as running:
@@ -55,14 +43,7 @@ def lake(tmp_path: Path) -> Lake:
 
 @pytest.fixture
 def tracelake(lake: Lake, capfd: pytest.CaptureFixture[str]) -> Run:
-    def run(*arguments: str) -> Answer:
-        capfd.readouterr()
-        with pytest.raises(SystemExit) as stop:
-            main([*arguments, "--lake", lake.uri])
-        captured = capfd.readouterr()
-        return Answer(int(stop.value.code or 0), captured.out, captured.err)
-
-    return run
+    return commands_on(lake.uri, capfd)
 
 
 @pytest.fixture

@@ -3,15 +3,13 @@ scripts can trust."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
 
 import pytest
 
-from cli.main import main
 from lake import Lake
+from tests.cli.in_process import Run, commands_on
 from tests.producers.teachers.priced_server import PricedServer
 from tests.producers.teachers.question_lake import question_lake
 
@@ -25,19 +23,6 @@ price = {price}
 sampling = {{ max_tokens = 60 }}
 """
 PAID = "{ input = 3, output = 15 }"
-
-
-class Answer(NamedTuple):
-    code: int
-    out: str
-    err: str
-
-    @property
-    def data(self) -> Any:
-        return json.loads(self.out)
-
-
-Run = Callable[..., Answer]
 
 
 @pytest.fixture
@@ -56,14 +41,7 @@ def tracelake(lake: Lake, server: PricedServer, tmp_path: Path, capfd: pytest.Ca
     """Runs a command on the lake with the file of one paid teacher."""
     write(tmp_path, server)
 
-    def run(*arguments: str) -> Answer:
-        capfd.readouterr()
-        file = ["--teachers", str(tmp_path / "teachers.toml")]
-        with pytest.raises(SystemExit) as stop:
-            main([*arguments, *file, "--lake", lake.uri])
-        return Answer(int(stop.value.code or 0), *capfd.readouterr())
-
-    return run
+    return commands_on(lake.uri, capfd, "--teachers", str(tmp_path / "teachers.toml"))
 
 
 def write(folder: Path, server: PricedServer, *teachers: str) -> None:
