@@ -78,8 +78,8 @@ def seal_segment(store: ObjectStore, path: Path) -> None:
 
 
 def _remove_segment(path: Path) -> None:
+    # Not synced: one that a power cut brings back is recovered, and has landed.
     path.unlink(missing_ok=True)
-    sync_folder(path.parent)
 
 
 def _recovered(store: ObjectStore, path: Path) -> Recovery:

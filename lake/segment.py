@@ -33,6 +33,10 @@ _START = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 
 
+Frame = tuple[bytes, ...]
+"""Parts that follow each other: they are joined once, with those of other frames, when they are written."""
+
+
 class SegmentHead(NamedTuple):
     """The first frame of a segment."""
 
@@ -67,15 +71,15 @@ class SegmentRead(NamedTuple):
     """Frames with whole ones behind them that do not fit their checksums: they had been acknowledged."""
 
 
-def head_frame(head: SegmentHead) -> bytes:
-    return _framed([orjson.dumps([SEGMENT_VERSION, *head])])
+def head_frame(head: SegmentHead) -> Frame:
+    return _framed(orjson.dumps([SEGMENT_VERSION, *head]))
 
 
-def event_frame(event: Spooled) -> bytes:
+def event_frame(event: Spooled) -> Frame:
     told = (event.recorded_at - _START) // _MICROSECOND
     sizes = [len(vector) for vector in event.vectors]
     head = orjson.dumps([event.kind, *event.identity, told, *event[3:8], sizes])
-    return _framed([_PARTS.pack(len(head), len(event.text)), head, event.text, *event.vectors])
+    return _framed(_PARTS.pack(len(head), len(event.text)), head, event.text, *event.vectors)
 
 
 def read_segment(data: bytes) -> SegmentRead:
@@ -136,23 +140,24 @@ def _vector_columns(
     return {name: packed_lists(typecode, packed[name]) for name, typecode in declared}
 
 
-def _framed(parts: list[bytes]) -> bytes:
+def _framed(*parts: bytes) -> Frame:
     checksum = length = 0
     for part in parts:
         checksum = zlib.crc32(part, checksum)
         length += len(part)
-    return b"".join([_FRAME.pack(length, checksum), *parts])
+    return (_FRAME.pack(length, checksum), *parts)
 
 
-def _bodies(data: bytes) -> tuple[list[bytes | None], int, int]:
+def _bodies(data: bytes) -> tuple[list[memoryview | None], int, int]:
     """Bodies of whole frames, null for a damaged one; where the last of them ends; how many are damaged."""
-    bodies: list[bytes | None] = []
+    bodies: list[memoryview | None] = []
+    view = memoryview(data)
     place = damaged_count = 0
     while (end := _stated_end(data, place)) is not None:
         whole = _is_whole(data, place, end)
         if not whole and not ((after := _stated_end(data, end)) and _is_whole(data, end, after)):
             break
-        bodies.append(data[place + _FRAME.size : end] if whole else None)
+        bodies.append(view[place + _FRAME.size : end] if whole else None)
         damaged_count += not whole
         place = end
     return bodies, place, damaged_count
@@ -173,7 +178,7 @@ def _is_whole(data: bytes, place: int, end: int) -> bool:
     return zlib.crc32(memoryview(data)[place + _FRAME.size : end]) == checksum
 
 
-def _head(body: bytes) -> SegmentHead | None:
+def _head(body: memoryview) -> SegmentHead | None:
     try:
         version, *fields = orjson.loads(body)
         return SegmentHead(*fields) if version == SEGMENT_VERSION else None
@@ -181,17 +186,17 @@ def _head(body: bytes) -> SegmentHead | None:
         return None
 
 
-def _spooled(body: bytes) -> Spooled:
+def _spooled(body: memoryview) -> Spooled:
     head_size, text_size = _PARTS.unpack_from(body)
     at = _PARTS.size + head_size
     kind, event_id, key_hash, payload_hash, told, position, provenance, uri, source, redactions, sizes = (
         orjson.loads(body[_PARTS.size : at])
     )
-    text = body[at : at + text_size]
+    text = bytes(body[at : at + text_size])
     vectors: list[bytes] = []
     place = at + text_size
     for size in sizes:
-        vectors.append(body[place : place + size])
+        vectors.append(bytes(body[place : place + size]))
         place += size
     return Spooled(
         kind,

@@ -15,10 +15,11 @@ import fcntl
 import os
 import threading
 from contextlib import suppress
+from itertools import chain
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
-from lake.segment import SegmentHead, head_frame
+from lake.segment import Frame, SegmentHead, head_frame
 from lake.sync import make_folder, sync_data, sync_folder, write_all
 from schemas.errors import SpoolError
 
@@ -41,7 +42,7 @@ class Spool:
         self._epoch, self._run_id = epoch, run_id
         self._push_lock = threading.Lock()
         self._commit_lock = threading.Lock()
-        self._pushed: list[bytes] = []
+        self._pushed: list[Frame] = []
         self._pushed_count = self._synced_count = 0
         self._segment: BinaryIO | None = None
         self._segment_number = self._segment_event_count = 0
@@ -54,7 +55,7 @@ class Spool:
         """Of the open segment, as far as it was written; 0 if there is none."""
         return self._segment_bytes
 
-    def push(self, frames: list[bytes]) -> int:
+    def push(self, frames: list[Frame]) -> int:
         """Take events; returns the ticket to commit. Nothing is on disk yet."""
         with self._push_lock:
             self._pushed.extend(frames)
@@ -108,7 +109,7 @@ class Spool:
             told = self._pushed_count
         if self._segment is None:
             self._segment = self._opened(first_seq)
-        data = b"".join(frames)
+        data = b"".join(chain.from_iterable(frames))
         write_all(self._segment.fileno(), data)
         sync_data(self._segment.fileno())
         self._segment_bytes += len(data)
@@ -120,7 +121,8 @@ class Spool:
         # Unbuffered: what `write` took, the system has.
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
         segment = os.fdopen(descriptor, "wb", buffering=0)
-        write_all(segment.fileno(), head_frame(SegmentHead(self._epoch, self._run_id, first_seq)))
+        head = head_frame(SegmentHead(self._epoch, self._run_id, first_seq))
+        write_all(segment.fileno(), b"".join(head))
         sync_folder(self.folder)
         return segment
 

@@ -10,14 +10,17 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
+from struct import Struct
 from struct import error as StructError
-from struct import pack
-from typing import Any, Literal, cast, overload
+from typing import Any, Literal, cast, final, overload
 
 SIZE_BYTES = {"i": 4, "f": 4, "b": 1}
+PACKERS_KEPT = 4096
 _BUFFER_FORMATS = {"i": tuple("bBhHiIlLqQ"), "f": tuple("fd"), "b": tuple("?bB")}
 
 
+@final
 class Vector(Sequence[Any]):
     """Equal to any sequence of the same values."""
 
@@ -62,7 +65,8 @@ class Vector(Sequence[Any]):
 def packed(typecode: str, values: Any) -> bytes:
     """Bytes of a sequence of numbers, or of a one-dimensional buffer of them such as a NumPy array. Raises
     struct.error, TypeError, OverflowError, ValueError for values that the type code cannot say."""
-    if isinstance(values, Vector):
+    # By type: asking an abstract class about each list would cost more than the answer saves.
+    if type(values) is Vector:
         if values.typecode != typecode:
             raise TypeError(f"a vector of {values.typecode!r} where {typecode!r} is expected")
         return values.data
@@ -72,10 +76,16 @@ def packed(typecode: str, values: Any) -> bytes:
             return values
     try:
         # Faster than making an array of them.
-        return pack(f"{len(values)}{typecode}", *values)
+        return _packer(typecode, len(values)).pack(*values)
     except OverflowError:
         # A number beyond float32 is infinite there.
         return array(typecode, values).tobytes()
+
+
+@lru_cache(maxsize=PACKERS_KEPT)
+def _packer(typecode: str, count: int) -> Struct:
+    # The module's own `pack` copies the values once more, behind their format.
+    return Struct(f"{count}{typecode}")
 
 
 def held(typecode: str, value: Any) -> Sequence[Any]:

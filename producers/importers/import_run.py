@@ -33,7 +33,7 @@ from schemas.event import Event
 from schemas.lake_events import EventRejected
 
 # Small enough that one batch lands while the next is read.
-FLUSH_BYTES = 12 * 2**20
+FLUSH_BYTES = 16 * 2**20
 NOT_A_TRACE_NAME = "not the name of a trace"
 NOT_A_TRACE = "no known trace format"
 READ_BESIDE = "read beside a trace"

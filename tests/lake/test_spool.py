@@ -39,8 +39,8 @@ HEAD = SegmentHead("20260102T030405678901-abc", "run", 7)
 
 def segment_of(events: list[Event]) -> bytes:
     accepted = [Accepted(event, named(type(event), event.__dict__), ORIGIN) for event in events]
-    frames = [event_frame(item.spooled(MOMENT)) for item in accepted]
-    return head_frame(HEAD) + b"".join(frames)
+    frames = [head_frame(HEAD), *(event_frame(item.spooled(MOMENT)) for item in accepted)]
+    return b"".join(part for frame in frames for part in frame)
 
 
 @contextmanager
