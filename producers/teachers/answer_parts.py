@@ -28,6 +28,8 @@ from schemas.errors import EventInvalidError
 USAGE_LENGTH_MAX = 16 * 2**10
 _TEXTS = ("refusal", "reasoning", "reasoning_content")
 _LISTS = ("reasoning_details", "annotations")
+_PLAIN_DELTA = frozenset(("role", "content"))
+"""What nearly all of many thousand chunks say, and nothing more."""
 _GROWING = ("text", "summary", "data")
 """Fields of a reasoning detail that come piece by piece."""
 
@@ -122,11 +124,13 @@ class AnswerParts:
         return self._token_items
 
     def _add_labels(self, fields: dict[str, Any]) -> None:
-        model = label(fields.get("model"))
-        if self.model_served is None:
-            self.model_served = model
-        elif model is not None and model != self.model_served:
-            self.models_differ = True
+        told = fields.get("model")
+        # Every chunk names it again: most are done with by one comparison.
+        if told != self.model_served and (model := label(told)) is not None:
+            if self.model_served is None:
+                self.model_served = model
+            elif model != self.model_served:
+                self.models_differ = True
         self.response_id = self.response_id or label(fields.get("id"))
         self.provider = self.provider or label(fields.get("provider"))
         self.system_fingerprint = self.system_fingerprint or label(fields.get("system_fingerprint"))
@@ -141,6 +145,12 @@ class AnswerParts:
         delta = fields_in(choice.get("delta") or choice.get("message") or {}, "a message")
         if content := delta.get("content"):
             self._content.append(content if isinstance(content, list) else text_in(content))
+        if not delta.keys() <= _PLAIN_DELTA:
+            self._add_more(delta)
+        self._add_tokens(choice)
+
+    def _add_more(self, delta: dict[str, Any]) -> None:
+        """What a message may say beside its content."""
         for name in _TEXTS:
             if text := delta.get(name):
                 self._texts.setdefault(name, []).append(text_in(text))
@@ -150,7 +160,6 @@ class AnswerParts:
         if calls := delta.get("tool_calls"):
             for call in list_in(calls):
                 self._calls.add(call)
-        self._add_tokens(choice)
 
     def _add_tokens(self, choice: dict[str, Any]) -> None:
         if ids := choice.get("token_ids"):

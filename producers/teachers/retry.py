@@ -44,15 +44,19 @@ async def answered(
     clock: Clock | None = None,
     *,
     key: str | None = None,
+    kept: Callable[[], Awaitable[None]] | None = None,
 ) -> Outcome:
     """The outcome of attempt 0, 1, … until one is final; each holds a slot of the limit while it runs.
 
-    `key` and the policy's seed make the jitter of this sample repeatable. Raises what `attempt` raises.
+    `kept` is awaited after each of them, when its slot is free again: storing is no work of the endpoint.
+    `key` and the policy's seed make the jitter of this sample repeatable. Raises what both functions raise.
     """
-    dice = random.Random(None if key is None else f"{policy.seed}:{key}")
+    dice: random.Random | None = None
     paid_count = index = 0
     while True:
         outcome = await _attempted(attempt, limit, index)
+        if kept is not None:
+            await kept()
         index += 1
         if isinstance(outcome, Answered):
             return outcome
@@ -60,6 +64,8 @@ async def answered(
         paid_count += reaction.billed != "no"
         if not reaction.retry or index >= policy.attempt_max or paid_count >= policy.paid_attempt_max:
             return outcome
+        # Made only where it is needed: seeding takes longer than most of what else is done for a call.
+        dice = dice or random.Random(None if key is None else f"{policy.seed}:{key}")
         await (clock or LoopClock()).sleep(_wait_s(reaction, index, policy, dice))
 
 

@@ -1,7 +1,7 @@
 """Asking one teacher everything that is missing.
 
-Flow of an attempt: money held → reservation durable → request → first chunk told → answer or failure, with
-what it cost, in one append → money freed.
+Flow of an attempt: money held → reservation durable → request → first chunk told → slot freed → answer or
+failure, with what it cost, in one append → money freed.
 
 **Nothing leaves before its reservation is durable.**
 **Every attempt lands**, and so does every failure of one.
@@ -44,6 +44,14 @@ class Shared(NamedTuple):
     policy: RetryPolicy
     on_done: Callable[[], None]
     """Called when a job came to its end."""
+
+
+class Made(NamedTuple):
+    """An attempt that was made, what came of it, and how that is told."""
+
+    attempt: Attempt
+    outcome: Outcome
+    told: Landed
 
 
 class NoMoreError(Exception):
@@ -104,19 +112,26 @@ class TeacherRun:
     async def _ask_next(self) -> None:
         """One job, with all its attempts. Raises NoMoreError."""
         job: Job | None = None
+        made: Made | None = None
 
         async def attempt(_: int) -> Outcome:
             # The job is chosen when there is a slot for it, so that the order holds.
-            nonlocal job
+            nonlocal job, made
             if job is None:
                 job = await self._order.next()
             if job is None:
                 raise NoMoreError
-            return await self._attempt(job)
+            made = await self._attempt(job)
+            return made.outcome
+
+        async def kept() -> None:
+            assert made is not None
+            await self._shared.journal.record(made.told.events)
+            self._settle(made)
 
         try:
             dice, shared = str(next(self._dice)), self._shared
-            outcome = await answered(attempt, self._limit, shared.policy, shared.room, key=dice)
+            outcome = await answered(attempt, self._limit, shared.policy, shared.room, key=dice, kept=kept)
         except NoMoreError:
             if job is not None:
                 self._unfinished.append(job)
@@ -124,8 +139,8 @@ class TeacherRun:
         assert job is not None
         self._end(job, outcome)
 
-    async def _attempt(self, job: Job) -> Outcome:
-        """Raises NoMoreError where there is no money, or the run was stopped."""
+    async def _attempt(self, job: Job) -> Made:
+        """What came is not durable yet. Raises NoMoreError where there is no money, or the run is over."""
         shared = self._shared
         number = shared.attempt_count.get(job.key, 0)
         attempt = new_attempt(shared.replay_id, job, number, shared.arm)
@@ -141,17 +156,17 @@ class TeacherRun:
             self._order.begun(job)
 
         outcome = await call(self._client, job.body(), limits=self._call_limits, on_response_id=begun)
-        told = landed(attempt, outcome)
-        await shared.journal.record(told.events)
-        self._settle(attempt, outcome, told)
-        return outcome
+        made = Made(attempt, outcome, landed(attempt, outcome))
+        self._order.begun(job)
+        # Before the slot is free: nothing follows what shows that it should not.
+        self._stop_if_hopeless(made)
+        return made
 
-    def _settle(self, attempt: Attempt, outcome: Outcome, told: Landed) -> None:
-        room, job = self._shared.room, attempt.job
+    def _settle(self, made: Made) -> None:
+        (attempt, outcome, told), room = made, self._shared.room
         self.attempt_count += 1
         if told.cost.usage is not None:
             self.cache = self.cache.with_call(self.teacher.prices, told.cost.usage)
-        self._order.begun(job)
         room.settle(attempt.attempt_id, told.settled_microusd)
         if told.settled_microusd is None:
             response_id = outcome.response_id
@@ -160,24 +175,22 @@ class TeacherRun:
             )
         else:
             self.settled_microusd += told.cost.microusd
-        if told.cost.microusd > job.bounds.cost_microusd:
-            room.stop(
-                StopReason.PRICE_EXCEEDED,
-                f"{self.teacher.spec.name} charged {told.cost.microusd} micro-dollars where its prices allow "
-                f"{job.bounds.cost_microusd}; correct its price",
-            )
         if isinstance(outcome, Failed):
             self.failures[outcome.failure] += 1
-            self._stop_if_hopeless(outcome)
 
-    def _stop_if_hopeless(self, failed: Failed) -> None:
-        if not failed.reaction.stop_run:
-            return
-        if failed.failure is FailureClass.OUT_OF_CREDIT:
-            self._shared.room.stop(
-                StopReason.OUT_OF_CREDIT, f"{self.teacher.spec.name}: {failed.detail}; top up, then go on"
+    def _stop_if_hopeless(self, made: Made) -> None:
+        name, room, outcome = self.teacher.spec.name, self._shared.room, made.outcome
+        cost, allowed = made.told.cost.microusd, made.attempt.job.bounds.cost_microusd
+        if cost > allowed:
+            room.stop(
+                StopReason.PRICE_EXCEEDED,
+                f"{name} charged {cost} micro-dollars where its prices allow {allowed}; correct its price",
             )
-        self.stopped = self.stopped or str(failed.failure)
+        if not isinstance(outcome, Failed) or not outcome.reaction.stop_run:
+            return
+        if outcome.failure is FailureClass.OUT_OF_CREDIT:
+            room.stop(StopReason.OUT_OF_CREDIT, f"{name}: {outcome.detail}; top up, then go on")
+        self.stopped = self.stopped or str(outcome.failure)
         self._order.stop()
 
     def _end(self, job: Job, outcome: Outcome) -> None:

@@ -76,6 +76,35 @@ def test_an_error_reaches_all_who_wait_and_all_who_come_later() -> None:
     asyncio.run(scenario())
 
 
+def test_what_is_only_told_goes_with_what_is_recorded_next(tmp_path: Path) -> None:
+    writer = SlowWriter()
+    writer.let.release(10)
+
+    async def scenario() -> None:
+        journal = Journal(writer)  # type: ignore[arg-type]
+        for number in range(3):
+            journal.tell([started(number)])
+        await journal.record([started(3)])
+        await journal.close()
+
+    asyncio.run(scenario())
+    assert writer.batches == [["0000", "0001", "0002", "0003"]]
+
+
+def test_what_is_only_told_becomes_durable_though_nothing_follows(tmp_path: Path) -> None:
+    writer = SlowWriter()
+    writer.let.release(10)
+
+    async def scenario() -> None:
+        journal = Journal(writer)  # type: ignore[arg-type]
+        journal.tell([started(0)])
+        await asyncio.to_thread(writer.begun.acquire)
+        await journal.close()
+
+    asyncio.run(scenario())
+    assert writer.batches == [["0000"]]
+
+
 def test_what_was_only_told_is_durable_after_the_close(fresh_lake: Lake) -> None:
     async def scenario() -> None:
         with fresh_lake.writer("test") as writer:

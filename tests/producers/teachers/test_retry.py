@@ -164,3 +164,23 @@ def test_an_error_of_the_caller_goes_through_and_frees_its_slot() -> None:
         return limit.in_flight
 
     assert run_virtually(run()) == 0
+
+
+def test_each_attempt_is_stored_before_the_next_and_outside_of_its_slot() -> None:
+    told: list[tuple[str, int]] = []
+
+    async def scenario() -> None:
+        limit = AdaptiveLimit(start=8)
+        outcomes = [rate_limited(1.0), ANSWER]
+
+        async def attempt(index: int) -> Outcome:
+            told.append(("asked", limit.in_flight))
+            return outcomes[index]
+
+        async def kept() -> None:
+            told.append(("kept", limit.in_flight))
+
+        await answered(attempt, limit, clock=RecordedClock(), kept=kept)
+
+    run_virtually(scenario())
+    assert told == [("asked", 1), ("kept", 0), ("asked", 1), ("kept", 0)]
