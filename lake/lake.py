@@ -119,11 +119,15 @@ class Lake:
 
     def project(self, kinds: Sequence[str] | None = None) -> dict[str, int]:
         """Bring event tables up to date, all of them or those named; rows added by kind. What this lake's
-        own writers have acknowledged lands first, and so does what dead writers left."""
+        own writers have acknowledged lands first, and so does what dead writers left. Of all tables, derived
+        ones too, a newest version that a power cut tore is put aside."""
         from lake.landed_files import to_project
         from lake.projection import project_kind
+        from lake.table_care import heal_tables
 
         self._settle()
+        if kinds is None:
+            heal_tables(self._store.uri)
         told: list[Event] = []
 
         def tell(conflicts: Sequence[Event]) -> None:

@@ -24,7 +24,7 @@ import lance
 import pyarrow as pa
 from lance import LanceDataset, LanceOperation, Transaction
 
-from lake.layout import QUARANTINE
+from lake.layout import QUARANTINE, TABLES
 from lake.sync import make_folder, sync_folder
 from lake.table_sync import (
     DATA,
@@ -160,6 +160,16 @@ def heal_once(uri: str) -> None:
     if uri not in _looked_at and not _left_as_is.get():
         heal(uri)
         _looked_at.add(uri)
+
+
+def heal_tables(lake_uri: str) -> None:
+    """`heal_once` for every table of a lake: a derived one may not be opened for long, but it is audited."""
+    root = local_folder(lake_uri)
+    if root is None or lake_uri in _looked_at or _left_as_is.get():
+        return
+    for table in sorted((root / TABLES).glob(f"*{TABLE_SUFFIX}")):
+        heal_once(str(table))
+    _looked_at.add(lake_uri)
 
 
 def forget_tables() -> None:

@@ -164,6 +164,20 @@ def test_a_torn_derived_table_is_derived_anew(lake: Lake) -> None:
     assert lake.scan("pairs").collect().height == 2
 
 
+def test_a_torn_derived_table_is_put_aside_by_whoever_projects(lake: Lake) -> None:
+    made = Derivation(key=("id",), code_version="1")
+    lake.derive("pairs", pl.DataFrame({"id": [1]}), made)
+    lake.derive("pairs", pl.DataFrame({"id": [1, 2]}), made)
+    table_care.forget_tables()
+    os.truncate(min(Path(lake.store.location(table_path("pairs")), "_versions").glob("*.manifest")), 0)
+    assert not lake.verify().ok
+    lake.project([KIND])
+    assert not lake.verify().ok
+    lake.project()
+    assert lake.verify().problems == ()
+    assert lake.scan("pairs").collect().height == 1
+
+
 def test_a_sound_table_and_one_that_is_no_folder_are_left_alone(lake: Lake) -> None:
     assert not heal(str(folder(lake)))
     assert not heal("s3://bucket/tables/x.lance")
