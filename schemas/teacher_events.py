@@ -119,6 +119,8 @@ class TeacherCallReserved(Event):
     """The arm that the answer is bought for, where the replay was told one."""
     max_cost_microusd: int
     """What the attempt can cost at most; it counts as spent until the attempt is settled."""
+    endpoint: str | None = None
+    """Address that it is sent to, on the sender's own machine without the port; null in older events."""
 
 
 class TeacherCallStarted(Event):

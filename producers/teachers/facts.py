@@ -13,6 +13,7 @@ from typing import Any, Literal, NamedTuple
 from pydantic import ValidationError
 
 from producers.teachers.failures import FailureClass
+from producers.teachers.frozen_name import without_local_port
 from producers.teachers.jobs import CONTEXT_TOO_LONG, Job
 from producers.teachers.outcome import Answered, Failed, Outcome, cut
 from producers.teachers.prices import exact_cost_usd, microusd
@@ -52,6 +53,7 @@ class Attempt(NamedTuple):
             turn_index=question.turn_index,
             arm=self.arm,
             max_cost_microusd=self.job.bounds.cost_microusd,
+            endpoint=without_local_port(self.job.teacher.spec.base_url),
         )
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import ipaddress
 import re
 from datetime import date
+from functools import cache
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
@@ -49,6 +50,7 @@ def endpoint_of(base_url: str) -> Endpoint:
     return Endpoint(host, parts.scheme == "http", local, private)
 
 
+@cache
 def without_local_port(base_url: str) -> str:
     """The address of an endpoint; on this machine without the port, which is mostly drawn."""
     parts = urlsplit(base_url)

@@ -77,6 +77,7 @@ def test_every_answer_lands_with_its_reservation_its_id_and_its_cost(
     assert round(report.settled_usd * 10**6) == server.books().charged_microusd
     assert set(started["response_id"]) == set(answers["response_id"])
     assert (reserved["max_cost_microusd"].min() or 0) > (settled["cost_microusd"].max() or 0)
+    assert set(reserved["endpoint"]) == {"http://127.0.0.1/v1"}
 
 
 def test_a_second_run_sends_nothing(lake: Lake, server: PricedServer) -> None:
