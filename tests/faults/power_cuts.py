@@ -9,6 +9,7 @@ Needs root, loop devices, and the Debian packages `e2fsprogs`, `xfsprogs` and `m
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import re
@@ -55,6 +56,8 @@ IMAGE_BYTES = 400 * 2**20
 MAKERS = {"ext4": ["mkfs.ext4", "-q", "-F"], "xfs": ["mkfs.xfs", "-q", "-f"]}
 SHUTDOWN, WITHOUT_LOG_FLUSH = 0x8004587D, struct.pack("I", 2)
 DEAD_DISK = re.compile(r"Input/output error|I/O error|os error 5|Errno 5|EIO", re.IGNORECASE)
+# A dead xfs still knows its folders' names and nothing more of them: making sure of one fails by this.
+FOLDER_OF_DEAD_DISK = re.compile(r"on a dead disk .*File exists \(os error 17\)")
 INDICES_PER_CUT = 1_000_000
 
 
@@ -125,7 +128,7 @@ def _lake_life(disk: Disk, draws: Random, cuts: int, trial: str) -> tuple[int, i
         before = len(told.acknowledged)
         lines = whole_lines(said + ended(worker))
         told = told.plus(lines)
-        if early := [line for line in lines if line.startswith("raised") and not DEAD_DISK.search(line)]:
+        if early := [line for line in lines if line.startswith("raised") and not _is_of_the_cut(line)]:
             raise FaultFoundError(trial, [f"cut {cut + 1}: before it, a worker {early[0]}"])
         acknowledged += 3 * (len(told.acknowledged) - before)
         disk.mount_again()
@@ -165,7 +168,20 @@ def _work(root: Path, first: int, say: Say) -> None:
     try:
         _work_on(root, first, say)
     except Exception as error:  # noqa: BLE001 - whether it is the cut's doing is judged by its text
-        say(f"raised {type(error).__name__}: {' '.join(str(error).split())}")
+        where = "on a dead disk " if _is_dead(root) else ""
+        say(f"raised {where}{type(error).__name__}: {' '.join(str(error).split())}")
+
+
+def _is_dead(root: Path) -> bool:
+    try:
+        os.listdir(root)
+    except OSError as error:
+        return error.errno == errno.EIO
+    return False
+
+
+def _is_of_the_cut(line: str) -> bool:
+    return bool(DEAD_DISK.search(line) or FOLDER_OF_DEAD_DISK.search(line))
 
 
 def _work_on(root: Path, first: int, say: Say) -> None:
