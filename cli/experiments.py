@@ -14,7 +14,7 @@ from consumers.quiet import settle_libraries
 from consumers.registration import locked, register
 from lake import Lake
 from schemas.errors import BadInputError, ExperimentInvalidError, TrainingError
-from schemas.experiment import Experiment, PlannedExperiment, load_experiment
+from schemas.experiment import Experiment, load_runnable
 from schemas.lock import Lock
 from schemas.world import World
 
@@ -59,13 +59,7 @@ def open_experiment(path: Path, lake: str | Lake, runs: Path, lock: Path | None 
     LockMismatchError.
     """
     settle_libraries()
-    experiment = load_experiment(path)
-    if isinstance(experiment, PlannedExperiment):
-        raise ExperimentInvalidError(
-            f"experiment {experiment.id} cannot be run yet",
-            got=f"blocked by {experiment.blocked_by}",
-            expected='type = "ab"',
-        )
+    experiment = load_runnable(path)
     if not isinstance(experiment, Experiment):
         raise ExperimentInvalidError(
             f"experiment {experiment.id} has nothing to train",

@@ -19,17 +19,10 @@ def register_experiment(
 ) -> None:
     """Land an experiment's thresholds and stop rule before its first run, and say how it is run."""
     from lake import Lake
-    from schemas.errors import ExperimentInvalidError
-    from schemas.experiment import PlannedExperiment, load_experiment
+    from schemas.experiment import load_runnable
     from schemas.registration import registration_of
 
-    loaded = load_experiment(experiment)
-    if isinstance(loaded, PlannedExperiment):
-        raise ExperimentInvalidError(
-            f"experiment {loaded.id} cannot be run yet",
-            got=f"blocked by {loaded.blocked_by}",
-            expected="an experiment that can be run",
-        )
+    loaded = load_runnable(experiment)
     event = registration_of(loaded)
     with Lake.open(lake).writer(f"register-{loaded.id}") as writer:
         writer.append([event])

@@ -151,6 +151,18 @@ def load_experiment(path: Path) -> AnyExperiment:
     return parse_experiment(text, name=path.name)
 
 
+def load_runnable(path: Path) -> Experiment | CostExperiment:
+    """`load_experiment`, but raises ExperimentInvalidError for a plan too."""
+    loaded = load_experiment(path)
+    if isinstance(loaded, PlannedExperiment):
+        raise ExperimentInvalidError(
+            f"experiment {loaded.id} cannot be run yet",
+            got=f"blocked by {loaded.blocked_by}",
+            expected="an experiment that can be run",
+        )
+    return loaded
+
+
 def spec_hash(experiment: AnyExperiment) -> str:
     return hash_of(experiment.model_dump(mode="json"))
 

@@ -76,7 +76,7 @@ def test_an_error_reaches_all_who_wait_and_all_who_come_later() -> None:
     asyncio.run(scenario())
 
 
-def test_what_is_only_told_goes_with_what_is_recorded_next(tmp_path: Path) -> None:
+def test_what_is_only_told_goes_with_what_is_recorded_next() -> None:
     writer = SlowWriter()
     writer.let.release(10)
 
@@ -91,7 +91,7 @@ def test_what_is_only_told_goes_with_what_is_recorded_next(tmp_path: Path) -> No
     assert writer.batches == [["0000", "0001", "0002", "0003"]]
 
 
-def test_what_is_only_told_becomes_durable_though_nothing_follows(tmp_path: Path) -> None:
+def test_what_is_only_told_becomes_durable_though_nothing_follows() -> None:
     writer = SlowWriter()
     writer.let.release(10)
 
