@@ -15,9 +15,8 @@ from datetime import datetime
 from typing import Literal, NamedTuple
 
 from lake.known import KnownKeys
-from lake.landing import Stamped
 from lake.layout import REDACTION_KEY
-from lake.ledger import Counting
+from lake.ledger import Counting, Outcome
 from lake.redaction import DROPPED_VECTOR, Redactor
 from lake.segment import Spooled
 from lake.store import ObjectStore
@@ -62,11 +61,6 @@ class Accepted(NamedTuple):
             told.vectors,
         )
 
-    def stamped(self) -> Stamped:
-        """As a table is made of it; its number is not given yet."""
-        told = self.named
-        return Stamped(self.event, told.identity, *self.origin, self.redactions_json, told.byte_count)
-
 
 class Receipt(NamedTuple):
     """What became of the events of one call."""
@@ -110,31 +104,28 @@ class Judge:
         """What each event is, and those that are to be kept, conflicts among them told."""
         fresh: list[Accepted] = []
         self._meet(accepted)
-        book = self.counting.book
-        new_count = duplicate_count = conflict_count = 0
+        known = self._known
+        sizes: dict[Outcome, list[int]] = {"landed": [], "rejected": [], "duplicate": [], "conflict": []}
         for item in accepted:
-            (event_id, key_hash, _), size = item.named.identity, item.named.byte_count
-            first = self._known.learn(key_hash, event_id)
+            (event_id, key_hash, _), _, _, size = item.named
+            first = known.learn(key_hash, event_id)
             if first is None:
-                new_count += 1
-                book("rejected" if item.event.KIND == EventRejected.KIND else "landed", size)
+                sizes["rejected" if item.event.KIND == EventRejected.KIND else "landed"].append(size)
                 fresh.append(item)
-            elif self._known.holds(key_hash, event_id):
-                duplicate_count += 1
-                book("duplicate", size)
+            elif known.holds(key_hash, event_id):
+                sizes["duplicate"].append(size)
             else:
-                conflict_count += 1
-                book("conflict", size)
-                self._known.add(key_hash, event_id)
+                sizes["conflict"].append(size)
+                known.add(key_hash, event_id)
                 fresh += [item, *self._conflict(item, first)]
-        return Receipt(new_count, duplicate_count, conflict_count), fresh
+        for outcome, each in sizes.items():
+            self.counting.book(outcome, *each)
+        landed, rejected, duplicate, conflict = map(len, sizes.values())
+        return Receipt(landed + rejected, duplicate, conflict), fresh
 
     def _meet(self, items: list[Accepted]) -> None:
-        keys: dict[str, list[str]] = {}
-        for item in items:
-            keys.setdefault(item.event.KIND, []).append(item.named.identity.key_hash)
-        for kind, key_hashes in keys.items():
-            self._known.meet(kind, key_hashes)
+        for met in {item.event.KIND for item in items}:
+            self._known.meet(met, (item.named.identity.key_hash for item in items if met == item.event.KIND))
 
     def told(self) -> dict[str, str]:
         """Key hash to event id of each fact that was told here first."""

@@ -10,7 +10,7 @@ quicker way to the same: one that cannot be read costs time.
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
@@ -45,13 +45,13 @@ class KnownKeys:
         """Key hash to event id of what came here first, in that order."""
         return self._told
 
-    def meet(self, kind: str, key_hashes: Sequence[str]) -> None:
-        """Be ready for these keys of a kind."""
+    def meet(self, kind: str, key_hashes: Iterable[str]) -> None:
+        """Be ready for these keys of a kind; they are looked at only where there is a table to ask."""
         if kind not in self._tables:
             self._tables[kind] = self._open(kind)
         table = self._tables[kind]
         if table is not None:
-            for key_hash, event_id in table.rows_of(key_hashes):
+            for key_hash, event_id in table.rows_of(list(key_hashes)):
                 self.add(key_hash, event_id)
 
     def learn(self, key_hash: str, event_id: str) -> str | None:

@@ -59,7 +59,7 @@ STATISTICS_COLUMNS = frozenset({"rollout_id", "writer_seq", "occurred_at"})
 
 
 class Stamped(NamedTuple):
-    """An accepted event with what the writer adds."""
+    """An accepted event with what the writer adds; its payload's text is let go."""
 
     event: Event
     identity: EventIdentity

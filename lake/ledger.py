@@ -75,12 +75,13 @@ class Counting:
         self._given: Counter[str] = Counter()
         self._counts: dict[str, dict[Outcome, int]] = {}
 
-    def book(self, outcome: Outcome, byte_count: int) -> None:
-        bucket = bucket_of(byte_count)
-        if outcome != "told":
-            self._given[bucket] += 1
-        counts = self._counts.setdefault(bucket, {})
-        counts[outcome] = counts.get(outcome, 0) + 1
+    def book(self, outcome: Outcome, *byte_counts: int) -> None:
+        """Events of these sizes."""
+        for bucket, count in Counter(map(bucket_of, byte_counts)).items():
+            if outcome != "told":
+                self._given[bucket] += count
+            counts = self._counts.setdefault(bucket, {})
+            counts[outcome] = counts.get(outcome, 0) + count
 
     def closed(self, epoch: str, run_id: str) -> Book | None:
         """Null if nothing was given."""

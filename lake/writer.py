@@ -15,6 +15,7 @@ from __future__ import annotations
 import threading
 import uuid
 import weakref
+from collections import defaultdict
 from collections.abc import Generator, Iterable
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
@@ -49,7 +50,7 @@ class Writer:
         self._epoch = f"{datetime.now(UTC):%Y%m%dT%H%M%S%f}-{uuid.uuid4().hex[:12]}"
         self._judge: Judge | None = None
         self._next_seq = 0
-        self._waiting: dict[str, list[Stamped]] = {}
+        self._waiting: defaultdict[str, list[Stamped]] = defaultdict(list)
         self._lander = Lander(store)
         self._spool: Spool | None = None
         self._seal_timer: threading.Timer | None = None
@@ -115,7 +116,7 @@ class Writer:
                 )
                 self._next_seq += len(stamped)
                 self._lander.submit(partial(landed_file, table))
-            self._waiting = {}
+            self._waiting.clear()
 
     def flush(self) -> None:
         """Returns when everything appended and booked has landed. Raises what landing raised."""
@@ -165,8 +166,9 @@ class Writer:
         return self._judge
 
     def _book(self, fresh: list[Accepted]) -> None:
-        for item in fresh:
-            self._waiting.setdefault(item.event.KIND, []).append(item.stamped())
+        for event, told, origin, redactions in fresh:
+            row = Stamped(event, told.identity, *origin, redactions, told.byte_count)
+            self._waiting[event.KIND].append(row)
 
     def _spool_for(self, fresh: list[Accepted]) -> Spool | None:
         """Null where landing is the way: no spool, much at once, or booked events that came before."""

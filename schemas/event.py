@@ -137,7 +137,7 @@ def storage_of(annotation: Any, metadata: Sequence[Any] = ()) -> str | None:
 def named(cls: type[Event], row: Mapping[str, Any]) -> Named:
     """A fact given as its fields. Raises EventInvalidError if a field has no canonical form."""
     try:
-        key = orjson.dumps([cls.KIND, *[row[name] for name in cls.KEY]])
+        key = orjson.dumps([cls.KIND, *map(row.__getitem__, cls.KEY)])
         vectors = _packed(cls, row)
         text = orjson.dumps(_payload(cls, row, vectors), option=orjson.OPT_SORT_KEYS)
     except (TypeError, ValueError, KeyError, OverflowError, StructError) as error:

@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from glob import has_magic
-from pathlib import Path, PurePosixPath
+from os.path import splitext
 from typing import Any, NamedTuple
 
 from fsspec.core import url_to_fs
@@ -40,7 +40,7 @@ class Found(NamedTuple):
 
     @property
     def suffix(self) -> str:
-        return PurePosixPath(self.path).suffix.lower()
+        return splitext(self.path)[1].lower()
 
     @property
     def may_be_trace(self) -> bool:
@@ -190,7 +190,8 @@ def _load(file: Found) -> Loaded:
 
 def _content(filesystem: Any, path: str) -> bytes:
     if isinstance(filesystem, LocalFileSystem):
-        return Path(path).read_bytes()
+        with open(path, "rb", buffering=0) as file:
+            return file.read()
     return bytes(filesystem.cat_file(path))
 
 

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 
 from lake.judging import Origin, Receipt
 from lake.writer import Writer
-from producers.importers.beside import Part
+from producers.importers.beside import Part, Told
 from producers.importers.finding import Found, FoundSiblings, Loaded, load
 from producers.importers.formats import importer_of
 from producers.importers.report import FileTally, ImportReport, Landed, RefusedPiece, import_report
@@ -74,15 +74,14 @@ class ImportRun:
             verdicts=self._verdicts,
             landed=self._landed,
             siblings_used=self._siblings.used,
-            told=self._writer.told(),
+            told=Told.of(self._writer.told()),
             rollout_count=self.rollout_count,
         )
 
     def absorb(self, part: Part) -> None:
         """Add another process's half. What both were told was landed twice; tables hold it once."""
-        own = self._writer.told()
-        both = [key for key in part.told if key in own]
-        same = sum(part.told[key] == own[key] for key in both)
+        both = part.told.known_to(self._writer.told())
+        same = sum(both)
         self._landed = Landed(
             self._landed.new + part.landed.new - len(both),
             self._landed.duplicate + part.landed.duplicate + same,
