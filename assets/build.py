@@ -16,7 +16,7 @@ from assets.derivations import DERIVED_TABLES, TABLE_OF_NAME, BuildParameters, D
 from assets.inputs import InputTable, Quarantine, load_events, load_quarantine
 from lake import Lake
 from lake.derived import Derivation
-from lake.judging import Origin, Receipt
+from lake.writing.judging import Origin, Receipt
 from producers.harvest import harvest
 from schemas.events import CLASS_OF_KIND
 from schemas.pin import PinnedTable

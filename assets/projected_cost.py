@@ -14,9 +14,9 @@ import polars as pl
 from assets.folds.replay_cost_model import Projected, ProjectedDollars
 from assets.folds.replay_measures import spread_of
 from assets.folds.statistics import Floats
-from producers.teachers.price_table import Prices, per_token
-from producers.teachers.prices import exact_cost_usd
-from producers.teachers.usage import Usage
+from producers.teachers.pricing.price_table import Prices, per_token
+from producers.teachers.pricing.prices import exact_cost_usd
+from producers.teachers.pricing.usage import Usage
 from schemas.cost_experiment import ClaimedTeacher, CostRule
 
 PROJECTED_COLUMNS = (

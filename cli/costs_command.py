@@ -11,8 +11,8 @@ from cli.output import LAKE_DEFAULT, Format, FormatOption, LakeOption, print_jso
 from cli.teachers_command import teachers
 
 if TYPE_CHECKING:
-    from producers.teachers.prices import Prices
-    from producers.teachers.recorded_cost import ModelCost
+    from producers.teachers.pricing.prices import Prices
+    from producers.teachers.pricing.recorded_cost import ModelCost
 
 EXIT_DIFFERENT = 3
 COLUMNS = ("model", "turns", "equal", "different", "unpriced", "incomplete", "recorded $", "recomputed $")
@@ -27,7 +27,7 @@ def costs(
 ) -> None:
     """Price the lake's turns anew, and compare with what was recorded; a cost that differs is exit 3."""
     from lake import Lake
-    from producers.teachers.recorded_cost import recorded_costs
+    from producers.teachers.pricing.recorded_cost import recorded_costs
 
     price_of = _list_of(prices)
     opened = Lake.open(lake)
@@ -45,7 +45,7 @@ def costs(
 def _list_of(prices: str) -> Callable[[str], Prices | None]:
     from pathlib import Path
 
-    from producers.teachers.price_lists import litellm_prices
+    from producers.teachers.pricing.price_lists import litellm_prices
 
     kind, _, where = prices.partition(":")
     if kind == "litellm" and where:
@@ -59,7 +59,7 @@ def _list_of(prices: str) -> Callable[[str], Prices | None]:
 
 def _genai_price(model: str, provider: str) -> Prices | None:
     """Without a provider: the one before the slash in the model's name."""
-    from producers.teachers.price_lists import genai_prices
+    from producers.teachers.pricing.price_lists import genai_prices
 
     named, slash, rest = model.partition("/")
     if provider or not slash:

@@ -139,8 +139,8 @@ def _collect(lake: Any, experiment: Any, runs: Path) -> None:
 
 def _ask(lake: Any) -> None:
     from producers.teachers.ask import Endpoint, ask_teachers
+    from producers.teachers.local.server import TeacherServer
     from producers.teachers.questions import questions_of
-    from producers.teachers.server import TeacherServer
 
     lake.project()
     started = lake.scan("rollout_started").select("rollout_id", "source_run").collect()

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from lake import Lake
-from lake.local_store import LocalStore
-from lake.probe import prove_conditions
-from lake.store import is_local, open_store
+from lake.stores.local_store import LocalStore
+from lake.stores.probe import prove_conditions
+from lake.stores.store import is_local, open_store
 from schemas.errors import LakeMissingError, TracelakeError
 
 PYTHON_OLDEST = (3, 11)

@@ -130,7 +130,7 @@ def _end(report: ReplayReport) -> None:
 
 
 def _cap(budget: str | None, file: TeacherFile, *, needed: bool) -> int:
-    from producers.teachers.budget import cap_microusd
+    from producers.teachers.pricing.budget import cap_microusd
 
     if budget is not None:
         return cap_microusd(budget)

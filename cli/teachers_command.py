@@ -19,7 +19,7 @@ from cli.output import (
 )
 
 if TYPE_CHECKING:
-    from producers.teachers.capabilities import Capabilities
+    from producers.teachers.calling.capabilities import Capabilities
 
 teachers = typer.Typer(help="Teachers and their endpoints.", no_args_is_help=True)
 
@@ -34,8 +34,8 @@ def probe(
 ) -> None:
     """Find out by some ten short requests what each teacher's endpoint does; what they cost is booked."""
     from lake import Lake
-    from producers.teachers.budget import cap_microusd
     from producers.teachers.jobs import priced
+    from producers.teachers.pricing.budget import cap_microusd
     from producers.teachers.probing import probe_teacher
     from producers.teachers.replay import api_key
     from producers.teachers.teacher_file import read_teacher_file

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from consumers.rollout import play_rollouts
 from consumers.rollout_events import RolloutContext, rollout_events
 from lake import Lake
-from lake.judging import Receipt
+from lake.writing.judging import Receipt
 from schemas.environment import Policy, TaskIdentity
 from schemas.world import World
 

@@ -17,7 +17,7 @@ from consumers.rollout import play_rollouts
 from consumers.rollout_events import RolloutContext, rollout_events
 from consumers.training_landing import weights_digest
 from lake import Lake
-from lake.writer import Writer
+from lake.writing.writer import Writer
 from schemas.canonical import hash_of
 from schemas.environment import Environment, RolloutRecord, TaskIdentity
 from schemas.errors import TableMissingError

@@ -27,7 +27,7 @@ from consumers.hinted_batch import HintedTurn
 from consumers.replay_config import ReplayConfig
 from consumers.rollout_events import RolloutContext, rollout_events
 from consumers.turn_views import RolloutView
-from lake.writer import Writer
+from lake.writing.writer import Writer
 from schemas.canonical import canonical_text
 from schemas.clock import stands_still
 from schemas.environment import RolloutRecord

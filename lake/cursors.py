@@ -13,7 +13,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from lake.layout import cursor_path
-from lake.store import ObjectStore
+from lake.stores.store import ObjectStore
 from schemas.canonical import canonical_json, sha256_hex
 from schemas.errors import LakeMissingError
 

@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from lake.digest import columns_digest, event_ids_digest, schema_digest, table_digest
 from lake.layout import TABLES, table_path
-from lake.store import ObjectStore
+from lake.stores.store import ObjectStore
 from lake.tables import DERIVATION, open_table, replace_rows, schema_note
 from schemas.columns import COMPRESSED
 from schemas.errors import BadInputError, LakeError, TableMissingError

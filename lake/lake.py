@@ -18,13 +18,13 @@ from contextlib import AbstractContextManager
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from lake.collector import QUEUED_MAX, Collector
-from lake.judging import Origin, redaction_key
 from lake.layout import FORMAT_VERSION, MARKER, table_path
-from lake.probe import prove_conditions
-from lake.recovery import recover
-from lake.store import ObjectStore, is_local, open_store
-from lake.writer import Writer
+from lake.stores.probe import prove_conditions
+from lake.stores.store import ObjectStore, is_local, open_store
+from lake.writing.collector import QUEUED_MAX, Collector
+from lake.writing.judging import Origin, redaction_key
+from lake.writing.recovery import recover
+from lake.writing.writer import Writer
 from schemas.errors import CorruptFileError, LakeError, LakeExistsError, LakeMissingError
 from schemas.event import Event
 from schemas.lake_events import ConflictFound
@@ -33,7 +33,7 @@ from schemas.version import TRACELAKE_VERSION
 if TYPE_CHECKING:
     import polars as pl
 
-    from lake.audit import Audit
+    from lake.audits.audit import Audit
     from lake.derived import Derivation
     from lake.ledger import Ledger
     from lake.maintenance import TableUpkeep
@@ -218,7 +218,7 @@ class Lake:
         return leased(self._store, table, version, lasts=lasts)
 
     def verify(self, *, deep: bool = False) -> Audit:
-        from lake.audit import audit
+        from lake.audits.audit import audit
 
         return audit(self._store, deep=deep)
 

@@ -18,8 +18,8 @@ from typing import NamedTuple
 
 from lake.landing import without_holes
 from lake.layout import EVENTS, LandedName, kind_prefix, ledger_path, parse_landed_path, seq_text
-from lake.local_store import LocalStore
-from lake.store import ObjectStore
+from lake.stores.local_store import LocalStore
+from lake.stores.store import ObjectStore
 from schemas.events import CLASS_OF_KIND
 
 SUFFIX = ".parquet"

@@ -14,7 +14,7 @@ from itertools import count
 
 from lake.layout import EVENTS, LOG, log_path
 from lake.merkle import root
-from lake.store import ObjectStore
+from lake.stores.store import ObjectStore
 from schemas.pin import LandedTree
 
 

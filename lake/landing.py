@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from lake.layout import LandedName, landed_path, parse_landed_path
-from lake.store import ObjectStore
+from lake.stores.store import ObjectStore
 from schemas.columns import ENVELOPE_COLUMNS, arrow_schema
 from schemas.errors import CorruptFileError
 from schemas.event import Event, EventIdentity, vector_fields

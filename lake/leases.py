@@ -15,7 +15,7 @@ from datetime import UTC, datetime, timedelta
 from lance import LanceDataset
 
 from lake.derived import open_dataset
-from lake.store import ObjectStore
+from lake.stores.store import ObjectStore
 from lake.tables import protect, tags_of
 from schemas.errors import TableMissingError
 

@@ -20,7 +20,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, NonNegativeInt, Vali
 
 from lake.landing import read_envelopes
 from lake.layout import EVENTS, LEDGER, ledger_path, parse_landed_path
-from lake.store import ObjectStore
+from lake.stores.store import ObjectStore
 from schemas.errors import BadInputError, CorruptFileError
 from schemas.pin import RunLine
 

@@ -24,7 +24,7 @@ from lake.layout import pin_tag
 from lake.leases import end_lease, end_outdated, take_lease
 from lake.manifests import manifest_paths, read_manifest
 from lake.seen import seen_rows
-from lake.store import ObjectStore
+from lake.stores.store import ObjectStore
 from lake.table_care import typed_panics, without_row_ages
 from lake.table_sync import now, sync_data, sync_recent
 from lake.tables import protect, tags_of

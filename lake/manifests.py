@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydantic import ValidationError
 
 from lake.layout import PINS, parse_pin_path, pin_path
-from lake.store import ObjectStore
+from lake.stores.store import ObjectStore
 from schemas.errors import BadInputError, PinChangedError, PinMissingError
 from schemas.pin import MANIFEST_FORMAT, Pin, parse_reference, pin_digest, pin_seal
 

@@ -17,14 +17,14 @@ from typing import Any
 import polars as pl
 
 from lake.derived import derived_note, open_dataset, table_state
-from lake.known_secrets import secrets_of
 from lake.landed_log import log_landed
 from lake.layout import pin_tag, table_path
 from lake.leases import leased
 from lake.ledger import ledger as ledger_of
 from lake.manifests import create_manifest, list_pins, read_pin
-from lake.secret_gate import check_for_secrets
-from lake.store import ObjectStore
+from lake.secrets.known_secrets import secrets_of
+from lake.secrets.secret_gate import check_for_secrets
+from lake.stores.store import ObjectStore
 from lake.table_care import typed_panics
 from lake.tables import protect, scan_table
 from schemas.errors import (

@@ -19,14 +19,14 @@ import pyarrow as pa
 from lance import LanceDataset
 
 from lake.cursors import Cursor, Noted, noted, read_cursor
-from lake.judging import conflict_between
 from lake.landed_files import files_ahead, files_past, landed_name, landed_past
 from lake.landing import read_landed
 from lake.layout import table_path
 from lake.maintenance import tend
 from lake.seen import FILTER_VALUES_MAX, quoted, seen_rows
-from lake.store import ObjectStore
+from lake.stores.store import ObjectStore
 from lake.tables import CURSOR, append_with_cursor, create_table, open_table, schema_note, widened
+from lake.writing.judging import conflict_between
 from schemas.columns import COMPRESSED, arrow_schema
 from schemas.errors import CommitContendedError
 from schemas.lake_events import ConflictFound

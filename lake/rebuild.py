@@ -26,7 +26,7 @@ from lake.manifests import list_pins
 from lake.pins import check_table
 from lake.projection import table_schema
 from lake.seen import GENERATION
-from lake.store import ObjectStore
+from lake.stores.store import ObjectStore
 from lake.table_care import overwrite_rows, put_aside, typed_panics
 from lake.table_sync import local_folder
 from lake.tables import CURSOR, create_table, open_table

@@ -25,7 +25,7 @@ import pyarrow as pa
 from lance import LanceDataset, LanceOperation, Transaction
 
 from lake.layout import QUARANTINE, TABLES
-from lake.sync import make_folder, sync_folder
+from lake.stores.sync import make_folder, sync_folder
 from lake.table_sync import (
     DATA,
     MANIFEST_NAMES_END,

@@ -16,7 +16,7 @@ from typing import Any
 
 from lance import LanceDataset
 
-from lake.sync import sync_folder
+from lake.stores.sync import sync_folder
 
 VERSIONS, TRANSACTIONS, DATA, TAGS = "_versions", "_transactions", "data", "_refs/tags"
 MANIFEST_SUFFIX = ".manifest"

@@ -20,7 +20,7 @@ import pyarrow as pa
 from lance import LanceDataset, LanceOperation, Transaction
 from lance.commit import CommitConflictError
 
-from lake.location import Location, told_by
+from lake.stores.location import Location, told_by
 from lake.table_care import heal, heal_once, refuse_torn, typed_panics
 from lake.table_sync import now, sync_commit, sync_data, sync_recent, sync_tag
 from schemas.errors import CommitContendedError, CorruptFileError, StoreUnavailableError, TableMissingError

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator
 
-from lake.judging import Origin, Receipt
-from lake.writer import Writer
+from lake.writing.judging import Origin, Receipt
+from lake.writing.writer import Writer
 from producers.importers.beside import Part, Told
 from producers.importers.finding import Found, FoundSiblings, Loaded, load
 from producers.importers.formats import importer_of

@@ -18,7 +18,7 @@ from functools import partial
 from typing import NamedTuple
 
 from lake import Lake
-from lake.store import is_local
+from lake.stores.store import is_local
 from producers.importers.beside import Beside, FileQueue, Part, is_worth_sharing
 from producers.importers.finding import Found, Search, search
 from producers.importers.formats import AUTO, candidates

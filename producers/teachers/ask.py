@@ -10,10 +10,10 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from lake import Lake
+from producers.teachers.calling.retry import RetryPolicy
 from producers.teachers.prepared import ReplayOptions
 from producers.teachers.questions import Question
 from producers.teachers.replay import replay
-from producers.teachers.retry import RetryPolicy
 from producers.teachers.teacher_file import Sampling, TeacherSpec
 from schemas.canonical import hash_of
 

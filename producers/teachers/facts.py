@@ -12,12 +12,12 @@ from typing import Any, Literal, NamedTuple
 
 from pydantic import ValidationError
 
-from producers.teachers.failures import FailureClass
+from producers.teachers.calling.failures import FailureClass
+from producers.teachers.calling.outcome import Answered, Failed, Outcome, cut
 from producers.teachers.frozen_name import without_local_port
 from producers.teachers.jobs import CONTEXT_TOO_LONG, Job
-from producers.teachers.outcome import Answered, Failed, Outcome, cut
-from producers.teachers.prices import exact_cost_usd, microusd
-from producers.teachers.usage import Usage, read_usage
+from producers.teachers.pricing.prices import exact_cost_usd, microusd
+from producers.teachers.pricing.usage import Usage, read_usage
 from schemas.canonical import canonical_text, hash_of
 from schemas.errors import EventInvalidError
 from schemas.event import Event, event_identity

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from lake import Lake
 from producers.teachers.jobs import Job, PricedTeacher
-from producers.teachers.prices import exact_cost_usd
-from producers.teachers.token_estimate import estimate
-from producers.teachers.usage import Usage
+from producers.teachers.pricing.prices import exact_cost_usd
+from producers.teachers.pricing.token_estimate import estimate
+from producers.teachers.pricing.usage import Usage
 from schemas.errors import TableMissingError
 
 if TYPE_CHECKING:

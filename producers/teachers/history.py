@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from lake import Lake
 from producers.teachers.jobs import CONTEXT_TOO_LONG, UNBOUNDED_COST, Job
-from producers.teachers.prices import microusd
+from producers.teachers.pricing.prices import microusd
 from schemas.errors import TableMissingError
 from schemas.teacher_events import TeacherCallSettled
 

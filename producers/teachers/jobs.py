@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
-from producers.teachers.prices import FREE, Prices, maximum_microusd, prices_for, reserved_prices
+from producers.teachers.pricing.prices import FREE, Prices, maximum_microusd, prices_for, reserved_prices
+from producers.teachers.pricing.token_estimate import estimate, prompt_token_max
+from producers.teachers.pricing.usage import TOKEN_COUNT_MAX
 from producers.teachers.questions import Question
 from producers.teachers.request_body import request_body, request_key, teacher_name
 from producers.teachers.teacher_file import TeacherSpec
-from producers.teachers.token_estimate import estimate, prompt_token_max
-from producers.teachers.usage import TOKEN_COUNT_MAX
 from schemas.errors import BadInputError
 from schemas.message import Message
 

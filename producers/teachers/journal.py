@@ -15,7 +15,7 @@ import time
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from lake.writer import Writer
+from lake.writing.writer import Writer
 from schemas.event import Event
 
 GATHERING_S = 0.006

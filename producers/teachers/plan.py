@@ -13,7 +13,7 @@ from lake import Lake
 from producers.teachers.forecast import Forecast, Range, forecast, habits_of
 from producers.teachers.history import SortedOut
 from producers.teachers.jobs import PricedTeacher
-from producers.teachers.prices import MICROUSD_PER_USD
+from producers.teachers.pricing.prices import MICROUSD_PER_USD
 from producers.teachers.questions import Question
 
 CONCURRENCY_ASSUMED = 16

@@ -7,10 +7,10 @@ from typing import NamedTuple
 
 from lake import Lake
 from producers.teachers.cache_order import CacheOrder
+from producers.teachers.calling.retry import RetryPolicy
 from producers.teachers.history import Account, JobKey, SortedOut, read_account, read_history, sort_out
 from producers.teachers.jobs import Job, PricedTeacher, jobs_of, priced
 from producers.teachers.questions import Question
-from producers.teachers.retry import RetryPolicy
 from producers.teachers.teacher_file import TeacherSpec
 from schemas.canonical import hash_of
 

@@ -9,11 +9,11 @@ import asyncio
 from decimal import Decimal
 
 from lake import Lake
-from producers.teachers.capabilities import Capabilities, probe
+from producers.teachers.calling.capabilities import Capabilities, probe
 from producers.teachers.history import read_history
 from producers.teachers.jobs import PricedTeacher
-from producers.teachers.prices import exact_cost_usd, maximum_microusd, microusd, reserved_prices
-from producers.teachers.usage import read_usage
+from producers.teachers.pricing.prices import exact_cost_usd, maximum_microusd, microusd, reserved_prices
+from producers.teachers.pricing.usage import read_usage
 from schemas.canonical import hash_of
 from schemas.errors import BudgetExhaustedError
 from schemas.teacher_events import SettledBy, TeacherCallReserved, TeacherCallSettled

@@ -15,8 +15,8 @@ import openai
 import orjson
 
 from producers.teachers.history import Unknown
-from producers.teachers.prices import microusd
-from producers.teachers.usage import read_cost
+from producers.teachers.pricing.prices import microusd
+from producers.teachers.pricing.usage import read_cost
 from schemas.teacher_events import TeacherCallSettled
 
 TIMEOUT_S = 20.0

@@ -14,7 +14,7 @@ import os
 from collections.abc import Callable, Sequence
 
 from lake import Lake
-from producers.teachers.gathering_loop import gathering_loop
+from producers.teachers.calling.gathering_loop import gathering_loop
 from producers.teachers.plan import Money, ReplayPlan, make_plan
 from producers.teachers.prepared import ReplayOptions, prepare
 from producers.teachers.questions import Question, select

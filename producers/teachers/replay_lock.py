@@ -19,7 +19,7 @@ from pathlib import Path
 import orjson
 
 from lake import Lake
-from lake.store import ObjectStore, is_local
+from lake.stores.store import ObjectStore, is_local
 from schemas.errors import LakeError, LakeMissingError, ReplayRunsError
 
 LOCAL_NAME = "replay.lock"

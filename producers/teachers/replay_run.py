@@ -18,17 +18,17 @@ from contextlib import contextmanager
 import openai
 
 from lake import Lake
-from lake.writer import Writer
-from producers.teachers.budget import Budget
+from lake.writing.writer import Writer
+from producers.teachers.calling.http_client import teacher_client
 from producers.teachers.facts import not_sent
 from producers.teachers.forecast import forecast, habits_of
 from producers.teachers.history import Unknown
-from producers.teachers.http_client import teacher_client
 from producers.teachers.jobs import Job, PricedTeacher
 from producers.teachers.journal import Journal
 from producers.teachers.order import TurnOrder
 from producers.teachers.prepared import Prepared, ReplayOptions
-from producers.teachers.prices import MICROUSD_PER_USD
+from producers.teachers.pricing.budget import Budget
+from producers.teachers.pricing.prices import MICROUSD_PER_USD
 from producers.teachers.reconcile import reconcile
 from producers.teachers.replay_report import Progress, ReplayReport
 from producers.teachers.room import Room, StopReason

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from enum import StrEnum
 
-from producers.teachers.budget import Budget, BudgetState
+from producers.teachers.pricing.budget import Budget, BudgetState
 
 AT_RISK_PART = 4
 """One part in so many of the money that is neither spent nor unknown may be under way at a time."""

@@ -6,10 +6,10 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from producers.teachers.cache_saving import CacheSaving
 from producers.teachers.jobs import Job, PricedTeacher
 from producers.teachers.prepared import Prepared
-from producers.teachers.prices import MICROUSD_PER_USD
+from producers.teachers.pricing.cache_saving import CacheSaving
+from producers.teachers.pricing.prices import MICROUSD_PER_USD
 from producers.teachers.replay_report import ReplayReport, TeacherReport
 from producers.teachers.room import Room
 from producers.teachers.teacher_run import TeacherRun

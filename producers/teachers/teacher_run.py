@@ -17,17 +17,17 @@ from typing import NamedTuple
 
 import openai
 
-from producers.teachers.cache_saving import CacheSaving
-from producers.teachers.call import CallLimits, call
-from producers.teachers.concurrency import AdaptiveLimit
+from producers.teachers.calling.call import CallLimits, call
+from producers.teachers.calling.concurrency import AdaptiveLimit
+from producers.teachers.calling.failures import FailureClass
+from producers.teachers.calling.outcome import Answered, Failed, Outcome
+from producers.teachers.calling.retry import RetryPolicy, answered
 from producers.teachers.facts import Attempt, Landed, landed, new_attempt
-from producers.teachers.failures import FailureClass
 from producers.teachers.history import PERMANENT_FAILURES, JobKey, Unknown
 from producers.teachers.jobs import Job, PricedTeacher
 from producers.teachers.journal import Journal
 from producers.teachers.order import TurnOrder
-from producers.teachers.outcome import Answered, Failed, Outcome
-from producers.teachers.retry import RetryPolicy, answered
+from producers.teachers.pricing.cache_saving import CacheSaving
 from producers.teachers.room import Room, StopReason
 from schemas.teacher_events import TeacherCallStarted
 

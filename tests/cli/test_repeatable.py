@@ -17,8 +17,8 @@ from cli.lake_commands import PINNED_BY_DEFAULT
 from consumers.collect import Collection, collect_rollouts
 from lake import Lake
 from producers.teachers.ask import Endpoint, ask_teachers
+from producers.teachers.local.server import TeacherServer
 from producers.teachers.questions import questions_of
-from producers.teachers.server import TeacherServer
 from producers.world.oracle import LEARNER_BLUNDERS, OraclePolicy
 from producers.world.tiny_functions import tiny_functions
 from schemas.clock import STILL, VARIABLE

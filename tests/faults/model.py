@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule, run_state_machine_as_test
 
 from lake import Lake
-from lake.writer import Writer
+from lake.writing.writer import Writer
 from schemas.lake_events import ConflictFound
 from schemas.rollout_events import RewardAssigned
 from tests.faults.children import side_by_side

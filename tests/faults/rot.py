@@ -22,8 +22,8 @@ import pyarrow as pa
 from lake import Lake
 from lake.landing import read_landed
 from lake.layout import EVENTS
-from lake.segment import read_segment
-from lake.spool import SUFFIX
+from lake.writing.segment import read_segment
+from lake.writing.spool import SUFFIX
 from schemas.errors import TracelakeError
 from tests.faults.children import Say, in_child, side_by_side
 from tests.faults.history import Told, append_each, append_many, derive_sums, membership, pin_all

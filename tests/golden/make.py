@@ -17,7 +17,7 @@ import pyarrow as pa
 
 from lake import Lake
 from lake.landing import Stamped, land, landed_file, stamped_table
-from lake.local_store import LocalStore
+from lake.stores.local_store import LocalStore
 from schemas.canonical import canonical_text
 from schemas.columns import arrow_schema, arrow_schemas
 from schemas.event import Event, event_identity

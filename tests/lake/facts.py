@@ -8,7 +8,7 @@ from typing import Any
 from lake import Lake
 from lake.landing import read_landed
 from lake.layout import EVENTS, kind_prefix, parse_landed_path
-from lake.store import ObjectStore
+from lake.stores.store import ObjectStore
 from schemas.event import Event
 from schemas.rollout_events import RewardAssigned, RolloutEnded, TurnCompleted
 

@@ -14,7 +14,8 @@ import pytest
 from lake import Lake
 from producers.importers.beside import FILES_MIN
 from producers.importers.ingest import import_sources
-from tests.lake import test_derived, test_lake, test_pins, test_projection, test_writer
+from tests.lake import test_derived, test_lake, test_pins, test_projection
+from tests.lake.writing import test_writer
 from tests.producers.importers.samples import tau
 
 AGAIN = (

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from lake import Lake
 from lake.cursors import FOLD_AT, noted, read_cursor
 from lake.layout import CURSORS
-from lake.memory_store import MemoryStore
+from lake.stores.memory_store import MemoryStore
 from lake.tables import CURSOR, open_table, schema_note
 from tests.lake.facts import reward, table_ids
 

@@ -16,7 +16,7 @@ import pytest
 from lake import Lake
 from lake.landing import read_landed
 from lake.layout import kind_prefix
-from lake.local_store import LocalStore
+from lake.stores.local_store import LocalStore
 from schemas.columns import arrow_schema, payload_columns
 from schemas.event import event_identity
 from schemas.events import CLASS_OF_KIND, parse_event

@@ -26,7 +26,7 @@ from lake.landing import (
     without_holes,
 )
 from lake.layout import LandedName, landed_path, parse_landed_path
-from lake.local_store import LocalStore
+from lake.stores.local_store import LocalStore
 from schemas.columns import arrow_schema, payload_columns
 from schemas.errors import BadInputError, CorruptFileError, EventInvalidError
 from schemas.event import Event, event_identity, row_identity

@@ -18,14 +18,14 @@ import pytest
 from lake import Lake
 from lake.landing import read_landed
 from lake.layout import EVENTS, kind_prefix, table_path
-from lake.local_store import LocalStore
 from lake.projection import project_kind, table_schema
+from lake.stores.local_store import LocalStore
 from lake.tables import CURSOR, append_with_cursor, create_table, open_table, schema_note
 from schemas.event import Event, event_identity
 from schemas.events import CLASS_OF_KIND
 from schemas.lake_events import ConflictFound
 from tests.lake.facts import digests, landed_ids, of_three_kinds, reward, table_ids
-from tests.lake.stores import HoleyStore
+from tests.lake.store_wrappers import HoleyStore
 
 KIND = "reward_assigned"
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from lake import Lake
-from lake.store import ObjectStore
+from lake.stores.store import ObjectStore
 from schemas.errors import StoreUnavailableError
 from schemas.event import event_identity
 from tests.lake.facts import landed_ids, of_three_kinds, table_ids

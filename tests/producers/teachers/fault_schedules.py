@@ -7,10 +7,10 @@ from pathlib import Path
 from random import Random
 from typing import NamedTuple
 
+from producers.teachers.calling.retry import RetryPolicy
 from producers.teachers.prepared import ReplayOptions
 from producers.teachers.questions import select
 from producers.teachers.replay import replay
-from producers.teachers.retry import RetryPolicy
 from tests.producers.teachers.priced_server import FAULTS, PricedServer
 from tests.producers.teachers.question_lake import question_lake, teacher
 

@@ -9,10 +9,10 @@ from __future__ import annotations
 import sys
 
 from lake import Lake
+from producers.teachers.calling.retry import RetryPolicy
 from producers.teachers.prepared import ReplayOptions
 from producers.teachers.questions import select
 from producers.teachers.replay import replay
-from producers.teachers.retry import RetryPolicy
 from producers.teachers.teacher_file import TeacherSpec
 from tests.producers.teachers.question_lake import teacher
 

@@ -11,8 +11,8 @@ import pytest
 from consumers.collect import Collection, collect_rollouts
 from lake import Lake
 from producers.teachers.ask import Endpoint, ask_teachers
+from producers.teachers.local.server import TeacherServer
 from producers.teachers.questions import questions_of
-from producers.teachers.server import TeacherServer
 from producers.world.oracle import Blunders, OraclePolicy
 from producers.world.tiny_functions import tiny_functions
 

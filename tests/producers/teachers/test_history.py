@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 
 from lake import Lake
+from producers.teachers.calling.failures import FailureClass
+from producers.teachers.calling.outcome import Answered, Failed
 from producers.teachers.facts import Attempt, landed, new_attempt, not_sent
-from producers.teachers.failures import FailureClass
 from producers.teachers.history import read_account, read_history, sort_out
 from producers.teachers.jobs import Job, jobs_of, priced
-from producers.teachers.outcome import Answered, Failed
 from producers.teachers.questions import select
 from schemas.event import Event
 from schemas.teacher_events import TeacherAnswered, TeacherCallSettled, TeacherCallStarted, TeacherFailed

@@ -19,10 +19,10 @@ import pytest
 import yaml
 from aiohttp import web
 
-from producers.teachers.call import CallLimits, call
-from producers.teachers.failures import FailureClass
-from producers.teachers.http_client import teacher_client
-from producers.teachers.outcome import Answered, Failed, Outcome
+from producers.teachers.calling.call import CallLimits, call
+from producers.teachers.calling.failures import FailureClass
+from producers.teachers.calling.http_client import teacher_client
+from producers.teachers.calling.outcome import Answered, Failed, Outcome
 from tests.producers.teachers.fault_scenarios import Exchange
 from tests.producers.teachers.fault_server import FaultServer
 

@@ -15,12 +15,12 @@ import pytest
 
 from lake import Lake
 from producers.teachers.cache_order import CacheOrder
+from producers.teachers.calling.retry import RetryPolicy
 from producers.teachers.prepared import ReplayOptions
 from producers.teachers.questions import select
 from producers.teachers.replay import replay
 from producers.teachers.replay_lock import replay_lock
 from producers.teachers.replay_report import Progress, ReplayReport
-from producers.teachers.retry import RetryPolicy
 from producers.teachers.room import StopReason
 from schemas.errors import BadInputError, ReplayRunsError
 from tests.producers.teachers.fault_schedules import asked_under_faults

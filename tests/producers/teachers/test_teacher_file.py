@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from pydantic import BaseModel
 
 from producers.teachers.frozen_name import is_dated, moving_part
-from producers.teachers.prices import prices_for
+from producers.teachers.pricing.prices import prices_for
 from producers.teachers.teacher_file import TeacherFile, TeacherSpec, parse_teacher_file, read_teacher_file
 from producers.teachers.teacher_parts import Limits, PriceTable, Routing, Sampling
 from schemas.errors import BadInputError, SourceMissingError

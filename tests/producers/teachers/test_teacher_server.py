@@ -16,8 +16,8 @@ import openai
 import pytest
 from scipy.stats import binomtest
 
-from producers.teachers.answers import LISTED_TEACHERS, answer, teacher_named
-from producers.teachers.server import TeacherServer
+from producers.teachers.local.answers import LISTED_TEACHERS, answer, teacher_named
+from producers.teachers.local.server import TeacherServer
 from producers.world.oracle import (
     RepairState,
     action_message,

@@ -1,0 +1,109 @@
+"""Finding secrets in text: known values and patterns, behind one automaton over their literals.
+
+**The automaton never rejects what would match**: each pattern's anchors, and a literal of each known form,
+are in all that it matches, in JSON text of any depth too.
+**Nothing is found within a token** that redaction has put, nor across one.
+"""
+
+from __future__ import annotations
+
+import re
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import accumulate
+from typing import NamedTuple
+
+from lake.secrets.known_secrets import forms_of, literals_of
+from lake.secrets.literal_search import LiteralSearch
+from lake.secrets.secret_patterns import CHECKS, PATTERNS, TOKEN_CLOSE, TOKEN_OPEN, looks_random
+from lake.secrets.text_parts import PART_TRIGGERS
+
+BATCH_SIZE = 64
+UNNAMED_TYPE = "environment"
+"""Type of a known secret that no pattern recognises."""
+
+TOKEN = re.compile(rf"{TOKEN_OPEN}secret:[a-z0-9_]+:[0-9a-f]{{8}}{TOKEN_CLOSE}")
+
+
+class Span(NamedTuple):
+    """A secret's place in a text, in characters."""
+
+    start: int
+    end: int
+    type: str
+    secret: str
+
+
+class SecretSearch:
+    """The patterns, and the known secrets of one process."""
+
+    def __init__(self, secrets: Iterable[str] = ()) -> None:
+        forms = forms_of(secrets)
+        self._secret_of = {form.text: form.secret for form in forms}
+        self._type_of = {form.secret: _type_of(form.secret) for form in forms}
+        # The longest form first: a value in full, before the part of it that another one shares.
+        self._known = re.compile("|".join(re.escape(form.text) for form in forms)) if forms else None
+        anchors = [anchor for pattern in PATTERNS for anchor in pattern.anchors]
+        values = [literal for form in forms for literal in literals_of(form.text)]
+        self._in_strings = LiteralSearch(anchors, CHECKS, values)
+        self._in_payloads = LiteralSearch([*anchors, *PART_TRIGGERS], CHECKS, values)
+
+    def suspects(self, payload: bytes) -> bool:
+        """Whether JSON text of events' fields may hold a secret. False is certain."""
+        return self._in_payloads.hits(payload)
+
+    def suspects_of(self, payloads: Sequence[bytes]) -> list[int]:
+        """Positions of the payloads that may hold one; faster than one by one."""
+        suspected: set[int] = set()
+        for start in range(0, len(payloads), BATCH_SIZE):
+            batch = payloads[start : start + BATCH_SIZE]
+            found = list(self._in_payloads.positions(b"\n".join(batch)))
+            if found:
+                ends = list(accumulate(len(each) + 1 for each in batch))
+                suspected.update(start + bisect_right(ends, position) for position in found)
+        return sorted(suspected)
+
+    def spans(self, text: str) -> list[Span]:
+        """Secrets of a decoded text in its order, none overlapping another."""
+        data = text.encode("utf-8", "surrogatepass")
+        if not self._in_strings.hits(data):
+            return []
+        spans: list[Span] = []
+        start = 0
+        for token in [*TOKEN.finditer(text), None]:
+            end = token.start() if token else len(text)
+            spans += [
+                span._replace(start=span.start + start, end=span.end + start)
+                for span in _apart(self._matches(text[start:end]))
+            ]
+            start = token.end() if token else end
+        return spans
+
+    def _matches(self, text: str) -> Iterator[Span]:
+        if self._known is not None:
+            for match in self._known.finditer(text):
+                secret = self._secret_of[match[0]]
+                yield Span(match.start(), match.end(), self._type_of[secret], secret)
+        for pattern in PATTERNS:
+            if any(anchor in text for anchor in pattern.anchors):
+                group = "secret" if "secret" in pattern.expression.groupindex else 0
+                for match in pattern.expression.finditer(text):
+                    if not pattern.must_look_random or looks_random(match[group]):
+                        yield Span(*match.span(group), pattern.type, match[group])
+
+
+def _apart(spans: Iterable[Span]) -> list[Span]:
+    """Overlapping spans as one, named after the longest of them."""
+    apart: list[Span] = []
+    for span in sorted(spans, key=lambda span: (span.start, -span.end)):
+        if apart and span.start < apart[-1].end:
+            last = apart.pop()
+            named = max(last, span, key=lambda each: len(each.secret))
+            span = named._replace(start=last.start, end=max(last.end, span.end))
+        apart.append(span)
+    return apart
+
+
+def _type_of(secret: str) -> str:
+    """As the patterns would call it, so that a process that does not know it makes the same token."""
+    return next((pattern.type for pattern in PATTERNS if pattern.expression.fullmatch(secret)), UNNAMED_TYPE)

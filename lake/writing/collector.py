@@ -1,0 +1,123 @@
+"""Events from a trainer that must not wait: a bounded queue in front of a writer.
+
+Flow: `put` (never waits) → queue → a thread appends → durable.
+
+**Never silent**: an event that finds the queue full is counted, and booked as lost in the ledger when the
+collector closes. `put` says so at once.
+**Durable later**: `put` acknowledges nothing; `close` and `drain` return once everything taken is durable,
+and raise what appending raised.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Iterable
+from types import TracebackType
+
+from lake.writing.judging import LIVE, Origin
+from lake.writing.writer import Writer
+from schemas.errors import LakeError, TracelakeError
+from schemas.event import Event
+
+QUEUED_MAX = 10_000
+BATCH_MAX = 256
+
+
+class Collector:
+    """Owns the writer that it is given; for any number of threads."""
+
+    def __init__(self, writer: Writer, *, queued_max: int = QUEUED_MAX, origin: Origin = LIVE) -> None:
+        self._writer = writer
+        self._origin = origin
+        self._queue: queue.Queue[Event | None] = queue.Queue(queued_max)
+        self._lost_bytes: list[int] = []
+        self._lock = threading.Lock()
+        self._error: BaseException | None = None
+        self._closed = False
+        self._thread = threading.Thread(target=self._run, name="collector", daemon=True)
+        self._thread.start()
+
+    @property
+    def lost_count(self) -> int:
+        """Events given up so far, because the queue was full or appending had failed."""
+        return len(self._lost_bytes)
+
+    def put(self, events: Iterable[Event]) -> bool:
+        """Take events without waiting. False if one of them was lost."""
+        taken = True
+        for event in events:
+            try:
+                if self._closed or self._error is not None:
+                    raise queue.Full
+                self._queue.put_nowait(event)
+            except queue.Full:
+                taken = False
+                self._lose(event)
+        return taken
+
+    def drain(self) -> None:
+        """Returns when everything taken so far is durable. Raises what appending raised."""
+        self._queue.join()
+        self._check()
+
+    def close(self) -> None:
+        """Drain, book what was lost, close the writer. Raises what appending raised."""
+        if self._closed:
+            return
+        self._closed = True
+        self._queue.put(None)
+        self._thread.join()
+        if self._error is None:
+            for byte_count in self._lost_bytes:
+                self._writer.book_lost(byte_count)
+        self._writer.close()
+        self._check()
+
+    def __enter__(self) -> Collector:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _run(self) -> None:
+        ended = False
+        while not ended:
+            batch = [self._queue.get()]
+            while batch[-1] is not None and len(batch) < BATCH_MAX and not self._queue.empty():
+                batch.append(self._queue.get())
+            ended = batch[-1] is None
+            self._append([event for event in batch if event is not None])
+            for _ in batch:
+                self._queue.task_done()
+
+    def _append(self, events: list[Event]) -> None:
+        try:
+            if self._error is None and events:
+                self._writer.append(events, self._origin)
+                return
+        except (TracelakeError, OSError) as error:
+            # The thread goes on, so that nobody waits for ever; whoever drains or closes is told.
+            self._error = error
+        for event in events:
+            self._lose(event)
+
+    def _lose(self, event: Event) -> None:
+        with self._lock:
+            self._lost_bytes.append(_rough_byte_count(event))
+
+    def _check(self) -> None:
+        if self._error is not None:
+            raise LakeError(
+                "collected events could not be made durable",
+                got=f"{self.lost_count} lost; {self._error}",
+                cure="What was durable before stays; repair the store and collect with another writer.",
+            ) from self._error
+
+
+def _rough_byte_count(event: Event) -> int:
+    """Near enough for its length bucket, without naming an event that is given up for want of time."""
+    values = event.__dict__.values()
+    return sum(4 * len(value) if isinstance(value, list) else len(str(value)) for value in values)

@@ -1,0 +1,77 @@
+"""Lands files beside the caller, in order.
+
+**Each after the one before**: whatever is cut off, what has landed of an epoch is its beginning. A number
+that is missing before another was acknowledged, and lost.
+**The first error ends it**: nothing lands after what did not, and `wait` raises what went wrong.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import TypeVar
+
+from lake.landing import LandedFile, land
+from lake.stores.store import ObjectStore, is_local
+from lake.writing.recovery import seal_segment
+from lake.writing.sealer import SealingProcess
+
+# A process needs half a second before it seals anything; until then a thread does.
+PROCESS_FROM_BYTES = 4 * 2**20
+_Given = TypeVar("_Given")
+
+
+class Lander:
+    """For one writer; several threads may wait, one submits."""
+
+    def __init__(self, store: ObjectStore) -> None:
+        self._store = store
+        # Two: one file is compressed while the one before is synced.
+        self._threads = ThreadPoolExecutor(max_workers=2, thread_name_prefix="land")
+        self._pending: deque[Future[None]] = deque()
+        self._last: Future[None] | None = None
+        self._process: SealingProcess | None = None
+
+    def make_ready(self, spooled_byte_count: int) -> None:
+        """A segment of so many bytes is on its way."""
+        if self._process is None and spooled_byte_count >= PROCESS_FROM_BYTES and is_local(self._store):
+            self._process = SealingProcess(self._store.uri)
+
+    def submit(self, make: Callable[[], LandedFile]) -> None:
+        """Land what `make` gives."""
+        self._start(self._land, make)
+
+    def submit_segment(self, path: Path) -> None:
+        """Seal a closed segment."""
+        self._start(self._seal, path)
+
+    def wait(self, pending_max: int = 0) -> None:
+        """Until at most so many are left. Raises what landing raised."""
+        while len(self._pending) > pending_max:
+            self._pending[0].result()
+            self._pending.popleft()
+
+    def stop(self) -> None:
+        self._threads.shutdown(wait=True, cancel_futures=True)
+        if self._process is not None:
+            self._process.stop()
+
+    def _start(self, work: Callable[[_Given, Future[None] | None], None], given: _Given) -> None:
+        self._last = self._threads.submit(work, given, self._last)
+        self._pending.append(self._last)
+
+    def _land(self, make: Callable[[], LandedFile], before: Future[None] | None) -> None:
+        file = make()
+        if before is not None:
+            before.result()
+        land(self._store, file)
+
+    def _seal(self, path: Path, before: Future[None] | None) -> None:
+        if before is not None:
+            before.result()
+        if self._process is not None and self._process.is_ready():
+            self._process.seal(path)
+        else:
+            seal_segment(self._store, path)

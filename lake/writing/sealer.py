@@ -1,0 +1,141 @@
+"""Seals the segments of a writer that appends fast in a process of its own.
+
+Flow: path of a closed segment → (process) read, sealed, landed, removed → told.
+
+**The producer's interpreter is left alone**: compressing beside it in a thread would make each append wait
+for the interpreter's lock.
+**A segment is sealed as a recovery would**: from its file. Whoever does it, the same files land.
+**The process outlives its writer by one segment at most**: it ends when nobody can tell it anything more.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import subprocess
+import sys
+import threading
+from importlib.abc import MetaPathFinder
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from lake.stores.store import open_store
+from lake.writing.recovery import seal_segment
+from schemas.errors import SpoolError, TracelakeError
+
+END_WAIT_S = 60.0
+READY = b"ready\n"
+# Buffers of one segment are used again for the next: fresh memory costs as much time as compressing does.
+_MEMORY_KEPT = {
+    "ARROW_DEFAULT_MEMORY_POOL": "system",
+    "MALLOC_MMAP_THRESHOLD_": str(32 * 2**20),
+    "MALLOC_TRIM_THRESHOLD_": str(512 * 2**20),
+}
+
+
+class SealingProcess:
+    """One process; several threads may ask it, it does one segment after the other."""
+
+    def __init__(self, store_uri: str) -> None:
+        package_root = str(Path(__file__).parents[2])
+        paths = [package_root, *filter(None, [os.environ.get("PYTHONPATH")])]
+        self._lock = threading.Lock()
+        self._ready = self._ended = False
+        self._process = subprocess.Popen(
+            # Without the folder that the user happens to be in among the places of modules.
+            [sys.executable, "-P", "-c", "from lake.writing.sealer import main; main()", store_uri],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            # Unbuffered: no line that a dead process did not take is left for the closing of its pipe.
+            bufsize=0,
+            env={**os.environ, **_MEMORY_KEPT, "PYTHONPATH": os.pathsep.join(paths)},
+            # An interrupt is for the writer, which then closes or leaves its segments to a recovery.
+            start_new_session=True,
+        )
+
+    def is_ready(self) -> bool:
+        """Whether it would begin at once; never for one that ended before it was."""
+        with self._lock:
+            told = self._process.stdout
+            assert told is not None
+            if not self._ready and not self._ended and select.select([told], [], [], 0)[0]:
+                self._heard()
+            return self._ready
+
+    def seal(self, path: Path) -> None:
+        """Returns when the segment's events have landed and it is gone. Raises OSError as the process met it,
+        SpoolError for what else went wrong there."""
+        with self._lock:
+            if not self._ready:
+                self._heard()
+            answer = self._asked(path)
+        if answer.get("errno"):
+            raise OSError(answer["errno"], answer["error"])
+        if "error" in answer:
+            raise SpoolError("a segment could not be sealed", got=answer["error"], expected=str(path))
+
+    def stop(self) -> None:
+        """Returns when the process has ended."""
+        with self._lock:
+            process = self._process
+            if not self._ready:
+                # Nothing was asked of it.
+                process.kill()
+            try:
+                # Said, and not left to the pipe's end: a fork of the writer's process may hold it open.
+                process.communicate(b"\n", timeout=END_WAIT_S)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.communicate()
+
+    def _heard(self) -> None:
+        """Its first line, which says that it has loaded what it needs."""
+        assert self._process.stdout is not None
+        self._ready = self._process.stdout.readline() == READY
+        self._ended = not self._ready
+
+    def _asked(self, path: Path) -> dict[str, Any]:
+        sender, receiver = self._process.stdin, self._process.stdout
+        assert sender is not None
+        assert receiver is not None
+        try:
+            # Its name within the spool: what the lake's own folder is called may hold anything.
+            sender.write(f"{path.parent.name}/{path.name}\n".encode())
+            line = receiver.readline()
+        except BrokenPipeError:
+            line = b""
+        if not line.endswith(b"\n"):
+            return {"error": f"its process ended with status {self._process.wait()}"}
+        return orjson.loads(line)
+
+
+class _WithoutPandas(MetaPathFinder):
+    """Arrow loads it with its first array, if it can; nothing here makes a frame."""
+
+    def find_spec(self, fullname: str, path: object, target: object = None) -> None:
+        if fullname == "pandas":
+            raise ModuleNotFoundError(fullname)
+
+
+def main() -> None:
+    sys.meta_path.insert(0, _WithoutPandas())
+    store = open_store(sys.argv[1])
+    assert store.spool_folder is not None
+    os.write(sys.stdout.fileno(), READY)
+    for line in iter(sys.stdin.buffer.readline, b"\n"):
+        if not line:
+            return
+        answer: dict[str, Any] = {}
+        try:
+            seal_segment(store, store.spool_folder / line.decode().strip())
+        except (TracelakeError, OSError) as error:
+            answer = {"error": str(error), "errno": getattr(error, "errno", None)}
+        try:
+            os.write(sys.stdout.fileno(), orjson.dumps(answer) + b"\n")
+        except BrokenPipeError:
+            return
+        if answer:
+            # Nothing lands after a segment that did not.
+            return

@@ -1,0 +1,1 @@
+"""Teachers of one's own machine behind an OpenAI-compatible endpoint."""

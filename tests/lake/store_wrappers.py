@@ -1,0 +1,76 @@
+"""Stores that misbehave as real ones may: each is a whole `ObjectStore` around a local one."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+from lake.stores.local_store import LocalStore
+from lake.stores.location import Location
+
+
+class PassingStore:
+    """Does what the local store does; the others override one thing."""
+
+    def __init__(self, inner: LocalStore) -> None:
+        self.inner = inner
+
+    @property
+    def uri(self) -> str:
+        return self.inner.uri
+
+    @property
+    def spool_folder(self) -> Path | None:
+        return None
+
+    def put_new(self, path: str, data: bytes) -> bool:
+        return self.inner.put_new(path, data)
+
+    def read(self, path: str) -> bytes:
+        return self.inner.read(path)
+
+    def exists(self, path: str) -> bool:
+        return self.inner.exists(path)
+
+    def list(self, prefix: str, suffix: str = "") -> list[str]:
+        return self.inner.list(prefix, suffix)
+
+    def delete(self, path: str) -> None:
+        self.inner.delete(path)
+
+    def location(self, path: str) -> Location:
+        return self.inner.location(path)
+
+
+class FullStore(PassingStore):
+    """Takes a number of files, then raises; `after_write` first writes the file that it raises about."""
+
+    def __init__(self, inner: LocalStore, takes: int, *, after_write: bool = False) -> None:
+        super().__init__(inner)
+        self._left = takes
+        self._after_write = after_write
+        self._lock = threading.Lock()
+        self.put_paths: list[str] = []
+
+    def put_new(self, path: str, data: bytes) -> bool:
+        with self._lock:
+            if self._left <= 0:
+                if self._after_write and self._left == 0:
+                    self.inner.put_new(path, data)
+                self._left -= 1
+                raise OSError("no space left on device")
+            self._left -= 1
+            self.put_paths.append(path)
+            return self.inner.put_new(path, data)
+
+
+class HoleyStore(PassingStore):
+    """Its first listing misses the files named, as a listing may that runs while they land."""
+
+    def __init__(self, inner: LocalStore, missed: set[str]) -> None:
+        super().__init__(inner)
+        self._missed = missed
+
+    def list(self, prefix: str, suffix: str = "") -> list[str]:
+        missed, self._missed = self._missed, set()
+        return [path for path in self.inner.list(prefix, suffix) if path not in missed]

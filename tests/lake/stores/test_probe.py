@@ -1,0 +1,86 @@
+"""Goal: a store that would lose facts in silence is refused before a lake is made in it.
+
+Method: a server that keeps the protocol, behind ones that ignore conditions or look first and write then.
+"""
+
+from __future__ import annotations
+
+import uuid
+from pathlib import Path
+
+import pytest
+
+from lake import Lake
+from lake.stores.local_store import LocalStore
+from lake.stores.memory_store import MemoryStore
+from lake.stores.probe import SCRATCH, prove_conditions
+from lake.stores.store import ObjectStore, open_store
+from schemas.errors import LakeMissingError, StoreUnfitError
+from tests.lake.store_wrappers import PassingStore
+from tests.s3_servers import Behaviour, drops_metadata, ignores_conditions, in_front_of, looks_then_writes
+
+
+@pytest.mark.parametrize("place", ["local", "memory", "s3"])
+def test_a_store_that_honours_conditions_passes_and_is_left_as_it_was(
+    place: str, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    stores: dict[str, ObjectStore] = {
+        "local": LocalStore(tmp_path),
+        "memory": MemoryStore(uuid.uuid4().hex),
+        "s3": open_store(f"s3://{request.getfixturevalue('bucket')}/x"),
+    }
+    prove_conditions(stores[place])
+    assert stores[place].list("") == []
+
+
+def test_a_store_that_forbids_deletes_passes(tmp_path: Path) -> None:
+    class KeepingStore(PassingStore):
+        def delete(self, path: str) -> None:
+            raise PermissionError(path)
+
+    store = KeepingStore(LocalStore(tmp_path))
+    prove_conditions(store)
+    assert len(store.list(SCRATCH)) == 2
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "what"),
+    [(ignores_conditions, "ignores the condition"), (looks_then_writes, "racing creates")],
+)
+def test_a_server_that_ignores_conditions_is_refused_and_no_lake_is_made(
+    bucket: str, s3_server: str, monkeypatch: pytest.MonkeyPatch, behaviour: Behaviour, what: str
+) -> None:
+    with in_front_of(s3_server, behaviour) as endpoint:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
+        with pytest.raises(StoreUnfitError, match=what):
+            Lake.create(f"s3://{bucket}/lake")
+        with pytest.raises(LakeMissingError):
+            Lake.open(f"s3://{bucket}/lake")
+
+
+def test_a_server_that_keeps_no_metadata_is_fit(
+    bucket: str, s3_server: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with in_front_of(s3_server, drops_metadata) as endpoint:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
+        Lake.create(f"s3://{bucket}/lake")
+
+
+class ForgettingStore(PassingStore):
+    """Takes what it does not keep."""
+
+    def put_new(self, path: str, data: bytes) -> bool:
+        return True
+
+
+class StubbornStore(PassingStore):
+    """Refuses what is not there."""
+
+    def put_new(self, path: str, data: bytes) -> bool:
+        return False
+
+
+@pytest.mark.parametrize("kind", [ForgettingStore, StubbornStore])
+def test_a_store_that_lies_is_refused(tmp_path: Path, kind: type[PassingStore]) -> None:
+    with pytest.raises(StoreUnfitError):
+        prove_conditions(kind(LocalStore(tmp_path)))

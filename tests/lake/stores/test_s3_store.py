@@ -1,0 +1,280 @@
+"""Goal: an answer that was lost makes no writer doubt its own file, patience ends, and no credential is told.
+
+Method: a server that keeps the protocol, behind one that loses answers, refuses or stays silent.
+"""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Callable
+
+import lance
+import pyarrow as pa
+import pytest
+
+from lake import Lake
+from lake.stores.s3_store import PATIENCE_VARIABLE, S3Store, parse_s3, patience, reach
+from lake.stores.store import open_store
+from lake.tables import append_with_cursor, create_table, open_table, replace_rows
+from schemas.errors import BadInputError, LakeMissingError, StoreUnavailableError
+from tests.lake.facts import landed_ids, of_three_kinds
+from tests.s3_servers import Answer, Faults, Pass, Request, drops_metadata, free_port, in_front_of
+
+LOST_ANSWERS = ("done, then 500", "done, then silence")
+FAULTS = (*LOST_ANSWERS, "unavailable", "refused with 409")
+CANARIES = {
+    "AWS_ACCESS_KEY_ID": "CANARYID0123456789",
+    "AWS_SECRET_ACCESS_KEY": "canary/secret+0123456789",
+    "AWS_SESSION_TOKEN": "canary-token-0123456789",
+}
+
+
+@pytest.fixture
+def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(PATIENCE_VARIABLE, "0.3")
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_writer_knows_its_own_file_whatever_became_of_the_answer(
+    bucket: str, s3_server: str, monkeypatch: pytest.MonkeyPatch, fault: str
+) -> None:
+    faults = Faults(fault)
+    with in_front_of(s3_server, faults) as endpoint:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
+        store = S3Store(bucket, "")
+        assert store.put_new("a", b"same")
+        assert faults.seen.count("PUT") == 2
+        assert not store.put_new("a", b"same")
+
+
+@pytest.mark.parametrize("fault", LOST_ANSWERS)
+def test_a_lost_answer_does_not_make_another_writers_file_ours(
+    bucket: str, s3_server: str, monkeypatch: pytest.MonkeyPatch, fault: str
+) -> None:
+    assert S3Store(bucket, "").put_new("a", b"same")
+    with in_front_of(s3_server, Faults(fault)) as endpoint:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
+        assert not S3Store(bucket, "").put_new("a", b"same")
+
+
+@pytest.mark.parametrize("fault", [*LOST_ANSWERS, "refused with 409"])
+def test_a_lake_meets_faults_and_holds_each_event_once(
+    bucket: str, s3_server: str, monkeypatch: pytest.MonkeyPatch, fault: str
+) -> None:
+    Lake.create(f"s3://{bucket}/lake")
+    with in_front_of(s3_server, Faults(*[fault, ""] * 12)) as endpoint:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
+        lake = Lake.open(f"s3://{bucket}/lake")
+        with lake.writer("run") as writer:
+            writer.append(of_three_kinds(range(2)))
+        assert len(landed_ids(lake.store)) == len(set(landed_ids(lake.store))) == 6
+        assert sum(lake.project().values()) == 6
+        assert lake.pin("p", ["reward_assigned"]).reference == "p@1"
+        assert lake.verify(deep=True).ok
+
+
+def test_on_a_store_without_metadata_a_file_is_never_claimed_twice(
+    bucket: str, s3_server: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with in_front_of(s3_server, drops_metadata) as endpoint:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
+        store = S3Store(bucket, "")
+        assert [store.put_new("a", b"same") for _ in range(2)] == [True, False]
+
+
+def always(status: int, body: bytes = b"") -> Callable[[Request, Pass], Answer]:
+    return lambda *_: Answer(status, body=body)
+
+
+@pytest.mark.parametrize("status", [409, 500, 503])
+@pytest.mark.usefixtures("_impatient")
+def test_patience_ends_in_a_typed_error(bucket: str, monkeypatch: pytest.MonkeyPatch, status: int) -> None:
+    def refuse(request: Request, pass_on: Pass) -> Answer:
+        return Answer(status if request.method == "PUT" else 404)
+
+    with in_front_of("", refuse) as endpoint:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
+        with pytest.raises(StoreUnavailableError, match=str(status)):
+            S3Store(bucket, "").put_new("a", b"")
+
+
+@pytest.mark.usefixtures("_impatient")
+def test_where_no_server_or_bucket_is_every_call_says_so(
+    bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    absent = S3Store(f"{bucket}-not", "x")
+    with pytest.raises(StoreUnavailableError, match="404"):
+        absent.put_new("a", b"")
+    with pytest.raises(LakeMissingError):
+        Lake.open(f"s3://{bucket}-not/x")
+    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{free_port()}")
+    alone = S3Store(bucket, "x")
+    calls = (
+        lambda: alone.put_new("a", b""),
+        lambda: alone.read("a"),
+        lambda: alone.exists("a"),
+        lambda: alone.list("a"),
+        lambda: alone.delete("a"),
+        lambda: open_table(alone.location("tables/t.lance")),
+    )
+    for call in calls:
+        with pytest.raises(StoreUnavailableError, match=f"s3://{bucket}/x"):
+            call()
+
+
+def test_the_environment_cannot_switch_conditions_off(bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_CONDITIONAL_PUT", "disabled")
+    lake = Lake.create(f"s3://{bucket}/x")
+    with lake.writer("run") as writer:
+        writer.append(of_three_kinds(range(1)))
+    assert sum(lake.project().values()) == 3
+
+
+def test_patience_is_a_number_of_seconds() -> None:
+    assert patience({PATIENCE_VARIABLE: "2.5"}) == 2.5
+    assert patience({PATIENCE_VARIABLE: "-1"}) == 0
+    assert patience({}) == patience({PATIENCE_VARIABLE: ""}) > 1
+    with pytest.raises(BadInputError, match="soon"):
+        patience({PATIENCE_VARIABLE: "soon"})
+
+
+def test_plain_http_is_for_this_machine_unless_it_is_asked_for() -> None:
+    assert reach({"AWS_ENDPOINT_URL": "http://127.0.0.1:9000"})["allow_http"] == "true"
+    assert reach({"AWS_ENDPOINT_URL": "http://localhost"})["allow_http"] == "true"
+    for endpoint in ("http://storage.example", "http://localhost.example", "http://127.0.0.1.example/"):
+        assert reach({"AWS_ENDPOINT_URL": endpoint})["allow_http"] == "false"
+        assert reach({"AWS_ENDPOINT_URL": endpoint, "AWS_ALLOW_HTTP": "true"})["allow_http"] == "true"
+
+
+def test_the_variables_of_s3_come_before_those_of_all_services() -> None:
+    both = {"AWS_ENDPOINT_URL": "https://all.example", "AWS_ENDPOINT_URL_S3": "https://s3.example"}
+    assert reach(both)["aws_endpoint"] == "https://s3.example"
+    assert "aws_endpoint" not in reach({})
+    regions = {"AWS_DEFAULT_REGION": "eu-north-1", "AWS_REGION": "eu-west-1"}
+    assert reach(regions)["aws_region"] == "eu-west-1"
+
+
+@pytest.mark.parametrize(
+    "rest",
+    [
+        "CANARY:canary@bucket/x",
+        "bucket/x?key=canary",
+        "bucket/x#canary",
+        "bucket/a canary",
+        "bucket/é/canary",
+        "bucket/%20canary",
+        "canary_",
+        "",
+        "/canary",
+        "bucket/../canary",
+    ],
+)
+def test_an_address_that_may_hold_a_secret_is_refused_and_not_quoted(rest: str) -> None:
+    with pytest.raises(BadInputError) as caught:
+        parse_s3(rest)
+    assert "canary" not in str(caught.value).lower()
+
+
+def test_an_endpoint_that_holds_a_password_is_refused_and_not_quoted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://user:canary@127.0.0.1:1")
+    with pytest.raises(BadInputError) as caught:
+        open_store("s3://bucket/x")
+    assert "canary" not in str(caught.value)
+
+
+def quotes_keys(request: Request, _: Pass) -> Answer:
+    """As servers do that explain which key they do not know."""
+    values = "".join(f"<AWSAccessKeyId>{value}</AWSAccessKeyId>" for value in CANARIES.values())
+    return Answer(403, body=f"<Error><Code>InvalidAccessKeyId</Code>{values}</Error>".encode())
+
+
+@pytest.mark.usefixtures("_impatient")
+def test_no_credential_is_in_an_error_or_its_traceback(bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in CANARIES.items():
+        monkeypatch.setenv(name, value)
+    schema = pa.schema([("a", pa.int64())])
+    with in_front_of("", quotes_keys) as endpoint:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
+        store = S3Store(bucket, "x")
+        at = store.location("tables/t.lance")
+        calls = (
+            lambda: store.put_new("a", b""),
+            lambda: store.read("a"),
+            lambda: store.exists("a"),
+            lambda: store.list("a"),
+            lambda: store.delete("a"),
+            lambda: open_table(at),
+            lambda: create_table(at, schema),
+            lambda: replace_rows(at, schema.empty_table(), exists=False),
+            lambda: Lake.create(f"s3://{bucket}/x"),
+            lambda: Lake.open(f"s3://{bucket}/x"),
+        )
+        for call in calls:
+            with pytest.raises(StoreUnavailableError) as caught:
+                call()
+            told = "".join(traceback.format_exception(caught.value)) + repr(caught.value)
+            assert not [value for value in CANARIES.values() if value in told], told
+
+
+def test_no_credential_is_in_what_a_lake_shows_or_writes(
+    bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in CANARIES.items():
+        monkeypatch.setenv(name, value)
+    lake = Lake.create(f"s3://{bucket}/x")
+    with lake.writer("run") as writer:
+        writer.append(of_three_kinds(range(1)))
+    lake.project()
+    pin = lake.pin("p", ["reward_assigned"])
+    at = lake.store.location("tables/reward_assigned.lance")
+    shown = [repr(lake), repr(lake.store), repr(vars(lake.store)), lake.uri, repr(at), str(at.options)]
+    shown += [
+        pin.model_dump_json(),
+        repr(lake.scan("reward_assigned")),
+        lake.scan("reward_assigned").explain(),
+    ]
+    shown += [lake.store.read(path).decode("latin-1") for path in lake.store.list("")]
+    assert not [value for value in CANARIES.values() for text in shown if value in text]
+
+
+@pytest.mark.usefixtures("_impatient")
+def test_a_commit_that_cannot_be_written_is_a_typed_error(
+    bucket: str, s3_server: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refusing: list[bool] = []
+
+    def refuse_writes(request: Request, pass_on: Pass) -> Answer:
+        return quotes_keys(request, pass_on) if refusing and request.method == "PUT" else pass_on(request)
+
+    rows = pa.table({"a": [1]})
+    with in_front_of(s3_server, refuse_writes) as endpoint:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
+        dataset = create_table(S3Store(bucket, "").location("tables/t.lance"), rows.schema)
+        assert isinstance(dataset, lance.LanceDataset)
+        refusing.append(True)
+        for given in (rows, rows.slice(0, 0)):
+            with pytest.raises(StoreUnavailableError):
+                append_with_cursor(dataset, given, {"epoch": 1})
+
+
+@pytest.mark.usefixtures("_impatient")
+def test_an_outage_while_a_pin_is_checked_says_nothing_about_the_pin(
+    bucket: str, s3_server: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    down: list[bool] = []
+
+    def out(request: Request, pass_on: Pass) -> Answer:
+        return quotes_keys(request, pass_on) if down and "tables" in request.path else pass_on(request)
+
+    with in_front_of(s3_server, out) as endpoint:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
+        lake = Lake.create(f"s3://{bucket}/x")
+        with lake.writer("run") as writer:
+            writer.append(of_three_kinds(range(1)))
+        lake.project()
+        pin = lake.pin("p", ["reward_assigned"])
+        down.append(True)
+        with pytest.raises(StoreUnavailableError):
+            lake.open_pin(pin.reference)
+        down.clear()
+        assert lake.open_pin(pin.reference).pin == pin

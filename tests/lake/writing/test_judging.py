@@ -1,0 +1,134 @@
+"""Goal: no secret that a writer is given reaches any byte of a lake, and what was taken out is told.
+
+Method: canaries in every kind of place, then a search through all that was written, landed and projected.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from lake import Lake
+from lake.layout import EVENTS, REDACTION_KEY
+from lake.secrets.redaction import TOKEN_OPEN
+from schemas.errors import SecretFoundError
+from schemas.rollout_events import ToolReturned
+from tests.lake.facts import ended, turn
+
+KNOWN = "Zq7rT2mWx9LkB4vN8pHd"
+ANTHROPIC = (
+    "sk-ant-api03-"
+    + "aB3dE5fG7hJ9kL1mN3pQ5rS7tU9vW1xY3zA5bC7dE9fG1hJ3kL5mN7pQ9rS1tU3vW5xY7zA9bC1dE3fG5hJ7kL9mNQAA"
+)
+
+
+def everything_written(lake: Lake) -> bytes:
+    """All bytes below the root, and all values of Parquet and Lance files decoded."""
+    root = Path(lake.uri)
+    raw = b"".join(path.read_bytes() for path in sorted(root.rglob("*")) if path.is_file())
+    landed = [str(pl.read_parquet(root / path).to_dicts()) for path in lake.store.list(EVENTS)]
+    tables = [str(lake.scan(name).collect().to_dicts()) for name in lake.tables()]
+    return raw + "".join(landed + tables).encode()
+
+
+@pytest.fixture
+def lake_with_canaries(fresh_lake: Lake, monkeypatch: pytest.MonkeyPatch) -> Lake:
+    monkeypatch.setenv("TRACELAKE_TEST_API_KEY", KNOWN)
+    with fresh_lake.writer("run") as writer:
+        writer.append([turn(0)])
+        writer.append(
+            [
+                ToolReturned(
+                    rollout_id="r1",
+                    turn_index=0,
+                    call_index=0,
+                    raw_output=f"export KEY={ANTHROPIC}\n",
+                    visible_output=f"the key is {KNOWN}",
+                )
+            ]
+        )
+        message = json.dumps([{"content": f"use {ANTHROPIC}", "role": "user"}])
+        writer.add(
+            [turn(1).model_copy(update={"turn_index": 1, "new_messages_json": message, "prompt_ids": [7]})]
+        )
+        writer.flush()
+        writer.append(
+            [turn(1, prompt_ids=[7, 8]).model_copy(update={"turn_index": 2}), turn(2, prompt_ids=[9])]
+        )
+        writer.append([ended(1).model_copy(update={"submission": f"{KNOWN} is in here"})])
+        # Before the segment is sealed, the spool holds what was appended.
+        assert KNOWN.encode() not in b"".join(
+            path.read_bytes() for path in Path(fresh_lake.uri).rglob("*.segment")
+        )
+    fresh_lake.project()
+    return fresh_lake
+
+
+def test_no_canary_is_in_anything_that_was_written(lake_with_canaries: Lake) -> None:
+    written = everything_written(lake_with_canaries)
+    for canary in (KNOWN, ANTHROPIC, KNOWN[::-1], ANTHROPIC[13:60]):
+        assert canary.encode() not in written
+    assert written.count(TOKEN_OPEN.encode()) > 4
+
+
+def test_the_envelope_tells_what_was_taken_out(lake_with_canaries: Lake) -> None:
+    tools = lake_with_canaries.scan("tool_returned").collect().to_dicts()
+    assert sum(json.loads(tools[0]["redactions_json"]).values()) == 2
+    turns = {
+        (row["rollout_id"], row["turn_index"]): row
+        for row in lake_with_canaries.scan("turn_completed").collect().to_dicts()
+    }
+    assert turns["r0", 0]["redactions_json"] is None
+    assert turns["r1", 1]["prompt_ids"] is None
+
+
+def test_token_ids_go_with_the_secret_in_that_rollout_and_stay_in_others(lake_with_canaries: Lake) -> None:
+    turns = {
+        (row["rollout_id"], row["turn_index"]): row
+        for row in lake_with_canaries.scan("turn_completed").collect().to_dicts()
+    }
+    assert turns["r1", 2]["prompt_ids"] is None
+    assert json.loads(turns["r1", 2]["redactions_json"]) == {"token_vector": 1}
+    assert turns["r2", 0]["prompt_ids"] == [9]
+
+
+def test_the_same_secret_has_the_same_token_in_a_lake_and_another_in_another(
+    lake_with_canaries: Lake, tmp_path: Path
+) -> None:
+    [row] = lake_with_canaries.scan("rollout_ended").collect().to_dicts()
+    [tool] = lake_with_canaries.scan("tool_returned").collect().to_dicts()
+    token = row["submission"].split(" is")[0]
+    assert tool["visible_output"] == f"the key is {token}"
+    other = Lake.create(str(tmp_path / "other"))
+    assert other.store.read(REDACTION_KEY) != lake_with_canaries.store.read(REDACTION_KEY)
+
+
+def test_a_pin_of_rows_that_hold_a_secret_is_refused_unless_the_place_is_allowed(
+    fresh_lake: Lake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with fresh_lake.writer("before the value was known") as writer:
+        writer.append([ended(1).model_copy(update={"submission": f"{KNOWN} is in here"})])
+    fresh_lake.project()
+    monkeypatch.setenv("TRACELAKE_TEST_API_KEY", KNOWN)
+    with pytest.raises(SecretFoundError) as caught:
+        fresh_lake.pin("p", ["rollout_ended"])
+    assert KNOWN not in str(caught.value)
+    [row] = fresh_lake.scan("rollout_ended").collect().to_dicts()
+    assert f"rollout_ended/{row['event_id']}" in str(caught.value)
+    assert fresh_lake.pins() == []
+    place = next(
+        word
+        for word in str(caught.value).replace(";", " ").replace(",", " ").split()
+        if row["event_id"] in word
+    )
+    assert fresh_lake.pin("p", ["rollout_ended"], allowed=[place]).number == 1
+
+
+def test_a_pin_carries_the_ledger_of_its_lake(lake_with_canaries: Lake) -> None:
+    pin = lake_with_canaries.pin("p", ["rollout_ended"])
+    assert pin.books == tuple(lake_with_canaries.ledger().lines)
+    assert sum(line.given for line in pin.books or ()) == 6
+    assert lake_with_canaries.open_pin("p@1").pin.books == pin.books

@@ -1,0 +1,166 @@
+"""Goal: a writer that appends fast is sealed for by another process, and nothing depends on its living.
+
+Method: real processes, killed while segments wait for them; the same events sealed in both ways.
+"""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from lake import Lake
+from lake.landing import read_landed
+from lake.layout import EVENTS
+from lake.writing.recovery import recover
+from lake.writing.sealer import SealingProcess
+from lake.writing.spool import SUFFIX
+from schemas.errors import SpoolError
+from schemas.event import event_identity
+from tests.lake.facts import landed_ids, reward, turn
+from tests.lake.writing.test_spool import abandoned
+
+TOKENS = list(range(20_000))
+FAST_APPENDER = """
+import sys
+from lake import Lake
+from tests.lake.facts import turn
+lake = Lake.open(sys.argv[1])
+with lake.writer("fast") as writer:
+    for index in range(10_000):
+        writer.append([turn(index, prompt_ids=[index] * 20_000)])
+        print(index, flush=True)
+"""
+
+
+def wait_until(holds: Callable[[], bool]) -> None:
+    until = time.monotonic() + 60
+    while not holds():
+        assert time.monotonic() < until
+        time.sleep(0.01)
+
+
+def test_a_writer_whose_process_never_comes_up_seals_by_itself(
+    fresh_lake: Lake, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    broken = tmp_path / "python"
+    broken.write_text("#!/bin/sh\nexit 3\n")
+    broken.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(broken))
+    with fresh_lake.writer("alone") as writer:
+        for index in range(250):
+            writer.append([turn(index, prompt_ids=TOKENS)])
+        assert writer._lander._process is not None
+    assert len(landed_ids(fresh_lake.store)) == 250
+
+
+def test_both_ways_of_sealing_land_the_same_file(tmp_path: Path) -> None:
+    lakes = [Lake.create(str(tmp_path / name)) for name in ("thread", "process")]
+    with abandoned(lakes[0], [turn(0, prompt_ids=[1, 2]), reward(1)]) as [segment]:
+        data = segment.read_bytes()
+    recover(lakes[0].store)
+    copy = tmp_path / "process" / "spool" / "epoch" / segment.name
+    copy.parent.mkdir(parents=True)
+    copy.write_bytes(data)
+    process = SealingProcess(lakes[1].uri)
+    process.seal(copy)
+    process.stop()
+    assert not copy.exists()
+    first, second = (lake.store.list(EVENTS) for lake in lakes)
+    assert first == second != []
+    assert [lakes[1].store.read(path) for path in second] == [lakes[0].store.read(path) for path in first]
+
+
+def test_a_long_writer_hands_its_segments_over_and_leaves_no_process(fresh_lake: Lake) -> None:
+    with fresh_lake.writer("long") as writer:
+        for index in range(60):
+            writer.append([turn(index, prompt_ids=TOKENS)])
+        process = writer._lander._process
+        assert process is not None
+        wait_until(process.is_ready)
+        for index in range(60, 250):
+            writer.append([turn(index, prompt_ids=TOKENS)])
+    assert process._process.returncode == 0
+    assert len(landed_ids(fresh_lake.store)) == 250
+    sequence = [
+        seq
+        for path in fresh_lake.store.list(EVENTS, ".parquet")
+        for seq in read_landed(fresh_lake.store, path, ["writer_seq"])["writer_seq"].to_pylist()
+    ]
+    assert sorted(sequence) == list(range(250))
+    assert fresh_lake.verify().ok
+
+
+def test_a_writer_whose_process_is_killed_says_so_and_its_events_are_recovered(fresh_lake: Lake) -> None:
+    appended: list[int] = []
+
+    def append_until_it_fails() -> None:
+        with fresh_lake.writer("x") as writer:
+            for index in range(2000):
+                writer.append([turn(index, prompt_ids=TOKENS)])
+                appended.append(index)
+                if (process := writer._lander._process) is not None:
+                    wait_until(process.is_ready)
+                    process._process.kill()
+
+    with pytest.raises(SpoolError, match="its process ended with status -9"):
+        append_until_it_fails()
+    assert appended
+    fresh_lake.project()
+    told = {event_identity(turn(index, prompt_ids=TOKENS)).event_id for index in appended}
+    assert told <= set(landed_ids(fresh_lake.store))
+    assert len(landed_ids(fresh_lake.store)) == len(set(landed_ids(fresh_lake.store)))
+    assert fresh_lake.verify().ok
+
+
+@pytest.mark.parametrize("after", [230, 420])
+def test_what_a_killed_fast_writer_acknowledged_is_found_while_its_process_may_still_seal(
+    fresh_lake: Lake, after: int
+) -> None:
+    worker = subprocess.Popen(
+        [sys.executable, "-c", FAST_APPENDER, fresh_lake.uri],
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=Path(__file__).parents[3],
+    )
+    assert worker.stdout is not None
+    for _ in range(after):
+        assert worker.stdout.readline()
+    worker.send_signal(signal.SIGKILL)
+    acknowledged = after + sum(line.endswith("\n") for line in worker.stdout.readlines())
+    worker.wait()
+    lake = Lake.open(fresh_lake.uri)
+    lake.project()
+    found = lake.scan("turn_completed").select("rollout_id").collect()["rollout_id"].to_list()
+    assert len(found) == len(set(found))
+    assert {turn(index).rollout_id for index in range(acknowledged)} <= set(found)
+    assert lake.verify().ok
+    assert list((Path(lake.uri) / "spool").glob(f"*/*{SUFFIX}")) == []
+
+
+def test_a_damaged_segment_is_refused_and_kept(fresh_lake: Lake) -> None:
+    with abandoned(fresh_lake, [reward(0), reward(1)]) as [segment]:
+        data = bytearray(segment.read_bytes())
+    data[-3] ^= 1
+    segment.write_bytes(data)
+    process = SealingProcess(fresh_lake.uri)
+    with pytest.raises(SpoolError, match="damaged before it landed"):
+        process.seal(segment)
+    process.stop()
+    assert segment.read_bytes() == data
+    assert landed_ids(fresh_lake.store) == []
+
+
+def test_the_disk_s_own_error_reaches_the_writer(fresh_lake: Lake) -> None:
+    process = SealingProcess(fresh_lake.uri)
+    with pytest.raises(FileNotFoundError) as told:
+        process.seal(Path(fresh_lake.uri) / "spool" / "none" / "000000.segment")
+    assert told.value.errno is not None
+    with pytest.raises(SpoolError, match="its process ended"):
+        process.seal(Path(fresh_lake.uri) / "spool" / "none" / "000001.segment")
+    process.stop()

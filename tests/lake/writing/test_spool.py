@@ -1,0 +1,257 @@
+"""Goal: what was acknowledged is on disk, and what is on disk lands exactly once, whoever seals it.
+
+Method: writers are abandoned, segments are cut and damaged at every byte, and recoveries are repeated.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lake import Lake
+from lake.landing import Stamped, landed_file, stamped_table
+from lake.layout import EVENTS
+from lake.stores.local_store import LocalStore
+from lake.writing.judging import Accepted, Origin
+from lake.writing.recovery import TORN, recover
+from lake.writing.segment import SegmentHead, event_frame, head_frame, read_segment, sealed_tables
+from lake.writing.spool import SUFFIX, Spool
+from lake.writing.writer import Writer
+from schemas.columns import payload_columns
+from schemas.errors import SpoolError
+from schemas.event import Event, event_identity, named
+from schemas.events import EVENT_CLASSES, parse_event
+from tests.event_strategies import EVENTS as ANY_EVENTS
+from tests.event_strategies import events_of
+from tests.lake.facts import landed_ids, of_three_kinds, reward, turn
+from tests.lake.test_landing import MOMENT
+
+ORIGIN = Origin("imported", "a.jsonl", "ab" * 32)
+HEAD = SegmentHead("20260102T030405678901-abc", "run", 7)
+
+
+def segment_of(events: list[Event]) -> bytes:
+    accepted = [Accepted(event, named(type(event), event.__dict__), ORIGIN) for event in events]
+    frames = [head_frame(HEAD), *(event_frame(item.spooled(MOMENT)) for item in accepted)]
+    return b"".join(part for frame in frames for part in frame)
+
+
+@contextmanager
+def abandoned(lake: Lake, events: list[Event]) -> Iterator[list[Path]]:
+    """The segments of a writer that acknowledged events and is gone, its lock released as by a death."""
+    writer = lake.writer("dead")
+    writer.append(events)
+    spool = writer._spool
+    assert spool is not None
+    spool.release(empty=False)
+    yield sorted(spool.folder.glob(f"*{SUFFIX}"))
+
+
+@pytest.mark.parametrize("cls", EVENT_CLASSES, ids=lambda cls: cls.KIND)
+@given(data=st.data())
+@settings(max_examples=5)
+def test_a_sealed_segment_holds_what_was_spooled(
+    tmp_path_factory: pytest.TempPathFactory, cls: type[Event], data: st.DataObject
+) -> None:
+    events = data.draw(st.lists(events_of(cls), min_size=1, max_size=4))
+    read = read_segment(segment_of(events))
+    assert read.head == HEAD
+    assert read.torn_byte_count == 0
+    [table] = sealed_tables(HEAD, read.events)
+    rows = table.to_pylist()
+    assert [row["writer_seq"] for row in rows] == list(range(7, 7 + len(events)))
+    for event, row in zip(events, rows, strict=True):
+        fields = {name: row[name] for name in payload_columns(cls)}
+        assert parse_event({**fields, "kind": cls.KIND}) == event
+        assert row["event_id"] == event_identity(event).event_id
+        assert (row["provenance"], row["source_uri"], row["source_hash"]) == ORIGIN
+        assert row["recorded_at"] == MOMENT
+
+
+@given(st.lists(ANY_EVENTS, max_size=6))
+@settings(max_examples=20)
+def test_sealing_is_a_function_of_the_bytes_and_numbers_kind_by_kind(events: list[Event]) -> None:
+    read = read_segment(segment_of(events))
+    first, second = (
+        [landed_file(table) for table in sealed_tables(HEAD, read_segment(segment_of(events)).events)]
+        for _ in range(2)
+    )
+    assert first == second
+    numbers = [seq for table in sealed_tables(HEAD, read.events) for seq in table["writer_seq"].to_pylist()]
+    assert numbers == list(range(7, 7 + len(events)))
+
+
+def test_a_segment_that_is_cut_anywhere_holds_the_frames_before_the_cut() -> None:
+    events: list[Event] = [reward(0), turn(1), reward(2)]
+    whole = segment_of(events)
+    ends = [len(segment_of(events[:count])) for count in range(4)]
+    for cut in range(len(whole) + 1):
+        read = read_segment(whole[:cut])
+        count = sum(end <= cut for end in ends) - 1
+        assert len(read.events) == max(count, 0)
+        assert (read.head is not None) == (count >= 0)
+        assert read.whole_byte_count + read.torn_byte_count == cut
+    zeros = read_segment(whole + bytes(4096))
+    assert (len(zeros.events), zeros.torn_byte_count) == (3, 4096)
+
+
+def test_no_flipped_bit_of_a_segment_passes() -> None:
+    events: list[Event] = [reward(0), reward(1)]
+    whole = segment_of(events)
+    true_ids = [event_identity(event).event_id for event in events]
+    for position in range(len(whole)):
+        damaged = bytearray(whole)
+        damaged[position] ^= 1 << position % 8
+        read = read_segment(bytes(damaged))
+        ids = [event.identity.event_id for event in read.events]
+        assert set(ids) < set(true_ids)
+        assert read.torn_byte_count or read.damaged_count
+
+
+def test_what_lies_behind_a_damaged_frame_lands_and_an_audit_fails_for_the_damage(fresh_lake: Lake) -> None:
+    with abandoned(fresh_lake, [reward(0), reward(1), reward(2)]) as [segment]:
+        data = bytearray(segment.read_bytes())
+        data[data.index(b'"r1"') + 1] ^= 1
+        segment.write_bytes(data)
+    recover(fresh_lake.store)
+    assert sorted(landed_ids(fresh_lake.store)) == sorted(
+        event_identity(reward(index)).event_id for index in (0, 2)
+    )
+    [kept] = (Path(fresh_lake.uri) / TORN).iterdir()
+    assert kept.read_bytes() == data
+    fresh_lake.project()
+    [problem] = fresh_lake.verify().problems
+    assert "acknowledged events that were damaged before they landed" in problem
+
+
+def test_what_a_dead_writer_acknowledged_lands_once_however_often_it_is_recovered(fresh_lake: Lake) -> None:
+    events = of_three_kinds(range(3))
+    with abandoned(fresh_lake, events) as [segment]:
+        data = segment.read_bytes()
+        folder = segment.parent
+    assert landed_ids(fresh_lake.store) == []
+    found = recover(fresh_lake.store)
+    assert (found.segment_count, found.event_count, found.torn_byte_count) == (1, 9, 0)
+    assert sorted(landed_ids(fresh_lake.store)) == sorted(event_identity(event).event_id for event in events)
+    assert not folder.exists()
+    before = fresh_lake.store.list(EVENTS)
+    # Cut off between landing and removing: the same segment comes again.
+    folder.mkdir()
+    segment.write_bytes(data)
+    assert recover(fresh_lake.store).event_count == 9
+    assert fresh_lake.store.list(EVENTS) == before
+    assert recover(fresh_lake.store) == (0, 0, 0)
+    with fresh_lake.writer("again") as writer:
+        assert writer.append(events).duplicate_count == 9
+
+
+def test_a_torn_tail_is_cut_kept_and_told(fresh_lake: Lake, caplog: pytest.LogCaptureFixture) -> None:
+    with abandoned(fresh_lake, of_three_kinds(range(2))) as [segment], segment.open("ab") as tail:
+        tail.write(b"half a frame")
+    assert recover(fresh_lake.store).torn_byte_count == 12
+    assert len(landed_ids(fresh_lake.store)) == 6
+    [kept] = (Path(fresh_lake.uri) / TORN).iterdir()
+    assert kept.read_bytes() == b"half a frame"
+    assert "12 bytes that were never acknowledged" in caplog.text
+
+
+def test_rows_that_another_version_of_a_library_landed_are_not_landed_again(fresh_lake: Lake) -> None:
+    with abandoned(fresh_lake, [reward(0), reward(1)]) as [segment]:
+        read = read_segment(segment.read_bytes())
+    assert read.head is not None
+    [table] = sealed_tables(read.head, read.events)
+    other = landed_file(
+        table.replace_schema_metadata({**(table.schema.metadata or {}), b"written_by": b"another"})
+    )
+    fresh_lake.store.put_new(other.path, other.data)
+    recover(fresh_lake.store)
+    assert fresh_lake.store.list(EVENTS) == [other.path]
+
+
+def test_a_living_writer_is_left_alone(fresh_lake: Lake) -> None:
+    with fresh_lake.writer("alive") as writer:
+        writer.append([reward(0)])
+        assert recover(fresh_lake.store) == (0, 0, 0)
+        assert landed_ids(fresh_lake.store) == []
+        assert Lake.open(fresh_lake.uri).writer("other").append([reward(1)]).new_count == 1
+    assert event_identity(reward(0)).event_id in landed_ids(fresh_lake.store)
+
+
+def test_a_lake_projects_what_its_own_writers_have_acknowledged(fresh_lake: Lake) -> None:
+    with fresh_lake.writer("alive") as writer:
+        writer.append([reward(0)])
+        assert fresh_lake.project() == {"reward_assigned": 1}
+        writer.append([reward(1)])
+        assert fresh_lake.project() == {"reward_assigned": 1}
+
+
+def test_threads_that_share_a_writer_share_its_syncs_and_lose_nothing(fresh_lake: Lake) -> None:
+    with fresh_lake.writer("shared") as writer:
+        threads = [
+            threading.Thread(
+                target=lambda start=start: [writer.append([reward(start + n)]) for n in range(25)]
+            )
+            for start in range(0, 200, 25)
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert sorted(landed_ids(fresh_lake.store)) == sorted(
+        event_identity(reward(index)).event_id for index in range(200)
+    )
+    assert fresh_lake.verify(deep=True).ok
+
+
+def test_full_segments_are_sealed_while_the_writer_goes_on(fresh_lake: Lake) -> None:
+    with Writer(fresh_lake.store, "long", segment_bytes=2000) as writer:
+        for index in range(60):
+            writer.append([reward(index)])
+    assert len(fresh_lake.store.list(EVENTS)) > 5
+    assert len(landed_ids(fresh_lake.store)) == 60
+    assert list((Path(fresh_lake.uri) / "spool").iterdir()) == []
+    assert fresh_lake.verify(deep=True).ok
+
+
+def test_a_failing_sync_ends_the_writer_and_what_was_acknowledged_is_recovered(fresh_lake: Lake) -> None:
+    writer = fresh_lake.writer("failing")
+    writer.append([reward(0)])
+    spool = writer._spool
+    assert spool is not None
+    assert spool._segment is not None
+    # The file is closed under the writer, as a disk that goes away would do it.
+    os.close(spool._segment.fileno())
+    with pytest.raises(SpoolError, match="could not be made durable"):
+        writer.append([reward(1)])
+    with pytest.raises(Exception, match="closed"):
+        writer.append([reward(2)])
+    with fresh_lake.writer("next") as again:
+        assert again.append([reward(0)]).duplicate_count == 1
+        assert again.append([reward(1), reward(2)]).new_count == 2
+    assert len(landed_ids(fresh_lake.store)) == 3
+
+
+def test_a_folder_gets_its_name_when_it_is_locked(tmp_path: Path) -> None:
+    spool = Spool(tmp_path / "spool", "epoch", "run")
+    assert [path.name for path in (tmp_path / "spool").iterdir()] == ["epoch"]
+    store = LocalStore(tmp_path)
+    assert recover(store) == (0, 0, 0)
+    spool.release(empty=True)
+    assert list((tmp_path / "spool").iterdir()) == []
+
+
+def test_both_ways_in_make_the_same_columns() -> None:
+    event = turn(0, prompt_ids=[1, 2], sampling_logprobs=[-0.5], completion_mask=[True, False])
+    told = named(type(event), event.__dict__)
+    stamped = Stamped(event, told.identity, *ORIGIN, None, told.byte_count)
+    direct = stamped_table(event.KIND, [stamped], 7, run_id="run", epoch=HEAD.epoch, recorded_at=MOMENT)
+    [sealed] = sealed_tables(HEAD, read_segment(segment_of([event])).events)
+    assert sealed.equals(direct)
+    assert landed_file(sealed) == landed_file(direct)
