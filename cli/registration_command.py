@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import shlex
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from cli.output import LAKE_DEFAULT, Format, FormatOption, LakeOption, print_json, print_text
-from schemas.cost_experiment import CostExperiment
+
+if TYPE_CHECKING:
+    from schemas.cost_experiment import CostExperiment
 
 
 def register_experiment(
@@ -19,6 +21,7 @@ def register_experiment(
 ) -> None:
     """Land an experiment's thresholds and stop rule before its first run, and say how it is run."""
     from lake import Lake
+    from schemas.cost_experiment import CostExperiment
     from schemas.experiment import load_runnable
     from schemas.registration import registration_of
 

@@ -66,4 +66,5 @@ def test_opening_and_writing_need_neither_polars_nor_lance(tmp_path: Path) -> No
 
 
 def test_the_command_line_starts_without_what_its_commands_need() -> None:
-    assert loaded("import cli.main") & {"torch", "trl", "transformers", "dagster", "polars", "lance"} == set()
+    needed = {"torch", "trl", "transformers", "dagster", "polars", "lance", "pyarrow", "pydantic"}
+    assert loaded("import cli.main") & needed == set()
