@@ -21,7 +21,7 @@ from typing import Annotated, Any, ClassVar, NamedTuple, get_args, get_origin
 import orjson
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainSerializer, PlainValidator
 
-from schemas.canonical import INT_64_MAX, number_text
+from schemas.canonical import INT_64_MAX, number_json
 from schemas.errors import EventInvalidError
 from schemas.vector import held, packed, values_of
 
@@ -209,7 +209,7 @@ def _payload(cls: type[Event], row: Mapping[str, Any], vectors: Mapping[str, byt
             payload[name] = value
     for name in plan.numbers:
         if (value := row[name]) is not None:
-            payload[name] = orjson.Fragment(number_text(value))
+            payload[name] = number_json(value)
     for name in plan.moments:
         if (value := row[name]) is not None:
             moment = value if value.tzinfo is UTC else value.astimezone(UTC)

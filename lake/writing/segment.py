@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 import orjson
 import pyarrow as pa
 
-from lake.landing import landed_table, packed_lists
+from lake.writing.rows import landed_table, packed_lists
 from schemas.event import EventIdentity, payload_fields, vector_fields
 from schemas.events import class_of_kind
 

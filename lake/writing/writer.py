@@ -22,12 +22,13 @@ from datetime import UTC, datetime
 from functools import partial
 from types import TracebackType
 
-from lake.landing import Stamped, landed_file, stamped_table
+from lake.landing import landed_file
 from lake.ledger import put_book
 from lake.stores.store import ObjectStore
 from lake.writing.judging import LIVE, Accepted, Judge, Origin, Receipt
 from lake.writing.lander import Lander
 from lake.writing.recovery import recover
+from lake.writing.rows import Stamped, stamped_table
 from lake.writing.segment import event_frame
 from lake.writing.spool import Spool
 from schemas.errors import LakeError

@@ -16,8 +16,9 @@ from typing import Any
 import pyarrow as pa
 
 from lake import Lake
-from lake.landing import Stamped, land, landed_file, stamped_table
+from lake.landing import land, landed_file
 from lake.stores.local_store import LocalStore
+from lake.writing.rows import Stamped, stamped_table
 from schemas.canonical import canonical_text
 from schemas.columns import arrow_schema, arrow_schemas
 from schemas.event import Event, event_identity

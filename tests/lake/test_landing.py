@@ -15,18 +15,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lake.landing import (
-    LandedFile,
-    Stamped,
-    land,
-    landed_file,
-    read_envelopes,
-    read_landed,
-    stamped_table,
-    without_holes,
-)
+from lake.landing import LandedFile, land, landed_file, read_envelopes, read_landed, without_holes
 from lake.layout import LandedName, landed_path, parse_landed_path
 from lake.stores.local_store import LocalStore
+from lake.writing.rows import Stamped, stamped_table
 from schemas.columns import arrow_schema, payload_columns
 from schemas.errors import BadInputError, CorruptFileError, EventInvalidError
 from schemas.event import Event, event_identity, row_identity

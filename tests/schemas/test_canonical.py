@@ -9,12 +9,13 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import orjson
 import pytest
 import rfc8785
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from schemas.canonical import canonical_json, canonical_text, hash_of, number_text
+from schemas.canonical import canonical_json, canonical_text, hash_of, number_json, number_text
 from schemas.errors import EventInvalidError
 
 SAFE_INTEGERS = st.integers(-(2**53) + 1, 2**53 - 1)
@@ -53,6 +54,15 @@ def test_a_float_is_printed_as_ecmascript_prints_it_and_reads_back_as_itself(num
 @given(st.floats(min_value=1e-8, max_value=1e-2))
 def test_the_small_numbers_that_costs_are_made_of_have_no_second_form(number: float) -> None:
     assert number_text(number) == rfc8785.dumps(number)
+
+
+@given(st.floats(min_value=1e-5, max_value=1e16))
+@example(1e-4)
+@example(1e15)
+@example(999999999999999.9)
+@example(0.00010000000000000002)
+def test_what_is_left_to_the_fast_encoder_has_the_same_text(number: float) -> None:
+    assert orjson.dumps(number_json(number)) == rfc8785.dumps(number)
 
 
 @given(st.integers(-(10**40), 10**40))

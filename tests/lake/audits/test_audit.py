@@ -15,9 +15,10 @@ import pytest
 
 from lake import Lake, table_care
 from lake.derived import Derivation
-from lake.landing import Stamped, land, landed_file, stamped_table
+from lake.landing import land, landed_file
 from lake.layout import EVENTS, parse_landed_path, table_path
 from lake.table_care import typed_panics
+from lake.writing.rows import Stamped, stamped_table
 from schemas.event import event_identity
 from tests.lake.facts import of_three_kinds, reward, turn
 

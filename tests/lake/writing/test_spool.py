@@ -16,11 +16,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lake import Lake
-from lake.landing import Stamped, landed_file, stamped_table
+from lake.landing import landed_file
 from lake.layout import EVENTS
 from lake.stores.local_store import LocalStore
 from lake.writing.judging import Accepted, Origin
 from lake.writing.recovery import TORN, recover
+from lake.writing.rows import Stamped, stamped_table
 from lake.writing.segment import SegmentHead, event_frame, head_frame, read_segment, sealed_tables
 from lake.writing.spool import SUFFIX, Spool
 from lake.writing.writer import Writer
