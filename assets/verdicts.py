@@ -59,9 +59,13 @@ def experiment_verdict(lake: Lake, experiment_id: str) -> Verdict:
             expected="evaluated arms",
             cure="Run `tracelake train`, then `tracelake evaluate`.",
         )
+    return verdict(scores, _spec(experiment, spec_hash, trainings))
+
+
+def _spec(experiment: Experiment, spec_hash: str, trainings: pl.DataFrame) -> VerdictSpec:
     pins = trainings.select("pin", "pin_digest", "lock_json").unique().sort("pin")
     rule = experiment.verdict
-    spec = VerdictSpec(
+    return VerdictSpec(
         experiment_id=experiment.id,
         title=experiment.title,
         scale=experiment.scale,
@@ -75,7 +79,6 @@ def experiment_verdict(lake: Lake, experiment_id: str) -> Verdict:
         pin_digest=", ".join(pins["pin_digest"].unique(maintain_order=True)),
         spec_hash=spec_hash,
     )
-    return verdict(scores, spec)
 
 
 def write_verdict(found: AnyVerdict, folder: Path) -> list[Path]:

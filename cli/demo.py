@@ -10,10 +10,13 @@ once.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from cli.output import advance, progress, say
 from schemas.errors import LakeMissingError, PinMissingError
+
+if TYPE_CHECKING:
+    from cli.experiments import OpenExperiment
 
 EXPERIMENT = Path(__file__).parent.parent / "examples" / "experiments" / "004-small-world.toml"
 STUDENT = "warm-start"
@@ -47,7 +50,7 @@ def run_demo(folder: Path, lake_address: str | None = None) -> DemoOutcome:
     """The lake lies in the folder unless it is given an address of its own."""
     from assets.folds.verdict_text import render_text
     from assets.verdicts import experiment_verdict, write_verdict
-    from cli.experiments import evaluate_all, open_experiment, train_all
+    from cli.experiments import open_experiment
 
     folder.mkdir(parents=True, exist_ok=True)
     runs = folder / "runs"
@@ -55,16 +58,8 @@ def run_demo(folder: Path, lake_address: str | None = None) -> DemoOutcome:
     lake = _open_or_create(address)
     _pin_pairs(lake, runs)
     opened = open_experiment(EXPERIMENT, lake, runs)
-    launches = opened.launches()
-    spec = opened.experiment
-    with progress("updates") as bar:
-        task = bar.add_task("train A and B", total=len(launches) * spec.training.train_steps, rate="–")
-        train_all(opened, launches, on_train_step=lambda count: advance(bar, task, count))
-    with progress("tasks") as bar:
-        attempts = spec.evaluation.task_count * spec.evaluation.samples_per_task
-        task = bar.add_task("evaluate", total=len(launches) * attempts, rate="–")
-        evaluate_all(opened, launches, on_task=lambda count: advance(bar, task, count))
-    found = experiment_verdict(lake, spec.id)
+    _train_and_evaluate(opened)
+    found = experiment_verdict(lake, opened.experiment.id)
     files = write_verdict(found, opened.folder)
     where = f"--lake {address}"
     return DemoOutcome(
@@ -80,6 +75,19 @@ def run_demo(folder: Path, lake_address: str | None = None) -> DemoOutcome:
             f"tracelake import {where} PATH/TO/YOUR/TRACES",
         ),
     )
+
+
+def _train_and_evaluate(opened: OpenExperiment) -> None:
+    from cli.experiments import evaluate_all, train_all
+
+    launches, spec = opened.launches(), opened.experiment
+    with progress("updates") as bar:
+        task = bar.add_task("train A and B", total=len(launches) * spec.training.train_steps, rate="–")
+        train_all(opened, launches, on_train_step=lambda count: advance(bar, task, count))
+    with progress("tasks") as bar:
+        attempts = spec.evaluation.task_count * spec.evaluation.samples_per_task
+        task = bar.add_task("evaluate", total=len(launches) * attempts, rate="–")
+        evaluate_all(opened, launches, on_task=lambda count: advance(bar, task, count))
 
 
 def _open_or_create(address: str) -> Any:

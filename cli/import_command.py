@@ -38,27 +38,31 @@ def import_traces(
 ) -> None:
     """Read traces of other tools; the lake is made if it is not there."""
     from producers.importers.formats import AUTO, FORMATS
-    from producers.importers.ingest import import_sources
 
     if source_format not in (AUTO, *FORMATS):
         raise typer.BadParameter(
             f"{source_format!r} is none of {', '.join((AUTO, *FORMATS))}", param_hint="--from"
         )
-    opened = _opened(lake, paths)
-    with progress("files", own_thread=False) as bar:
-        task = bar.add_task("import", total=None, rate="–")
-        report = import_sources(
-            opened,
-            paths,
-            format=source_format,
-            on_progress=lambda seen: advance(bar, task, done=seen.done_count, total=seen.total_count),
-        )
+    report = _read(_opened(lake, paths), paths, source_format)
     if output is Format.JSON:
         print_json(report.model_dump(mode="json"))
     else:
         _print_report(report)
     if _failed(report, paths):
         raise typer.Exit(EXIT_FAILED)
+
+
+def _read(opened: Lake, paths: list[str], source_format: str) -> ImportReport:
+    from producers.importers.ingest import import_sources
+
+    with progress("files", own_thread=False) as bar:
+        task = bar.add_task("import", total=None, rate="–")
+        return import_sources(
+            opened,
+            paths,
+            format=source_format,
+            on_progress=lambda seen: advance(bar, task, done=seen.done_count, total=seen.total_count),
+        )
 
 
 def _opened(uri: str, paths: list[str]) -> Lake:

@@ -51,15 +51,20 @@ def collect_rollouts(
                 seed=collection.seed + start,
             )
             for (task, sample), record in zip(batch, records, strict=True):
-                context = RolloutContext(
-                    rollout_id=f"{collection.run_id}/{task.task_id}/{sample}",
-                    environment=world.name,
-                    model=collection.model,
-                    source_run=collection.run_id,
-                    group_id=f"{collection.run_id}/{task.task_id}",
-                )
+                context = _context(collection, world, task, sample)
                 receipt = writer.add(rollout_events(record, context))
                 counts = Receipt(*(old + new for old, new in zip(counts, receipt, strict=True)))
             on_rollouts(len(batch))
         writer.flush()
     return counts
+
+
+def _context(collection: Collection, world: World, task: TaskIdentity, sample: int) -> RolloutContext:
+    group_id = f"{collection.run_id}/{task.task_id}"
+    return RolloutContext(
+        rollout_id=f"{group_id}/{sample}",
+        environment=world.name,
+        model=collection.model,
+        source_run=collection.run_id,
+        group_id=group_id,
+    )

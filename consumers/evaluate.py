@@ -6,7 +6,7 @@ is in the lake is not repeated.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,10 +17,10 @@ from consumers.rollout import play_rollouts
 from consumers.rollout_events import RolloutContext, rollout_events
 from consumers.training_landing import weights_digest
 from lake import Lake
-from lake.writing.writer import Writer
 from schemas.canonical import hash_of
 from schemas.environment import Environment, RolloutRecord, TaskIdentity
 from schemas.errors import TableMissingError
+from schemas.event import Event
 from schemas.experiment import Experiment
 from schemas.training_events import TaskEvaluated
 from schemas.world import World
@@ -54,94 +54,80 @@ def evaluate_checkpoint(
     on_task: Callable[[int], None] = lambda _: None,
 ) -> Evaluated:
     """Score a checkpoint on the experiment's held-out tasks."""
-    spec = experiment.evaluation
-    identity = [
-        experiment.id,
-        spec.model_dump(),
-        weights_digest(checkpoint.folder),
-        world.name,
-        checkpoint.training_id,
-    ]
-    evaluation_id = f"eval-{checkpoint.training_id}-{hash_of(identity)[:10]}"
-    known = _known_scores(lake, evaluation_id)
-    tasks = list(world.heldout_tasks(spec.task_seed, spec.task_count))
-    attempts = [(task, sample) for task in tasks for sample in range(spec.samples_per_task)]
+    asked = _Evaluation(experiment, checkpoint, world)
+    known, attempts = _known_scores(lake, asked.id), asked.attempts()
     if len(known) == len(attempts):
         on_task(len(attempts))
-        return Evaluated(evaluation_id, sum(known) / len(known), True)
-    temperature = spec.temperature or GREEDY_TEMPERATURE
-    policy = TinyPolicy.load(checkpoint.folder, temperature=temperature)
+        return Evaluated(asked.id, sum(known) / len(known), True)
+    policy = TinyPolicy.load(checkpoint.folder, temperature=asked.temperature)
     policy.model.eval()
     environments = [world.new_environment() for _ in range(min(BATCH_SIZE, len(attempts)))]
     scores: list[float] = []
-    with lake.writer(evaluation_id) as writer:
+    with lake.writer(asked.id) as writer:
         for start in range(0, len(attempts), BATCH_SIZE):
             batch = attempts[start : start + BATCH_SIZE]
-            records = _play(
-                policy, environments, batch, experiment.training.turn_limit, spec.task_seed + start
-            )
-            scores += [
-                _land(
-                    writer, world, experiment.id, evaluation_id, checkpoint, task, sample, record, temperature
-                )
-                for (task, sample), record in zip(batch, records, strict=True)
-            ]
+            for attempt, record in zip(batch, asked.play(policy, environments, batch, start), strict=True):
+                writer.add(asked.events(attempt, record))
+                scores.append(record.rewards["reward"])
             on_task(len(batch))
         writer.flush()
-    return Evaluated(evaluation_id, sum(scores) / len(scores), False)
+    return Evaluated(asked.id, sum(scores) / len(scores), False)
 
 
-def _play(
-    policy: TinyPolicy,
-    environments: list[Environment],
-    batch: list[tuple[TaskIdentity, int]],
-    turn_limit: int,
-    seed: int,
-) -> list[RolloutRecord]:
-    # The seed is that of the tasks, so that every checkpoint meets the same draws.
-    return play_rollouts(policy, environments, [task for task, _ in batch], turn_limit=turn_limit, seed=seed)
+class _Attempt(NamedTuple):
+    task: TaskIdentity
+    sample_index: int
 
 
-def _land(
-    writer: Writer,
-    world: World,
-    experiment_id: str,
-    evaluation_id: str,
-    checkpoint: Checkpoint,
-    task: TaskIdentity,
-    sample: int,
-    record: RolloutRecord,
-    temperature: float,
-) -> float:
-    rollout_id = f"{evaluation_id}/{task.task_id}/{sample}"
-    context = RolloutContext(
-        rollout_id=rollout_id,
-        environment=world.name,
-        model=checkpoint.training_id,
-        source_run=evaluation_id,
-        policy_version=checkpoint.train_step,
-        sampling={"temperature": temperature},
-    )
-    score = record.rewards["reward"]
-    writer.add(rollout_events(record, context))
-    writer.add(
-        [
-            TaskEvaluated(
-                evaluation_id=evaluation_id,
-                experiment_id=experiment_id,
-                training_id=checkpoint.training_id,
-                arm=checkpoint.arm,
-                seed=checkpoint.seed,
-                train_step=checkpoint.train_step,
-                task_key=task.task_id,
-                cluster=world.cluster_of(task),
-                sample_index=sample,
-                score=score,
-                rollout_id=rollout_id,
-            )
-        ]
-    )
-    return score
+class _Evaluation:
+    """One checkpoint, and what it is asked."""
+
+    def __init__(self, experiment: Experiment, checkpoint: Checkpoint, world: World) -> None:
+        self._experiment, self._checkpoint, self._world = experiment, checkpoint, world
+        self._spec = experiment.evaluation
+        self.temperature = self._spec.temperature or GREEDY_TEMPERATURE
+        weights, training_id = weights_digest(checkpoint.folder), checkpoint.training_id
+        identity = [experiment.id, self._spec.model_dump(), weights, world.name, training_id]
+        self.id = f"eval-{training_id}-{hash_of(identity)[:10]}"
+
+    def attempts(self) -> list[_Attempt]:
+        tasks = list(self._world.heldout_tasks(self._spec.task_seed, self._spec.task_count))
+        return [_Attempt(task, sample) for task in tasks for sample in range(self._spec.samples_per_task)]
+
+    def play(
+        self, policy: TinyPolicy, environments: list[Environment], batch: list[_Attempt], start: int
+    ) -> list[RolloutRecord]:
+        tasks, turn_limit = [attempt.task for attempt in batch], self._experiment.training.turn_limit
+        # The seed is that of the tasks, so that every checkpoint meets the same draws.
+        seed = self._spec.task_seed + start
+        return play_rollouts(policy, environments, tasks, turn_limit=turn_limit, seed=seed)
+
+    def events(self, attempt: _Attempt, record: RolloutRecord) -> Iterator[Event]:
+        """The rollout, and its score."""
+        checkpoint, world = self._checkpoint, self._world
+        rollout_id = f"{self.id}/{attempt.task.task_id}/{attempt.sample_index}"
+        context = RolloutContext(
+            rollout_id=rollout_id,
+            environment=world.name,
+            model=checkpoint.training_id,
+            source_run=self.id,
+            policy_version=checkpoint.train_step,
+            sampling={"temperature": self.temperature},
+        )
+        yield from rollout_events(record, context)
+        yield TaskEvaluated(
+            evaluation_id=self.id,
+            experiment_id=self._experiment.id,
+            training_id=checkpoint.training_id,
+            arm=checkpoint.arm,
+            seed=checkpoint.seed,
+            train_step=checkpoint.train_step,
+            task_key=attempt.task.task_id,
+            cluster=world.cluster_of(attempt.task),
+            sample_index=attempt.sample_index,
+            score=record.rewards["reward"],
+            rollout_id=rollout_id,
+        )
 
 
 def _known_scores(lake: Lake, evaluation_id: str) -> list[float]:

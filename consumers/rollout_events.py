@@ -30,8 +30,21 @@ class RolloutContext(NamedTuple):
 
 
 def rollout_events(record: RolloutRecord, context: RolloutContext) -> Iterator[Event]:
+    started = _started(record, context)
+    yield started
+    state = StateHasher(started.tools_json)
+    for turn in record.turns:
+        yield from _turn_events(turn, context, state)
+    for name, score in sorted(record.rewards.items()):
+        yield RewardAssigned(
+            rollout_id=context.rollout_id, name=name, score=score, grader=context.environment
+        )
+    yield _ended(record, context)
+
+
+def _started(record: RolloutRecord, context: RolloutContext) -> RolloutStarted:
     tools_json = canonical_text(list(record.tools))
-    yield RolloutStarted(
+    return RolloutStarted(
         rollout_id=context.rollout_id,
         task_key=f"{context.environment}/{record.task_id}",
         environment=context.environment,
@@ -46,15 +59,11 @@ def rollout_events(record: RolloutRecord, context: RolloutContext) -> Iterator[E
         task_json=canonical_text({"task_id": record.task_id, "task_hash": record.task_hash}),
         chat_template_hash=context.chat_template_hash,
     )
-    state = StateHasher(tools_json)
-    for turn in record.turns:
-        yield from _turn_events(turn, context, state)
-    for name, score in sorted(record.rewards.items()):
-        yield RewardAssigned(
-            rollout_id=context.rollout_id, name=name, score=score, grader=context.environment
-        )
+
+
+def _ended(record: RolloutRecord, context: RolloutContext) -> RolloutEnded:
     cut = record.stop_reason in ("max_turns", "max_tokens")
-    yield RolloutEnded(
+    return RolloutEnded(
         rollout_id=context.rollout_id,
         stop_reason=record.stop_reason,
         turn_count=len(record.turns),
@@ -67,34 +76,8 @@ def rollout_events(record: RolloutRecord, context: RolloutContext) -> Iterator[E
 def _turn_events(turn: TurnRecord, context: RolloutContext, state: StateHasher) -> Iterator[Event]:
     for message in turn.new_messages:
         state.add(message)
-    action = turn.action
-    yield TurnCompleted(
-        rollout_id=context.rollout_id,
-        turn_index=turn.turn_index,
-        parent_turn_index=turn.turn_index - 1 if turn.turn_index else None,
-        state_key=state.key(),
-        context_length=state.context_length,
-        new_messages_json=canonical_text(list(turn.new_messages)),
-        action_json=canonical_text(action.message),
-        tool_call_count=len(turn.tool_calls),
-        model_requested=context.model,
-        model_served=context.model,
-        finish_reason=action.finish_reason,
-        truncated=action.finish_reason == "length",
-        truncated_by="max_tokens" if action.finish_reason == "length" else None,
-        prompt_token_count=_length(action.prompt_ids),
-        completion_token_count=_length(action.completion_ids),
-        latency_ms=turn.latency_ms,
-        prompt_ids=_listed(action.prompt_ids),
-        completion_ids=_listed(action.completion_ids),
-        sampling_logprobs=None
-        if action.sampling_logprobs is None
-        else [float(value) for value in action.sampling_logprobs],
-        logprob_source=None if action.sampling_logprobs is None else "sampler",
-        policy_version_start=context.policy_version,
-        policy_version_end=context.policy_version,
-    )
-    state.add(action.message)
+    yield _turn_completed(turn, context, state)
+    state.add(turn.action.message)
     for call_index, call in enumerate(turn.tool_calls):
         outcome = call.outcome
         yield ToolReturned(
@@ -109,6 +92,35 @@ def _turn_events(turn: TurnRecord, context: RolloutContext, state: StateHasher) 
             error=outcome.error,
             duration_ms=outcome.duration_ms,
         )
+
+
+def _turn_completed(turn: TurnRecord, context: RolloutContext, state: StateHasher) -> TurnCompleted:
+    action, logprobs = turn.action, turn.action.sampling_logprobs
+    cut = action.finish_reason == "length"
+    return TurnCompleted(
+        rollout_id=context.rollout_id,
+        turn_index=turn.turn_index,
+        parent_turn_index=turn.turn_index - 1 if turn.turn_index else None,
+        state_key=state.key(),
+        context_length=state.context_length,
+        new_messages_json=canonical_text(list(turn.new_messages)),
+        action_json=canonical_text(action.message),
+        tool_call_count=len(turn.tool_calls),
+        model_requested=context.model,
+        model_served=context.model,
+        finish_reason=action.finish_reason,
+        truncated=cut,
+        truncated_by="max_tokens" if cut else None,
+        prompt_token_count=_length(action.prompt_ids),
+        completion_token_count=_length(action.completion_ids),
+        latency_ms=turn.latency_ms,
+        prompt_ids=_listed(action.prompt_ids),
+        completion_ids=_listed(action.completion_ids),
+        sampling_logprobs=None if logprobs is None else [float(value) for value in logprobs],
+        logprob_source=None if logprobs is None else "sampler",
+        policy_version_start=context.policy_version,
+        policy_version_end=context.policy_version,
+    )
 
 
 def _length(ids: Sequence[int] | None) -> int | None:

@@ -26,8 +26,6 @@ GROUPS = {
 
 
 def derived_table_asset(table: DerivedTable) -> dg.AssetsDefinition:
-    key_check, rebuild_check = f"{table.name}_key_is_unique", f"{table.name}_rebuilds_identically"
-
     @dg.asset(
         name=table.name,
         deps=list(table.inputs),
@@ -37,40 +35,45 @@ def derived_table_asset(table: DerivedTable) -> dg.AssetsDefinition:
         description=f"Key: {', '.join(table.key)}.",
         owners=["team:lake"],
         check_specs=[
-            dg.AssetCheckSpec(
-                key_check, asset=table.name, blocking=True, description="The key tells all rows apart."
-            ),
-            dg.AssetCheckSpec(
-                rebuild_check,
-                asset=table.name,
-                blocking=True,
-                description="Stored rows have the digest that was derived.",
-            ),
+            _blocking(table, _key_check(table), "The key tells all rows apart."),
+            _blocking(table, _rebuild_check(table), "Stored rows have the digest that was derived."),
         ],
     )
     def derived_table(lake: LakeResource) -> dg.MaterializeResult:
-        opened = lake.open()
-        frame, state = derive(opened, table, lake.parameters(), load_quarantine(opened))
-        distinct = frame.select(pl.struct(list(table.key)).n_unique()).item() if frame.height else 0
-        stored = table_state(opened.store, table.name, state.version, recompute=True)
-        return dg.MaterializeResult(
-            metadata=table_metadata(table.name, opened.uri, frame, state, table.plot_column),
-            data_version=dg.DataVersion(f"sha256:{state.digest}"),
-            check_results=[
-                dg.AssetCheckResult(
-                    passed=distinct == frame.height,
-                    check_name=key_check,
-                    metadata={"distinct_keys": distinct},
-                ),
-                dg.AssetCheckResult(
-                    passed=stored.digest == state.digest,
-                    check_name=rebuild_check,
-                    metadata={"digest": stored.digest},
-                ),
-            ],
-        )
+        return _materialized(table, lake)
 
     return derived_table
+
+
+def _materialized(table: DerivedTable, lake: LakeResource) -> dg.MaterializeResult:
+    opened = lake.open()
+    frame, state = derive(opened, table, lake.parameters(), load_quarantine(opened))
+    distinct = frame.select(pl.struct(list(table.key)).n_unique()).item() if frame.height else 0
+    stored = table_state(opened.store, table.name, state.version, recompute=True)
+    return dg.MaterializeResult(
+        metadata=table_metadata(table.name, opened.uri, frame, state, table.plot_column),
+        data_version=dg.DataVersion(f"sha256:{state.digest}"),
+        check_results=[
+            _checked(_key_check(table), distinct == frame.height, distinct_keys=distinct),
+            _checked(_rebuild_check(table), stored.digest == state.digest, digest=stored.digest),
+        ],
+    )
+
+
+def _key_check(table: DerivedTable) -> str:
+    return f"{table.name}_key_is_unique"
+
+
+def _rebuild_check(table: DerivedTable) -> str:
+    return f"{table.name}_rebuilds_identically"
+
+
+def _blocking(table: DerivedTable, name: str, description: str) -> dg.AssetCheckSpec:
+    return dg.AssetCheckSpec(name, asset=table.name, blocking=True, description=description)
+
+
+def _checked(name: str, passed: bool, **metadata: int | str) -> dg.AssetCheckResult:
+    return dg.AssetCheckResult(passed=passed, check_name=name, metadata=metadata)
 
 
 @dg.asset(name=HARVESTED, deps=["turns"], group_name="events", owners=["team:lake"])

@@ -30,16 +30,10 @@ def answers(turns: pl.DataFrame, teacher_answered: pl.DataFrame, *, student: str
         "task_key",
         "action_json",
     )
-    tasks = (
-        turns.select("state_key", "task_key")
-        .unique()
-        .sort("state_key", "task_key")
-        .unique("state_key", keep="first")
-    )
     others = (
         teacher_answered.filter(~_is_model(teacher_answered["teacher"], student))
         .sort("state_key", "teacher", "event_id")
-        .join(tasks, on="state_key", how="left", maintain_order="left")
+        .join(_tasks(turns), on="state_key", how="left", maintain_order="left")
     )
     asked = others.select(
         pl.format("teacher:{}", "event_id").alias("answer_id"),
@@ -60,6 +54,12 @@ def same_model(model: str | None, wanted: str | None) -> bool:
         return False
     one, other = model.lower(), wanted.lower()
     return one == other or one.rsplit("/", 1)[-1] == other or one == other.rsplit("/", 1)[-1]
+
+
+def _tasks(turns: pl.DataFrame) -> pl.DataFrame:
+    """The task of each state; the first by name where tasks share one."""
+    known = turns.select("state_key", "task_key").unique().sort("state_key", "task_key")
+    return known.unique("state_key", keep="first")
 
 
 def _is_model(names: pl.Series, wanted: str | None) -> pl.Series:

@@ -145,7 +145,7 @@ def _cost(attempt: Attempt, outcome: Outcome) -> Cost:
 
 def _answer(attempt: Attempt, outcome: Answered, cost: Cost) -> TeacherAnswered:
     job = attempt.job
-    answer = TeacherAnswered(
+    return TeacherAnswered(
         request_key=job.request_key,
         sample_index=job.sample_index,
         state_key=job.question.state_key,
@@ -164,15 +164,15 @@ def _answer(attempt: Attempt, outcome: Answered, cost: Cost) -> TeacherAnswered:
         latency_ms=outcome.latency_ms,
         completion_ids=outcome.completion_ids,
         teacher_logprobs=outcome.logprobs,
-        sampling_json=canonical_text(_sampling(job)),
+        sampling_json=_sampling_text(job),
         attempt_id=attempt.attempt_id,
         context_rule=job.context_rule,
         native_finish_reason=outcome.native_finish_reason,
         first_token_ms=outcome.first_token_ms,
         system_fingerprint=outcome.system_fingerprint,
         top_logprobs_json=_json_or_null(outcome.raw_top_logprobs),
+        **_counts(cost.usage),
     )
-    return answer.model_copy(update=_counts(cost.usage))
 
 
 def _failure(attempt: Attempt, outcome: Failed, cost: Cost) -> TeacherFailed:
@@ -197,16 +197,15 @@ def _failure(attempt: Attempt, outcome: Failed, cost: Cost) -> TeacherFailed:
     )
 
 
-def _counts(usage: Usage | None) -> dict[str, int]:
-    if usage is None:
-        return {}
+def _sampling_text(job: Job) -> str:
+    sampling = job.teacher.spec.sampling
+    seed = {} if sampling.seed is None else {"seed": sampling.seed + job.sample_index}
+    return canonical_text(sampling.request_fields() | seed)
+
+
+def _counts(usage: Usage | None) -> dict[str, Any]:
     names = ("prompt_token_count", "cached_token_count", "completion_token_count")
-    return {name: getattr(usage, name) for name in names}
-
-
-def _sampling(job: Job) -> dict[str, Any]:
-    fields = job.teacher.spec.sampling.request_fields()
-    return fields if "seed" not in fields else fields | {"seed": fields["seed"] + job.sample_index}
+    return {} if usage is None else {name: getattr(usage, name) for name in names}
 
 
 def _stated(source: SettledBy) -> Literal["provider", "price_table"] | None:

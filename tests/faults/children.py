@@ -25,6 +25,7 @@ Say = Callable[[str], None]
 """Tells the harness one line, at once."""
 
 WAIT_SECONDS = 120.0
+NEEDED = ("lake.lake", "lake.audits.audit", "lake.pins", "lake.projection")
 
 
 class ChildError(Exception):
@@ -40,7 +41,7 @@ class Child(NamedTuple):
 
 def imported() -> None:
     """Everything that children will need, so that none of them imports it again."""
-    for name in ("lance", "lancedb", "polars", *(f"lake.{part}" for part in ("audit", "pins", "projection"))):
+    for name in ("lance", "lancedb", "polars", *NEEDED):
         importlib.import_module(name)
     # The lake warns of what it met; here it meets what it is given.
     logging.getLogger("tracelake").setLevel(logging.ERROR)

@@ -48,6 +48,8 @@ class Budget:
         self._cap, self._settled = cap_microusd, settled_microusd
         self._unknown = dict(unknown or {})
         self._open: dict[str, int] = {}
+        # Kept beside them: a budget is asked at every attempt, and crashes may have left thousands.
+        self._open_total, self._unknown_total = 0, sum(self._unknown.values())
 
     def hold(self, attempt_id: str, maximum_microusd: int) -> bool:
         """Whether the attempt may be made; its maximum is held then. Never twice for one attempt."""
@@ -57,6 +59,7 @@ class Budget:
             if maximum_microusd < 0 or self._committed() + maximum_microusd > self._cap:
                 return False
             self._open[attempt_id] = maximum_microusd
+            self._open_total += maximum_microusd
             return True
 
     def settle(self, attempt_id: str, cost_microusd: int | None) -> None:
@@ -65,19 +68,21 @@ class Budget:
             held = self._open.pop(attempt_id, None)
             if held is None:
                 held = self._unknown.pop(attempt_id)
+                self._unknown_total -= held
+            else:
+                self._open_total -= held
             if cost_microusd is None:
                 self._unknown[attempt_id] = held
+                self._unknown_total += held
             else:
                 self._settled += cost_microusd
 
     def state(self) -> BudgetState:
         with self._lock:
-            return BudgetState(
-                self._cap, self._settled, sum(self._open.values()), sum(self._unknown.values())
-            )
+            return BudgetState(self._cap, self._settled, self._open_total, self._unknown_total)
 
     def _committed(self) -> int:
-        return self._settled + sum(self._open.values()) + sum(self._unknown.values())
+        return self._settled + self._open_total + self._unknown_total
 
 
 def cap_microusd(dollars: str) -> int:
