@@ -7,11 +7,10 @@ or harvested.
 
 from __future__ import annotations
 
-import orjson
 import polars as pl
 
 from assets.folds.classified import ANSWER_SCHEMA
-from schemas.message import canonical_action
+from assets.folds.turns import canonical_action_text
 
 _SHARED = ("state_key", "rollout_id", "turn_index", "event_id")
 
@@ -42,7 +41,9 @@ def answers(turns: pl.DataFrame, teacher_answered: pl.DataFrame, *, student: str
         pl.int_range(pl.len(), dtype=pl.Int64).over("state_key", "teacher").alias("sample_index"),
         *_SHARED,
         "task_key",
-        others["action_json"].map_elements(_canonical, return_dtype=pl.String).alias("action_json"),
+        others["action_json"]
+        .map_elements(canonical_action_text, return_dtype=pl.String)
+        .alias("action_json"),
     )
     both = pl.concat([_typed(own), _typed(asked)])
     return both.sort("answer_id")
@@ -69,7 +70,3 @@ def _is_model(names: pl.Series, wanted: str | None) -> pl.Series:
 
 def _typed(frame: pl.DataFrame) -> pl.DataFrame:
     return frame.select(pl.col(name).cast(kind) for name, kind in ANSWER_SCHEMA.items())
-
-
-def _canonical(action_json: str) -> str:
-    return canonical_action(orjson.loads(action_json))

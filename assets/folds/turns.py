@@ -52,7 +52,7 @@ def turns(
         "group_id",
         pl.col("model_requested").alias("started_model"),
     )
-    actions = turn_completed["action_json"].map_elements(_canonical, return_dtype=pl.String)
+    actions = turn_completed["action_json"].map_elements(canonical_action_text, return_dtype=pl.String)
     return (
         turn_completed.with_columns(actions.alias("canonical_action"))
         .join(started, on="rollout_id", how="left", maintain_order="left")
@@ -121,5 +121,6 @@ def _rewards(reward_assigned: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def _canonical(action_json: str) -> str:
+def canonical_action_text(action_json: str) -> str:
+    """An action as events store it, in the form in which folds compare it."""
     return canonical_action(orjson.loads(action_json))
