@@ -26,6 +26,7 @@ from lake.manifests import manifest_paths, read_manifest
 from lake.seen import seen_rows
 from lake.stores.store import ObjectStore
 from lake.table_care import typed_panics, without_row_ages
+from lake.table_races import outrun
 from lake.table_sync import now, sync_data, sync_recent
 from lake.tables import protect, tags_of
 from schemas.errors import CheckFailedError, TracelakeError
@@ -131,7 +132,10 @@ def merge_fragments(dataset: LanceDataset, upkeep: Upkeep = UPKEEP) -> bool:
 
 def remove_versions(dataset: LanceDataset, age: timedelta) -> None:
     """Versions of at least this age, without a tag and not the newest, and files that only they name."""
-    dataset.cleanup_old_versions(older_than=age, error_if_tagged_old_versions=False)
+    outrun(
+        f"cleaning up {dataset.uri}",
+        lambda: dataset.cleanup_old_versions(older_than=age, error_if_tagged_old_versions=False),
+    )
 
 
 def _merged(dataset: LanceDataset, options: Any) -> bool:

@@ -25,7 +25,7 @@ from lake.layout import table_path
 from lake.maintenance import tend
 from lake.seen import FILTER_VALUES_MAX, quoted, seen_rows
 from lake.stores.store import ObjectStore
-from lake.tables import CURSOR, append_with_cursor, create_table, open_table, schema_note, widened
+from lake.tables import CURSOR, append_with_cursor, create_table, open_table, outdated, schema_note, widened
 from lake.writing.judging import conflict_between
 from schemas.columns import COMPRESSED, arrow_schema
 from schemas.errors import CommitContendedError
@@ -75,12 +75,9 @@ def project_kind(
         if not ahead:
             break
         rows, reached = _read(store, kind, ahead, batch_bytes)
-        fresh, clashes = _unknown_rows(dataset, rows)
-        if clashes and kind != ConflictFound.KIND:
-            tell(_conflicts(dataset, kind, rows, clashes))
-        dataset = _commit(store, kind, dataset, fresh, noted(store, kind, note, reached))
+        dataset, brought = _taken_in(store, kind, dataset, rows, noted(store, kind, note, reached), tell)
+        added += brought
         races += dataset is None
-        added += 0 if dataset is None else fresh.num_rows
     _settle(kind, dataset if added else None, races)
     return added
 
@@ -90,10 +87,24 @@ def _ahead(store: ObjectStore, kind: str, shown: list[str] | None, cursor: Curso
     return files_ahead(store, kind, past, cursor)
 
 
-def _commit(
-    store: ObjectStore, kind: str, dataset: LanceDataset, fresh: pa.Table, cursor: Noted
-) -> LanceDataset | None:
-    """Null if another commit came first."""
+def _taken_in(
+    store: ObjectStore, kind: str, dataset: LanceDataset, rows: pa.Table, cursor: Noted, tell: Tell
+) -> tuple[LanceDataset | None, int]:
+    """The table with what it lacked of the rows, and how many those were; null if another commit came
+    first."""
+    try:
+        fresh, clashes = _unknown_rows(dataset, rows)
+        if clashes and kind != ConflictFound.KIND:
+            tell(_conflicts(dataset, kind, rows, clashes))
+        committed = _commit(store, dataset, fresh, cursor)
+    except (OSError, ValueError) as error:
+        if not outdated(dataset, error):
+            raise
+        committed = None
+    return committed, 0 if committed is None else fresh.num_rows
+
+
+def _commit(store: ObjectStore, dataset: LanceDataset, fresh: pa.Table, cursor: Noted) -> LanceDataset | None:
     committed = append_with_cursor(dataset, fresh, cursor.note)
     if committed is not None:
         seen_rows(committed).added(committed, fresh)

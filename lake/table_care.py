@@ -110,9 +110,10 @@ def torn_head(uri: str) -> Path | None:
     if folder is None or not (folder / VERSIONS).is_dir():
         return None
     manifests = sorted((folder / VERSIONS).glob(f"*{MANIFEST_SUFFIX}"))
-    if not manifests or _is_sound(folder, manifests[0]):
-        return None
-    return manifests[0]
+    with contextlib.suppress(FileNotFoundError):
+        return None if not manifests or _is_sound(folder, manifests[0]) else manifests[0]
+    # Cleaned away, or put aside by another process: another manifest is the newest.
+    return torn_head(uri)
 
 
 def heal(uri: str) -> bool:

@@ -18,39 +18,36 @@ import lance
 import polars as pl
 import pyarrow as pa
 from lance import LanceDataset, LanceOperation, Transaction
-from lance.commit import CommitConflictError
 
 from lake.stores.location import Location, told_by
 from lake.table_care import heal, heal_once, refuse_torn, typed_panics
+from lake.table_races import RACES_MAX, is_gone, lost_race, manifest_gone, outrun
 from lake.table_sync import now, sync_commit, sync_data, sync_recent, sync_tag
 from schemas.errors import CommitContendedError, CorruptFileError, StoreUnavailableError, TableMissingError
 
 STORAGE_VERSION = "2.2"
 CURSOR = "tracelake.cursor"
 DERIVATION = "tracelake.derivation"
-RACES_MAX = 100
 
 
 def open_table(location: str, version: int | None = None) -> LanceDataset | None:
     """Null if there is no table at the location. Raises TableMissingError if there is one, but not of this
     version."""
+    if version is None:
+        heal_once(location)
+        return outrun(f"opening {location}", lambda: _head(location))
     try:
-        if version is None:
-            heal_once(location)
-        with typed_panics(location):
-            return lance.dataset(location, version=version, storage_options=_options(location))
+        return _opened(location, version)
     except (ValueError, OSError, CorruptFileError) as error:
         _refuse_unavailable(location, error)
-        if version is None and heal(location):
-            return open_table(location)
-        if version is not None and open_table(location) is not None:
+        if open_table(location) is not None:
             raise TableMissingError(
                 f"table {location.rsplit('/', 1)[-1]} has no version {version}",
                 got=str(error).splitlines()[0],
                 expected="a version that cleanup has kept",
                 cure="Run `tracelake pins` for the versions that are pinned.",
             ) from error
-        if "not found" in str(error).lower():
+        if is_gone(error):
             return None
         raise
 
@@ -86,10 +83,20 @@ def widened(dataset: LanceDataset, schema: pa.Schema) -> LanceDataset:
             dataset.add_columns(pa.schema(missing))
             sync_recent(dataset.uri, began)
         except OSError as error:
-            if not _lost_race(error):
+            if not lost_race(error):
                 raise
-        dataset = dataset.checkout_version(dataset.latest_version)
+        dataset = newest(dataset)
     return dataset
+
+
+def newest(dataset: LanceDataset) -> LanceDataset:
+    """The dataset as it is now."""
+    return outrun(f"opening {dataset.uri}", lambda: dataset.checkout_version(dataset.latest_version))
+
+
+def outdated(dataset: LanceDataset, error: Exception) -> bool:
+    """A file of a version that is not the newest any more was cleaned away: whoever holds it was held up."""
+    return is_gone(error) and newest(dataset).version != dataset.version
 
 
 def append_with_cursor(dataset: LanceDataset, rows: pa.Table, cursor: dict[str, int]) -> LanceDataset | None:
@@ -107,7 +114,7 @@ def append_with_cursor(dataset: LanceDataset, rows: pa.Table, cursor: dict[str, 
         committed = LanceDataset.commit(dataset, transaction, max_retries=0)
     except OSError as error:
         _refuse_unavailable(dataset.uri, error)
-        if not _lost_race(error):
+        if not lost_race(error):
             raise
         return None
     sync_commit(committed, transaction.uuid)
@@ -135,7 +142,7 @@ def replace_rows(location: str, rows: pa.Table, *, exists: bool) -> LanceDataset
         except OSError as error:
             _refuse_unavailable(location, error)
             created_meanwhile = not exists and open_table(location) is not None
-            if not created_meanwhile and not _lost_race(error):
+            if not created_meanwhile and not lost_race(error):
                 raise
             exists = True
             continue
@@ -162,13 +169,7 @@ def scan_table(location: str, version: int | None) -> pl.LazyFrame:
 def tags_of(dataset: LanceDataset) -> dict[str, Any]:
     """Tags with their versions. Lance lists names, then reads each: one that is removed in between is looked
     for in vain, and all are listed again."""
-    for _ in range(RACES_MAX):
-        try:
-            return dict(dataset.tags.list())
-        except (ValueError, OSError) as error:
-            if "not found" not in str(error).lower():
-                raise
-    raise CommitContendedError(f"listing the tags of a table lost {RACES_MAX} races", cure="Try it again.")
+    return outrun("listing the tags of a table", lambda: dict(dataset.tags.list()), is_gone)
 
 
 def protect(dataset: LanceDataset, tag: str, version: int) -> bool:
@@ -179,6 +180,23 @@ def protect(dataset: LanceDataset, tag: str, version: int) -> bool:
         return tags_of(dataset).get(tag, {}).get("version") == version
     sync_tag(dataset, tag)
     return True
+
+
+def _head(location: str) -> LanceDataset | None:
+    try:
+        return _opened(location, None)
+    except (ValueError, OSError, CorruptFileError) as error:
+        _refuse_unavailable(location, error)
+        if heal(location):
+            return _head(location)
+        if is_gone(error) and not manifest_gone(error):
+            return None
+        raise
+
+
+def _opened(location: str, version: int | None) -> LanceDataset:
+    with typed_panics(location):
+        return lance.dataset(location, version=version, storage_options=_options(location))
 
 
 def _missing(dataset: LanceDataset, schema: pa.Schema) -> list[pa.Field]:
@@ -212,11 +230,6 @@ def _refusals_told(location: str) -> Generator[None]:
     except OSError as error:
         _refuse_unavailable(location, error)
         raise
-
-
-def _lost_race(error: OSError) -> bool:
-    """Some of Lance's conflicts come as their own class, others as text."""
-    return isinstance(error, CommitConflictError) or "commit conflict" in str(error).lower()
 
 
 def _with_metadata(lance_schema: Any, key: str, value: str) -> Any:

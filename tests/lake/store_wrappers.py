@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
+from lake.layout import EVENTS
 from lake.stores.local_store import LocalStore
 from lake.stores.location import Location
 
@@ -74,3 +76,17 @@ class HoleyStore(PassingStore):
     def list(self, prefix: str, suffix: str = "") -> list[str]:
         missed, self._missed = self._missed, set()
         return [path for path in self.inner.list(prefix, suffix) if path not in missed]
+
+
+class HeldUpStore(PassingStore):
+    """Once, in the middle of reading a landed file, everything named in `meanwhile` happens."""
+
+    def __init__(self, inner: LocalStore, meanwhile: Callable[[], object]) -> None:
+        super().__init__(inner)
+        self._meanwhile: Callable[[], object] | None = meanwhile
+
+    def read(self, path: str) -> bytes:
+        if path.startswith(EVENTS) and (meanwhile := self._meanwhile) is not None:
+            self._meanwhile = None
+            meanwhile()
+        return self.inner.read(path)

@@ -20,8 +20,10 @@ from lake.derived import Derivation, open_dataset
 from lake.layout import pin_tag, table_path
 from lake.leases import leased
 from lake.maintenance import UPKEEP, maintain, merge_fragments, remove_versions, tend
+from lake.stores.local_store import LocalStore
 from schemas.errors import TableMissingError
 from tests.lake.facts import digests, reward, table_ids
+from tests.lake.store_wrappers import HeldUpStore
 
 KIND = "reward_assigned"
 AT_ONCE = timedelta(0)
@@ -165,6 +167,24 @@ def test_derived_tables_keep_their_versions_for_a_week(fresh_lake: Lake) -> None
         fresh_lake.scan("pairs", at=first.version)
     with pytest.raises(TableMissingError):
         maintain(fresh_lake.store, ["absent"])
+
+
+def test_a_projector_that_was_held_up_until_its_version_was_cleaned_away_begins_again(
+    fresh_lake: Lake, tmp_path: Path
+) -> None:
+    grow(fresh_lake, range(5))
+
+    def an_upkeep_and_commits() -> None:
+        grow(fresh_lake, range(10, 14), "other")
+        maintain(fresh_lake.store, [KIND], EAGER)
+        maintain(fresh_lake.store, [KIND], EAGER)
+
+    with fresh_lake.writer("late") as writer:
+        writer.append([reward(20)])
+    held_up = HeldUpStore(LocalStore(tmp_path / "lake"), an_upkeep_and_commits)
+    Lake(held_up).project([KIND])
+    assert len(table_ids(fresh_lake, KIND)) == 5 + 4 + 1
+    assert fresh_lake.verify(deep=True).problems == ()
 
 
 def write_and_project(uri: str, first: int) -> None:
