@@ -78,16 +78,17 @@ def run_demo(folder: Path, lake_address: str | None = None) -> DemoOutcome:
 
 
 def _train_and_evaluate(opened: OpenExperiment) -> None:
-    from cli.experiments import evaluate_all, train_all
+    from cli.launches import Workers, at_once_by_default, evaluate_all, train_all
 
     launches, spec = opened.launches(), opened.experiment
-    with progress("updates") as bar:
-        task = bar.add_task("train A and B", total=len(launches) * spec.training.train_steps, rate="–")
-        train_all(opened, launches, on_train_step=lambda count: advance(bar, task, count))
-    with progress("tasks") as bar:
-        attempts = spec.evaluation.task_count * spec.evaluation.samples_per_task
-        task = bar.add_task("evaluate", total=len(launches) * attempts, rate="–")
-        evaluate_all(opened, launches, on_task=lambda count: advance(bar, task, count))
+    with Workers(opened, at_once_by_default()) as workers:
+        with progress("updates") as bar:
+            task = bar.add_task("train A and B", total=len(launches) * spec.training.train_steps, rate="–")
+            train_all(workers, launches, lambda count: advance(bar, task, count))
+        with progress("tasks") as bar:
+            attempts = spec.evaluation.task_count * spec.evaluation.samples_per_task
+            task = bar.add_task("evaluate", total=len(launches) * attempts, rate="–")
+            evaluate_all(workers, launches, lambda count: advance(bar, task, count))
 
 
 def _open_or_create(address: str) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -20,6 +20,9 @@ from cli.output import (
     say,
 )
 
+if TYPE_CHECKING:
+    from consumers.launch import Trained
+
 RunsOption = Annotated[Path, typer.Option("--runs", help="Folder of checkpoints, locks and charts.")]
 RUNS_DEFAULT = Path("runs")
 FileArgument = Annotated[Path, typer.Argument(metavar="EXPERIMENT", help="The experiment's TOML file.")]
@@ -29,6 +32,14 @@ SeedOption = Annotated[
 ]
 LockOption = Annotated[
     Path | None, typer.Option("--lock", help="The launch's lock file; default: RUNS/ID/lock.json.")
+]
+AtOnceOption = Annotated[
+    int | None,
+    typer.Option(
+        "--at-once",
+        min=1,
+        help="Launches side by side, each in a process of its own; default: one per core, on a GPU one.",
+    ),
 ]
 
 
@@ -40,29 +51,32 @@ def train(
     arm: ArmOption = None,
     seed: SeedOption = None,
     lock: LockOption = None,
+    at_once: AtOnceOption = None,
 ) -> None:
     """Train arms on the pin that the lock names; refuses a changed pin (exit 3)."""
-    from cli.experiments import open_experiment, train_all
+    from cli.experiments import open_experiment
+    from cli.launches import Workers, at_once_by_default, train_all
 
     opened = open_experiment(experiment, lake, runs, lock)
     launches = opened.launches(arm, seed)
-    with progress("updates") as bar:
+    with Workers(opened, at_once or at_once_by_default()) as workers, progress("updates") as bar:
         task = bar.add_task("train", total=len(launches) * opened.experiment.training.train_steps, rate="–")
-        trained = train_all(opened, launches, on_train_step=lambda count: advance(bar, task, count))
-    rows = [
-        {
-            "training": item.training_id,
-            "reused": item.reused,
-            "duration_ms": item.duration_ms,
-            "folder": str(item.folder),
-        }
-        for item in trained
-    ]
+        trained = train_all(workers, launches, lambda count: advance(bar, task, count))
+    rows = [_training_row(item) for item in trained]
     if output is Format.JSON:
         print_json({"pin": opened.lock.pin, "pin_digest": opened.lock.pin_digest, "trainings": rows})
     else:
         print_rows(rows, ["training", "reused", "duration_ms"])
         say(f"Next: tracelake evaluate {experiment}")
+
+
+def _training_row(item: Trained) -> dict[str, Any]:
+    return {
+        "training": item.training_id,
+        "reused": item.reused,
+        "duration_ms": item.duration_ms,
+        "folder": str(item.folder),
+    }
 
 
 def evaluate(
@@ -73,18 +87,20 @@ def evaluate(
     arm: ArmOption = None,
     seed: SeedOption = None,
     lock: LockOption = None,
+    at_once: AtOnceOption = None,
 ) -> None:
     """Score the trained arms on held-out tasks."""
-    from cli.experiments import evaluate_all, open_experiment
+    from cli.experiments import open_experiment
+    from cli.launches import Workers, at_once_by_default, evaluate_all
 
     opened = open_experiment(experiment, lake, runs, lock)
     launches = opened.launches(arm, seed)
     spec = opened.experiment.evaluation
-    with progress("tasks") as bar:
+    with Workers(opened, at_once or at_once_by_default()) as workers, progress("tasks") as bar:
         task = bar.add_task(
             "evaluate", total=len(launches) * spec.task_count * spec.samples_per_task, rate="–"
         )
-        evaluated = evaluate_all(opened, launches, on_task=lambda count: advance(bar, task, count))
+        evaluated = evaluate_all(workers, launches, lambda count: advance(bar, task, count))
     rows = [item._asdict() for item in evaluated]
     if output is Format.JSON:
         print_json(rows)

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from cli.worlds import policy_folder_of, world_of
-from consumers.evaluate import Checkpoint, Evaluated, evaluate_checkpoint
-from consumers.launch import Launch, Trained, train_arm, training_id_of
+from consumers.evaluate import Checkpoint
+from consumers.launch import Launch, training_id_of
 from consumers.quiet import settle_libraries
 from consumers.registration import locked, register
 from lake import Lake
@@ -73,34 +71,13 @@ def open_experiment(path: Path, lake: str | Lake, runs: Path, lock: Path | None 
     return OpenExperiment(experiment, opened, runs, checked)
 
 
-def train_all(
-    opened: OpenExperiment, launches: Sequence[Launch], on_train_step: Callable[[int], None] = lambda _: None
-) -> list[Trained]:
-    trained: list[Trained] = []
-    for launch in launches:
-        done = train_arm(opened.lake, launch, functools.partial(on_train_step, 1))
-        if done.reused:
-            on_train_step(opened.experiment.training.train_steps)
-        trained.append(done)
-    return trained
-
-
-def evaluate_all(
-    opened: OpenExperiment, launches: Sequence[Launch], on_task: Callable[[int], None] = lambda _: None
-) -> list[Evaluated]:
+def checkpoint_of(opened: OpenExperiment, launch: Launch) -> Checkpoint:
     """Raises TrainingError for an arm that has not been trained."""
-    evaluated: list[Evaluated] = []
-    for launch in launches:
-        training_id = training_id_of(launch)
-        folder = launch.output / training_id
-        if not folder.is_dir():
-            raise TrainingError(
-                "this arm has not been trained", got=training_id, cure="Run `tracelake train` first."
-            )
-        checkpoint = Checkpoint(
-            training_id, folder, launch.arm, launch.seed, opened.experiment.training.train_steps
+    training_id = training_id_of(launch)
+    folder = launch.output / training_id
+    if not folder.is_dir():
+        raise TrainingError(
+            "this arm has not been trained", got=training_id, cure="Run `tracelake train` first."
         )
-        evaluated.append(
-            evaluate_checkpoint(opened.lake, opened.experiment, checkpoint, launch.world, on_task)
-        )
-    return evaluated
+    train_steps = opened.experiment.training.train_steps
+    return Checkpoint(training_id, folder, launch.arm, launch.seed, train_steps)

@@ -15,6 +15,7 @@ TURN_LIMIT = 6
 
 def warm_policy_folder(folder: Path) -> Path:
     """Folder of weights and tokenizer; about a minute of training when it is not there yet."""
+    from consumers.quiet import on_all_cores
     from consumers.warm_start import WarmStartSettings, warm_folder
     from producers.world.oracle import LEARNER_BLUNDERS
     from producers.world.workspace import TOOLS
@@ -25,7 +26,8 @@ def warm_policy_folder(folder: Path) -> Path:
     note = folder / f"warm-start-{hash_of(recipe)[:16]}.txt"
     if not note.is_file() or not (folder / note.read_text(encoding="utf-8")).is_dir():
         folder.mkdir(parents=True, exist_ok=True)
-        made = warm_folder(demonstrations(), TOOLS, settings, folder)
+        with on_all_cores():
+            made = warm_folder(demonstrations(), TOOLS, settings, folder)
         note.write_text(made.name, encoding="utf-8")
     return folder / note.read_text(encoding="utf-8")
 

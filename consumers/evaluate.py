@@ -12,10 +12,10 @@ from typing import NamedTuple
 
 import polars as pl
 
+from consumers.checkpoints import weights_digest
 from consumers.policy import TinyPolicy
 from consumers.rollout import play_rollouts
 from consumers.rollout_events import RolloutContext, rollout_events
-from consumers.training_landing import weights_digest
 from lake import Lake
 from schemas.canonical import hash_of
 from schemas.environment import Environment, RolloutRecord, TaskIdentity
@@ -46,6 +46,15 @@ class Evaluated(NamedTuple):
     reused: bool
 
 
+def found_evaluation(
+    lake: Lake, experiment: Experiment, checkpoint: Checkpoint, world: World
+) -> Evaluated | None:
+    """The evaluation that the lake holds whole, if it does."""
+    asked = _Evaluation(experiment, checkpoint, world)
+    known = _known_scores(lake, asked.id)
+    return Evaluated(asked.id, sum(known) / len(known), True) if len(known) == len(asked.attempts()) else None
+
+
 def evaluate_checkpoint(
     lake: Lake,
     experiment: Experiment,
@@ -55,10 +64,10 @@ def evaluate_checkpoint(
 ) -> Evaluated:
     """Score a checkpoint on the experiment's held-out tasks."""
     asked = _Evaluation(experiment, checkpoint, world)
-    known, attempts = _known_scores(lake, asked.id), asked.attempts()
-    if len(known) == len(attempts):
+    attempts = asked.attempts()
+    if (found := found_evaluation(lake, experiment, checkpoint, world)) is not None:
         on_task(len(attempts))
-        return Evaluated(asked.id, sum(known) / len(known), True)
+        return found
     policy = TinyPolicy.load(checkpoint.folder, temperature=asked.temperature)
     policy.model.eval()
     environments = [world.new_environment() for _ in range(min(BATCH_SIZE, len(attempts)))]

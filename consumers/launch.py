@@ -16,12 +16,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import polars as pl
-import torch
 from datasets import Dataset
 from transformers import PrinterCallback
-from transformers.trainer_utils import get_last_checkpoint
-from trl.trainer.grpo_config import GRPOConfig
 
+from consumers.checkpoints import WEIGHTS, last_checkpoint, make_durable, weights_digest
+from consumers.grpo_settings import grpo_config
 from consumers.pair_batches import PairDataset
 from consumers.pair_tokens import pair_dataset
 from consumers.policy import TinyPolicy
@@ -30,7 +29,7 @@ from consumers.replay_dpo import reference_logprobs
 from consumers.replay_grpo import ReplayGRPOTrainer
 from consumers.rollout import play_rollouts, records_to_trl
 from consumers.training_history import attempt_count, is_finished
-from consumers.training_landing import WEIGHTS, TrainingLanding, TrainStepTicks, weights_digest
+from consumers.training_landing import TrainingLanding, TrainStepTicks
 from lake import Lake
 from schemas.canonical import canonical_text, hash_of
 from schemas.clock import now_s, since_ms
@@ -69,25 +68,35 @@ def training_id_of(launch: Launch) -> str:
     return f"{launch.experiment.id}-{launch.arm}-{launch.seed}-{hash_of(parts)[:10]}"
 
 
-def train_arm(lake: Lake, launch: Launch, on_train_step: Callable[[], None] = lambda: None) -> Trained:
-    """Train, or find the finished training. Raises PinChangedError, TrainingError."""
+def found_training(lake: Lake, launch: Launch) -> Trained | None:
+    """The finished training, if there is one."""
     training_id = training_id_of(launch)
     folder = launch.output / training_id
-    if is_finished(lake, training_id) and (folder / WEIGHTS).is_file():
-        return Trained(training_id, folder, True, 0.0)
+    done = is_finished(lake, training_id) and (folder / WEIGHTS).is_file()
+    return Trained(training_id, folder, True, 0.0) if done else None
+
+
+def train_arm(lake: Lake, launch: Launch, on_train_step: Callable[[], None] = lambda: None) -> Trained:
+    """Train, or find the finished training. Raises PinChangedError, TrainingError."""
+    if (found := found_training(lake, launch)) is not None:
+        return found
+    training_id = training_id_of(launch)
+    folder = launch.output / training_id
     rows = lake.open_pin(launch.lock.pin).scan(TRAINING_TABLE).collect()
     began = now_s()
-    resumed_from = get_last_checkpoint(str(folder)) if folder.is_dir() else None
+    resumed_from = last_checkpoint(lake, training_id, folder)
     with lake.writer(training_id) as writer:
         run = _Run(launch, training_id, attempt_count(lake, training_id), folder, writer)
         writer.append([run.started(resumed_from)])
+        resume = None if resumed_from is None else str(resumed_from)
         try:
-            run.trainer(rows, on_train_step).train(resume_from_checkpoint=resumed_from)
+            run.trainer(rows, on_train_step).train(resume_from_checkpoint=resume)
         except BaseException as error:
             status = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
             writer.append([run.ended(status, since_ms(began), f"{type(error).__name__}: {error}")])
             raise
         run.policy.save(folder)
+        make_durable(folder)
         writer.append([run.saved(), run.ended("completed", since_ms(began), None)])
     return Trained(training_id, folder, False, since_ms(began))
 
@@ -125,7 +134,7 @@ class _Run:
         trainer = ReplayGRPOTrainer(
             self.policy.model,
             _reward,
-            self.config(),
+            grpo_config(self.settings, self.launch.seed, self.folder),
             replay=self.replay,
             pairs=self._pairs(rows),
             hooks=self.landing,
@@ -136,36 +145,6 @@ class _Run:
         )
         trainer.remove_callback(PrinterCallback)
         return trainer
-
-    def config(self) -> GRPOConfig:
-        settings = self.settings
-        return GRPOConfig(
-            output_dir=str(self.folder),
-            seed=self.launch.seed,
-            data_seed=self.launch.seed,
-            use_cpu=not torch.cuda.is_available(),
-            max_steps=settings.train_steps,
-            per_device_train_batch_size=settings.tasks_per_batch
-            * settings.group_size
-            // settings.gradient_accumulation,
-            gradient_accumulation_steps=settings.gradient_accumulation,
-            num_generations=settings.group_size,
-            max_completion_length=settings.completion_token_limit,
-            learning_rate=settings.learning_rate,
-            lr_scheduler_type="constant",
-            loss_type=settings.loss_type,
-            scale_rewards="none",
-            temperature=settings.temperature,
-            beta=0.0,
-            shuffle_dataset=False,
-            save_strategy="steps" if settings.checkpoint_every else "no",
-            save_steps=settings.checkpoint_every or 500,
-            logging_steps=1,
-            report_to=[],
-            disable_tqdm=True,
-            bf16=False,
-            dataloader_num_workers=0,
-        )
 
     def _pairs(self, rows: pl.DataFrame) -> PairDataset | None:
         if not self.replay.replay_weight:
@@ -198,12 +177,12 @@ class _Run:
         rewards = [record.rewards["reward"] for record in records]
         return {**records_to_trl(records), "reward": rewards, "rollout_uid": uids}
 
-    def started(self, resumed_from: str | None) -> TrainingStarted:
+    def started(self, resumed_from: Path | None) -> TrainingStarted:
         launch = self.launch
         config = {
             **self.replay.model_dump(mode="json"),
             "training": self.settings.model_dump(mode="json"),
-            "resumed_from": None if resumed_from is None else Path(resumed_from).name,
+            "resumed_from": None if resumed_from is None else resumed_from.name,
         }
         return TrainingStarted(
             training_id=self.training_id,

@@ -49,18 +49,54 @@ def sample(
     ids, mask = _left_padded(prompts, pad_id)
     positions = (mask.cumsum(1) - 1).clamp(min=0)
     cache = DynamicCache(config=model.config)
-    alive = torch.ones(len(prompts), dtype=torch.bool)
-    draws: list[_Draw] = []
+    drawn = _Drawn(len(prompts), end_id)
     for uniforms_b in _uniforms(seeds, token_count_max).unbind(1):
         inputs = {"input_ids": ids, "attention_mask": mask, "position_ids": positions}
         output = model(**inputs, past_key_values=cache, use_cache=True, logits_to_keep=1)
-        draws.append(_draw(output.logits[:, -1].float() / temperature, uniforms_b))
-        alive &= draws[-1].ids != end_id
-        if not alive.any():
-            break
-        ids, positions = draws[-1].ids[:, None], positions[:, -1:] + 1
+        draw = _draw(output.logits[:, -1].float() / temperature, uniforms_b[drawn.rows])
+        kept = drawn.add(draw)
+        if kept is not None:
+            if not len(kept):
+                break
+            cache.batch_select_indices(kept)
+            mask, positions, draw = mask[kept], positions[kept], _Draw(draw.ids[kept], draw.logprobs[kept])
+        ids, positions = draw.ids[:, None], positions[:, -1:] + 1
         mask = torch.cat([mask, torch.ones_like(ids)], dim=1)
-    return _rows(draws, end_id)
+    return drawn.sampled()
+
+
+class _Drawn:
+    """What was drawn for each prompt, and whose rows the batch still has: the long ones end alone."""
+
+    def __init__(self, prompt_count: int, end_id: int) -> None:
+        self._ids: list[list[int]] = [[] for _ in range(prompt_count)]
+        self._logprobs: list[list[float]] = [[] for _ in range(prompt_count)]
+        self._end_id = end_id
+        self.rows = torch.arange(prompt_count)
+        """int64 [B]: the prompt of each row of the batch."""
+
+    def add(self, draw: _Draw) -> Tensor | None:
+        """The rows to go on with, int64, where few enough have not ended for a smaller batch to pay."""
+        rows = zip(self.rows.tolist(), draw.ids.tolist(), draw.logprobs.tolist(), strict=True)
+        for prompt, token, logprob in rows:
+            if not self._ended(prompt):
+                self._ids[prompt].append(token)
+                self._logprobs[prompt].append(logprob)
+        going = [place for place, prompt in enumerate(self.rows.tolist()) if not self._ended(prompt)]
+        if len(going) > len(self.rows) // 2:
+            return None
+        kept = torch.tensor(going, dtype=torch.long)
+        self.rows = self.rows[kept]
+        return kept
+
+    def sampled(self) -> list[Sampled]:
+        """Each row up to and including its end id."""
+        rows = zip(self._ids, self._logprobs, strict=True)
+        return [Sampled(tuple(ids), tuple(logprobs)) for ids, logprobs in rows]
+
+    def _ended(self, prompt: int) -> bool:
+        ids = self._ids[prompt]
+        return bool(ids) and ids[-1] == self._end_id
 
 
 def _left_padded(prompts: Sequence[Sequence[int]], pad_id: int) -> tuple[Tensor, Tensor]:
@@ -89,14 +125,3 @@ def _draw(logits: Tensor, uniforms: Tensor) -> _Draw:
     targets = uniforms[:, None] * cumulative[:, -1:]
     ids = torch.searchsorted(cumulative, targets, right=True).clamp(max=logits.shape[-1] - 1)
     return _Draw(ids[:, 0], logprobs.gather(1, ids)[:, 0])
-
-
-def _rows(draws: Sequence[_Draw], end_id: int) -> list[Sampled]:
-    """Each row up to and including its end id."""
-    ids_bn = torch.stack([draw.ids for draw in draws], dim=1).tolist()
-    logprobs_bn = torch.stack([draw.logprobs for draw in draws], dim=1).tolist()
-    counts = [ids.index(end_id) + 1 if end_id in ids else len(ids) for ids in ids_bn]
-    return [
-        Sampled(tuple(ids[:count]), tuple(logprobs[:count]))
-        for ids, logprobs, count in zip(ids_bn, logprobs_bn, counts, strict=True)
-    ]

@@ -9,7 +9,6 @@ before it.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,8 +20,8 @@ from transformers import (
     TrainerState,
     TrainingArguments,
 )
-from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
+from consumers.checkpoints import checkpoint_folder, make_durable, weights_digest
 from consumers.hinted_batch import HintedTurn
 from consumers.replay_config import ReplayConfig
 from consumers.rollout_events import RolloutContext, rollout_events
@@ -31,13 +30,11 @@ from lake.writing.writer import Writer
 from schemas.canonical import canonical_text
 from schemas.clock import stands_still
 from schemas.environment import RolloutRecord
-from schemas.errors import TrainingError
 from schemas.teacher_events import HintGiven
 from schemas.training_events import BatchConsumed, CheckpointSaved
 
 FLUSH_EVERY = 8
 HINT_AUTHOR = "tool-error-template"
-WEIGHTS = "model.safetensors"
 TIMED = frozenset({"step_time", "train_runtime", "train_samples_per_second", "train_steps_per_second"})
 """What TRL and transformers take from a clock of their own."""
 
@@ -152,7 +149,8 @@ class TrainingLanding(TrainerCallback):
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
     ) -> None:
         """A checkpoint is told after everything that made it is durable."""
-        folder = Path(str(args.output_dir)) / f"{PREFIX_CHECKPOINT_DIR}-{state.global_step}"
+        folder = checkpoint_folder(Path(str(args.output_dir)), state.global_step)
+        make_durable(folder)
         self._writer.append(
             [
                 CheckpointSaved(
@@ -174,11 +172,3 @@ class TrainStepTicks(TrainerCallback):
 
     def on_step_end(self, *_: Any, **__: Any) -> None:
         self._tick()
-
-
-def weights_digest(folder: Path) -> str:
-    """SHA-256 of the weights file. Raises TrainingError."""
-    path = folder / WEIGHTS
-    if not path.is_file():
-        raise TrainingError("no weights in the policy's folder", got=str(folder), expected=WEIGHTS)
-    return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -40,9 +40,9 @@ class WarmStartSettings(NamedTuple):
     """How long and how hard to imitate."""
 
     seed: int = 0
-    update_count: int = 500
+    update_count: int = 250
     batch_size: int = 16
-    adam_rate: float = 3e-3
+    adam_rate: float = 6e-3
     """Embeddings and norms."""
     muon_rate: float = 0.02
     """Hidden matrices."""

@@ -18,7 +18,7 @@ from contextlib import AbstractContextManager
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from lake.layout import FORMAT_VERSION, MARKER, table_path
+from lake.layout import FORMAT_VERSION, MARKER
 from lake.stores.probe import prove_conditions
 from lake.stores.store import ObjectStore, is_local, open_store
 from lake.writing.collector import QUEUED_MAX, Collector
@@ -160,8 +160,7 @@ class Lake:
 
         if isinstance(at, str):
             return self.open_pin(at).scan(table)
-        open_dataset(self._store, table, at)
-        return scan_table(self._store.location(table_path(table)), at)
+        return scan_table(open_dataset(self._store, table, at), at)
 
     def state(self, table: str, at: int | None = None) -> PinnedTable:
         """Version, rows and digest of a table as it is now, or at a version. Raises TableMissingError."""

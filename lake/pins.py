@@ -18,7 +18,7 @@ import polars as pl
 
 from lake.derived import derived_note, open_dataset, table_state
 from lake.landed_log import log_landed
-from lake.layout import pin_tag, table_path
+from lake.layout import pin_tag
 from lake.leases import leased
 from lake.ledger import ledger as ledger_of
 from lake.manifests import create_manifest, list_pins, read_pin
@@ -61,7 +61,7 @@ class OpenPin:
                 expected=", ".join(self.pin.tables),
             )
         pinned = self.pin.tables[table]
-        rows = scan_table(self._store.location(table_path(table)), pinned.version)
+        rows = scan_table(open_dataset(self._store, table, pinned.version), pinned.version)
         return rows.filter(~pl.col("event_id").is_in(pinned.quarantined)) if pinned.quarantined else rows
 
 

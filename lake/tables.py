@@ -161,9 +161,12 @@ def schema_note(dataset: LanceDataset, key: str) -> dict[str, Any] | None:
     return None if text is None else cast("dict[str, Any]", json.loads(text))
 
 
-def scan_table(location: str, version: int | None) -> pl.LazyFrame:
-    """Row order is not defined: sort. `pl.scan_lance` is unstable API; this is its only call."""
-    return pl.scan_lance(str(location), version=version, storage_options=_options(location))
+def scan_table(dataset: LanceDataset, version: int | None) -> pl.LazyFrame:
+    """Of a version, or of the one that is the newest when rows are asked for. Row order is not defined: sort.
+
+    `pl.scan_lance` is unstable API; this is its only call. Of an address it would load all of LanceDB first.
+    """
+    return pl.scan_lance(dataset, version=version)
 
 
 def tags_of(dataset: LanceDataset) -> dict[str, Any]:

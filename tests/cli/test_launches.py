@@ -1,0 +1,180 @@
+"""Goal: launches side by side come to what they come to one after the other, and none is left alone or lost.
+
+Method: a tiny random policy trains on recorded states, in real processes; some of them, and once the process
+that started them, are killed at work.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from assets.build import build
+from assets.derivations import BuildParameters
+from cli.experiments import OpenExperiment, open_experiment
+from cli.launches import Workers, at_once_by_default, evaluate_all, train_all
+from consumers.checkpoints import weights_digest
+from consumers.launch import Launch
+from lake import Lake
+from schemas.errors import PinMissingError, TrainingError
+from tests.traces import STUDENT, rollout
+
+TRAIN_STEPS = 3
+EXPERIMENT = f"""
+type = "ab"
+id = "side-by-side"
+title = "t"
+scale = "test"
+world = "recorded-states"
+policy = "tiny-random"
+seeds = [1, 2]
+stop_rule = "none"
+hypothesis = {{ given = "g", when = "w", then = "t" }}
+data = {{ pin = "pairs@1" }}
+arms = {{ A = {{ title = "GRPO" }}, B = {{ title = "replay", replay_weight = 0.5 }} }}
+verdict = {{ minimum_effect = 0.1 }}
+evaluation = {{ task_count = 2 }}
+[training]
+train_steps = {TRAIN_STEPS}
+tasks_per_batch = 2
+group_size = 2
+turn_limit = 1
+completion_token_limit = 16
+checkpoint_every = 1
+"""
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Path:
+    """A folder with a lake, its pin of pairs, and the experiment."""
+    lake = Lake.create(str(tmp_path / "lake"))
+    with lake.writer("traces") as writer:
+        for index in range(12):
+            for model, command in {STUDENT: "ls", "teacher-a": "cat x", "teacher-b": "cat x"}.items():
+                writer.add(rollout(model, f"question {index}", command))
+    build(lake, BuildParameters(student=STUDENT))
+    lake.pin("pairs", ["preference_pairs", "training_rows"])
+    (tmp_path / "experiment.toml").write_text(EXPERIMENT)
+    return tmp_path
+
+
+def opened_in(place: Path, runs: str) -> OpenExperiment:
+    return open_experiment(place / "experiment.toml", str(place / "lake"), place / runs)
+
+
+def weights(launches: list[Launch], opened: OpenExperiment) -> dict[tuple[str, int], str]:
+    """Digest by arm and seed."""
+    with Workers(opened, 1) as workers:
+        found = train_all(workers, launches)
+    assert all(each.reused for each in found)
+    named = zip(launches, found, strict=True)
+    return {(launch.arm, launch.seed): weights_digest(each.folder) for launch, each in named}
+
+
+def test_two_at_once_come_to_what_one_after_the_other_does(place: Path) -> None:
+    one, two = opened_in(place, "one"), opened_in(place, "two")
+    ticks: dict[str, int] = {"train": 0, "evaluate": 0}
+
+    def tick(what: str, count: int) -> None:
+        ticks[what] += count
+
+    with Workers(one, 1) as workers:
+        train_all(workers, one.launches())
+    with Workers(two, 2) as workers:
+        trained = train_all(workers, two.launches(), lambda count: tick("train", count))
+        evaluated = evaluate_all(workers, two.launches(), lambda count: tick("evaluate", count))
+        assert len(multiprocessing.active_children()) == 2
+    assert multiprocessing.active_children() == []
+    assert [each.training_id.rsplit("-", 1)[0] for each in trained] == [
+        "side-by-side-A-1",
+        "side-by-side-B-1",
+        "side-by-side-A-2",
+        "side-by-side-B-2",
+    ]
+    assert weights(two.launches(), two) == weights(one.launches(), one)
+    assert len(set(weights(two.launches(), two).values())) == 4
+    assert ticks == {"train": 4 * TRAIN_STEPS, "evaluate": 4 * 2}
+    # Both left their events in one lake, and the second evaluation finds them.
+    with Workers(two, 2) as workers:
+        again = evaluate_all(workers, two.launches(), lambda count: tick("evaluate", count))
+        assert multiprocessing.active_children() == []
+    assert [each._replace(reused=True) for each in evaluated] == again
+    assert ticks["evaluate"] == 2 * 4 * 2
+    assert two.lake.verify(deep=True).problems == ()
+
+
+def test_what_a_launch_raises_arrives_as_it_is(place: Path) -> None:
+    opened = opened_in(place, "runs")
+    launches = opened.launches()
+    # The world is made from the pin; the launches here have theirs.
+    (place / "lake" / "pins" / "pairs" / "000001.json").unlink()
+    with pytest.raises(PinMissingError, match="pairs@1"), Workers(opened, 2) as workers:
+        train_all(workers, launches)
+
+
+def test_a_process_that_dies_is_told_of_and_its_launch_goes_on_from_its_checkpoint(place: Path) -> None:
+    opened = opened_in(place, "runs")
+    launches = opened.launches("A")
+
+    def kill_one(count: int) -> None:
+        if count:
+            os.kill(multiprocessing.active_children()[0].pid or 0, signal.SIGKILL)
+
+    with pytest.raises(TrainingError, match="--at-once"), Workers(opened, 2) as workers:
+        train_all(workers, launches, kill_one)
+    with Workers(opened, 2) as workers:
+        trained = train_all(workers, launches)
+    assert len(trained) == 2
+    opened.lake.project()
+    started = opened.lake.scan("training_started").collect()
+    assert set(started["attempt_index"]) > {min(started["attempt_index"])}
+    assert opened.lake.verify().problems == ()
+
+
+def is_running(pid: int) -> bool:
+    try:
+        return "Z" not in Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except FileNotFoundError:
+        return False
+
+
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="finds processes by /proc")
+def test_no_process_outlives_the_one_that_started_it(place: Path) -> None:
+    arguments = ["train", "experiment.toml", "--lake", "lake", "--runs", "runs", "--at-once", "2"]
+    command = [sys.executable, "-m", "cli.main", *arguments]
+    home = Path(__file__).parents[2]
+    environment = os.environ | {"PYTHONPATH": str(home)}
+    parent = subprocess.Popen(command, cwd=place, env=environment, stderr=subprocess.DEVNULL)
+    children = Path(f"/proc/{parent.pid}/task/{parent.pid}/children")
+    deadline = time.monotonic() + 100
+    while not any((place / "runs").rglob("checkpoint-1")):
+        assert parent.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    pids = [int(pid) for pid in children.read_text().split()]
+    parent.kill()
+    parent.wait()
+    assert len(pids) >= 2
+    while any(is_running(pid) for pid in pids):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def test_by_default_every_core_has_a_launch(monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+
+    threads, cores = torch.get_num_threads(), len(os.sched_getaffinity(0))
+    try:
+        assert at_once_by_default() == (1 if torch.cuda.is_available() else cores)
+        monkeypatch.setenv("OMP_NUM_THREADS", str(2 * cores))
+        torch.set_num_threads(2 * cores)
+        assert at_once_by_default() == 1
+    finally:
+        torch.set_num_threads(threads)
