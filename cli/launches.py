@@ -11,6 +11,7 @@ checkpoint when it is launched again.
 
 from __future__ import annotations
 
+import functools
 import multiprocessing
 import os
 import signal
@@ -32,6 +33,7 @@ from schemas.experiment import Experiment
 from schemas.lock import Lock
 
 LOOK_EVERY_S = 0.2
+MEMORY = "memory://"
 
 Tick = Callable[[int], None]
 """Told how much more is done."""
@@ -86,11 +88,15 @@ class Workers:
     """A context manager. Processes start with the first launch that is left to do."""
 
     def __init__(self, opened: OpenExperiment, at_once: int) -> None:
-        self.opened, self._at_once = opened, at_once
+        self.opened = opened
+        # No other process sees what lies in this one's memory.
+        self._at_once = 1 if opened.lake.uri.startswith(MEMORY) else at_once
         self._pool: ProcessPoolExecutor | None = None
         self._context = multiprocessing.get_context("spawn")
         # Written to before an outcome is: with the last outcome all ticks are here.
         self._ticks = self._context.SimpleQueue()
+        # A pool hands out one launch more than it has processes, and cannot take that one back.
+        self._over = self._context.Event()
 
     def __enter__(self) -> Self:
         return self
@@ -98,8 +104,14 @@ class Workers:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._pool is not None:
-            self._pool.shutdown(cancel_futures=True)
+        if self._pool is None:
+            return
+        self._over.set()
+        if kind is KeyboardInterrupt:
+            # Not every interrupt comes from a terminal, which tells all processes.
+            for process in multiprocessing.active_children():
+                os.kill(process.pid or 0, signal.SIGINT)
+        self._pool.shutdown(cancel_futures=True)
 
     def complete(
         self, work: Work[Outcome], launches: Sequence[Launch], found: Sequence[Outcome | None], tick: Tick
@@ -123,14 +135,13 @@ class Workers:
             for count in self._told():
                 tick(count)
             for each in done:
-                self._refuse_failed(each, running)
+                self._refuse_failed(each)
         return [each.result() for each in futures]
 
-    def _refuse_failed(self, done: Future[Any], running: set[Future[Any]]) -> None:
+    def _refuse_failed(self, done: Future[Any]) -> None:
         if (error := done.exception()) is None:
             return
-        for each in running:
-            each.cancel()
+        self._over.set()
         if isinstance(error, BrokenProcessPool):
             raise TrainingError(
                 "a process that carried out a launch has died",
@@ -147,7 +158,7 @@ class Workers:
     def _started(self) -> ProcessPoolExecutor:
         opened = self.opened
         given = _Given(opened.experiment, opened.lake.uri, opened.runs, opened.lock)
-        return ProcessPoolExecutor(self._at_once, self._context, _begin, (given, self._ticks))
+        return ProcessPoolExecutor(self._at_once, self._context, _begin, (given, self._ticks, self._over))
 
 
 class _Given(NamedTuple):
@@ -159,27 +170,41 @@ class _Given(NamedTuple):
     lock: Lock
 
 
-_opened: OpenExperiment
+_given: _Given
 _ticks: Any
+_over: Any
 
 
-def _begin(given: _Given, ticks: Any) -> None:
+def _begin(given: _Given, ticks: Any, over: Any) -> None:
     """In a process of its own. Between two launches an interrupt is the parent's to act on."""
-    global _opened, _ticks
+    global _given, _ticks, _over
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
+    _given, _ticks, _over = given, ticks, over
+
+
+@functools.cache
+def _opened() -> OpenExperiment:
     settle_libraries()
-    _opened = OpenExperiment(given.experiment, Lake.open(given.lake_uri), given.runs, given.lock)
-    _ticks = ticks
+    return OpenExperiment(_given.experiment, Lake.open(_given.lake_uri), _given.runs, _given.lock)
 
 
 def _work_on(work: Work[Outcome], arm: str, seed: int) -> Outcome:
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+    if _over.is_set():
+        raise TrainingError("this launch was not begun", cure="Run it again.")
+    signal.signal(signal.SIGINT, _interrupt_once)
     try:
-        [launch] = _opened.launches(arm, seed)
-        return work(_opened, launch, _ticks.put)
+        opened = _opened()
+        [launch] = opened.launches(arm, seed)
+        return work(opened, launch, _ticks.put)
     finally:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def _interrupt_once(*_: object) -> None:
+    # A second one would cut off the landing of what the first one ended.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    raise KeyboardInterrupt
 
 
 def _end_with_parent() -> None:

@@ -2,7 +2,7 @@
 
 **The logprobs are those of the distribution that was sampled from**: softmax of the logits over the
 temperature, nothing cut off.
-**A row's draws are its own**: each row has its seed, so it does not matter who shares the batch, or leaves it.
+**A row's draws are its own**: each row has its seed, so it does not matter who is in the batch.
 Measured with the default shape on one core: 32 rollouts of 3 to 6 turns take about a second, tests included.
 
 Shapes: B rows, P longest prompt, N new tokens, V vocabulary.

@@ -51,16 +51,19 @@ checkpoint_every = 1
 """
 
 
-@pytest.fixture
-def place(tmp_path: Path) -> Path:
-    """A folder with a lake, its pin of pairs, and the experiment."""
-    lake = Lake.create(str(tmp_path / "lake"))
+def pin_of_pairs(lake: Lake) -> None:
     with lake.writer("traces") as writer:
         for index in range(12):
             for model, command in {STUDENT: "ls", "teacher-a": "cat x", "teacher-b": "cat x"}.items():
                 writer.add(rollout(model, f"question {index}", command))
     build(lake, BuildParameters(student=STUDENT))
     lake.pin("pairs", ["preference_pairs", "training_rows"])
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Path:
+    """A folder with a lake, its pin of pairs, and the experiment."""
+    pin_of_pairs(Lake.create(str(tmp_path / "lake")))
     (tmp_path / "experiment.toml").write_text(EXPERIMENT)
     return tmp_path
 
@@ -145,26 +148,55 @@ def is_running(pid: int) -> bool:
         return False
 
 
-@pytest.mark.skipif(not Path("/proc").is_dir(), reason="finds processes by /proc")
-def test_no_process_outlives_the_one_that_started_it(place: Path) -> None:
+def begun(place: Path) -> tuple[subprocess.Popen[bytes], list[int]]:
+    """A command that trains two at once, when both have a checkpoint, and its processes."""
     arguments = ["train", "experiment.toml", "--lake", "lake", "--runs", "runs", "--at-once", "2"]
     command = [sys.executable, "-m", "cli.main", *arguments]
-    home = Path(__file__).parents[2]
-    environment = os.environ | {"PYTHONPATH": str(home)}
-    parent = subprocess.Popen(command, cwd=place, env=environment, stderr=subprocess.DEVNULL)
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
+    # A group of its own: an interrupt of ours is not one of its terminal.
+    parent = subprocess.Popen(
+        command, cwd=place, env=environment, stderr=subprocess.DEVNULL, start_new_session=True
+    )
     children = Path(f"/proc/{parent.pid}/task/{parent.pid}/children")
     deadline = time.monotonic() + 100
-    while not any((place / "runs").rglob("checkpoint-1")):
+    while len(list((place / "runs").rglob("checkpoint-1"))) < 2:
         assert parent.poll() is None
         assert time.monotonic() < deadline
-        time.sleep(0.05)
+        time.sleep(0.02)
     pids = [int(pid) for pid in children.read_text().split()]
-    parent.kill()
-    parent.wait()
     assert len(pids) >= 2
+    return parent, pids
+
+
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="finds processes by /proc")
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
+def test_no_process_outlives_the_one_that_started_it(place: Path, how: signal.Signals) -> None:
+    text = (place / "experiment.toml").read_text()
+    (place / "experiment.toml").write_text(text.replace(f"train_steps = {TRAIN_STEPS}", "train_steps = 1000"))
+    parent, pids = begun(place)
+    parent.send_signal(how)
+    assert parent.wait() != 0
+    deadline = time.monotonic() + 100
     while any(is_running(pid) for pid in pids):
         assert time.monotonic() < deadline
         time.sleep(0.05)
+    lake = Lake.open(str(place / "lake"))
+    lake.project()
+    assert lake.scan("training_started").collect().height == 2
+    if how is signal.SIGINT:
+        ended = lake.scan("training_ended").collect()
+        assert ended["status"].to_list() == ["interrupted", "interrupted"]
+    assert lake.verify().problems == ()
+
+
+def test_what_only_this_process_sees_is_worked_on_in_it(place: Path) -> None:
+    lake = Lake.create("memory://side-by-side")
+    pin_of_pairs(lake)
+    opened = open_experiment(place / "experiment.toml", lake, place / "runs")
+    with Workers(opened, 2) as workers:
+        trained = train_all(workers, opened.launches("A"))
+        assert multiprocessing.active_children() == []
+    assert [each.reused for each in trained] == [False, False]
 
 
 def test_by_default_every_core_has_a_launch(monkeypatch: pytest.MonkeyPatch) -> None:
