@@ -38,8 +38,6 @@ MEMORY = "memory://"
 Tick = Callable[[int], None]
 """Told how much more is done."""
 Outcome = TypeVar("Outcome", Trained, Evaluated)
-
-
 Work = Callable[[OpenExperiment, Launch, Tick], Outcome]
 
 
