@@ -5,6 +5,7 @@ come back.
 
 **How many run at once changes nothing but the time**: a process takes one launch after the other, with as
 many threads as this one has. One at a time runs here.
+**An interrupt ends each launch after the update that it is in**, and nothing else is begun.
 **A process ends with the one that started it**, however that ended: what it had begun goes on from its last
 checkpoint when it is launched again.
 """
@@ -171,12 +172,13 @@ class _Given(NamedTuple):
 _given: _Given
 _ticks: Any
 _over: Any
+_interrupted = threading.Event()
 
 
 def _begin(given: _Given, ticks: Any, over: Any) -> None:
-    """In a process of its own. Between two launches an interrupt is the parent's to act on."""
+    """In a process of its own."""
     global _given, _ticks, _over
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGINT, lambda *_: _interrupted.set())
     threading.Thread(target=_end_with_parent, daemon=True).start()
     _given, _ticks, _over = given, ticks, over
 
@@ -190,19 +192,16 @@ def _opened() -> OpenExperiment:
 def _work_on(work: Work[Outcome], arm: str, seed: int) -> Outcome:
     if _over.is_set():
         raise TrainingError("this launch was not begun", cure="Run it again.")
-    signal.signal(signal.SIGINT, _interrupt_once)
-    try:
-        opened = _opened()
-        [launch] = opened.launches(arm, seed)
-        return work(opened, launch, _ticks.put)
-    finally:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
+    opened = _opened()
+    [launch] = opened.launches(arm, seed)
+    return work(opened, launch, _tick)
 
 
-def _interrupt_once(*_: object) -> None:
-    # A second one would cut off the landing of what the first one ended.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    raise KeyboardInterrupt
+def _tick(count: int) -> None:
+    _ticks.put(count)
+    # Between two updates nothing is half told to the lake, as it may be where a signal arrives.
+    if _interrupted.is_set():
+        raise KeyboardInterrupt
 
 
 def _end_with_parent() -> None:
