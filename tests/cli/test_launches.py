@@ -68,6 +68,12 @@ def place(tmp_path: Path) -> Path:
     return tmp_path
 
 
+def with_train_steps(place: Path, count: int) -> None:
+    """Enough of them that a launch is at work when it is killed."""
+    path = place / "experiment.toml"
+    path.write_text(path.read_text().replace(f"train_steps = {TRAIN_STEPS}", f"train_steps = {count}"))
+
+
 def opened_in(place: Path, runs: str) -> OpenExperiment:
     return open_experiment(place / "experiment.toml", str(place / "lake"), place / runs)
 
@@ -123,6 +129,7 @@ def test_what_a_launch_raises_arrives_as_it_is(place: Path) -> None:
 
 
 def test_a_process_that_dies_is_told_of_and_its_launch_goes_on_from_its_checkpoint(place: Path) -> None:
+    with_train_steps(place, 12)
     opened = opened_in(place, "runs")
     launches = opened.launches("A")
 
@@ -171,8 +178,7 @@ def begun(place: Path) -> tuple[subprocess.Popen[bytes], list[int]]:
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="finds processes by /proc")
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
 def test_no_process_outlives_the_one_that_started_it(place: Path, how: signal.Signals) -> None:
-    text = (place / "experiment.toml").read_text()
-    (place / "experiment.toml").write_text(text.replace(f"train_steps = {TRAIN_STEPS}", "train_steps = 1000"))
+    with_train_steps(place, 1000)
     parent, pids = begun(place)
     parent.send_signal(how)
     assert parent.wait() != 0
