@@ -40,7 +40,7 @@ def read_pin(store: ObjectStore, reference: str) -> Pin:
             expected=", ".join(
                 f"{name}@{number}" for name, number in map(parse_pin_path, manifest_paths(store))
             )
-            or "none has been made",
+            or "a pin; this lake has none yet",
             cure="Run `tracelake pin NAME`.",
         )
     return read_manifest(store, path)

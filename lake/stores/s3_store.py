@@ -64,7 +64,8 @@ def parse_s3(rest: str) -> S3Address:
         raise BadInputError(
             "not an S3 address",
             got="s3://…",
-            expected="s3://BUCKET/PREFIX, of letters, digits, '.', '_', '-', '='",
+            expected="s3://BUCKET/PREFIX, of letters, digits, '.', '_', '-', '='; the bucket of 3 to 63, no "
+            "capitals",
             cure="Keys, endpoint and region come from the environment: AWS_ACCESS_KEY_ID, "
             "AWS_SECRET_ACCESS_KEY, AWS_ENDPOINT_URL, AWS_REGION.",
         )
