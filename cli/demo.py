@@ -86,8 +86,8 @@ def _train_and_evaluate(opened: OpenExperiment) -> None:
             task = bar.add_task("train A and B", total=len(launches) * spec.training.train_steps, rate="–")
             train_all(workers, launches, lambda count: advance(bar, task, count))
         with progress("tasks") as bar:
-            attempts = spec.evaluation.task_count * spec.evaluation.samples_per_task
-            task = bar.add_task("evaluate", total=len(launches) * attempts, rate="–")
+            total = len(launches) * spec.evaluation.attempt_count
+            task = bar.add_task("evaluate", total=total, rate="–")
             evaluate_all(workers, launches, lambda count: advance(bar, task, count))
 
 

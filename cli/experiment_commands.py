@@ -95,11 +95,9 @@ def evaluate(
 
     opened = open_experiment(experiment, lake, runs, lock)
     launches = opened.launches(arm, seed)
-    spec = opened.experiment.evaluation
+    total = len(launches) * opened.experiment.evaluation.attempt_count
     with Workers(opened, at_once or at_once_by_default()) as workers, progress("tasks") as bar:
-        task = bar.add_task(
-            "evaluate", total=len(launches) * spec.task_count * spec.samples_per_task, rate="–"
-        )
+        task = bar.add_task("evaluate", total=total, rate="–")
         evaluated = evaluate_all(workers, launches, lambda count: advance(bar, task, count))
     rows = [item._asdict() for item in evaluated]
     if output is Format.JSON:

@@ -24,6 +24,7 @@ class OpenExperiment(NamedTuple):
     lake: Lake
     runs: Path
     lock: Lock
+    world: World
 
     @property
     def folder(self) -> Path:
@@ -41,15 +42,11 @@ class OpenExperiment(NamedTuple):
                 expected=f"arms and seeds among {', '.join(known)}",
             )
         base = policy_folder_of(self.lake, self.experiment, self.runs / POLICIES)
-        world = self.world()
         return [
-            Launch(self.experiment, arm, seed, self.lock, world, base, self.folder)
+            Launch(self.experiment, arm, seed, self.lock, self.world, base, self.folder)
             for seed in seeds
             for arm in arms
         ]
-
-    def world(self) -> World:
-        return world_of(self.lake, self.experiment)
 
 
 def open_experiment(path: Path, lake: str | Lake, runs: Path, lock: Path | None = None) -> OpenExperiment:
@@ -67,8 +64,9 @@ def open_experiment(path: Path, lake: str | Lake, runs: Path, lock: Path | None 
         )
     opened = Lake.open(lake) if isinstance(lake, str) else lake
     checked = locked(opened, experiment, lock or runs / experiment.id / "lock.json")
+    world = world_of(opened, experiment)
     register(opened, experiment)
-    return OpenExperiment(experiment, opened, runs, checked)
+    return OpenExperiment(experiment, opened, runs, checked, world)
 
 
 def checkpoint_of(opened: OpenExperiment, launch: Launch) -> Checkpoint:

@@ -25,6 +25,7 @@ from types import TracebackType
 from typing import Any, NamedTuple, Self, TypeVar
 
 from cli.experiments import OpenExperiment, checkpoint_of
+from cli.worlds import world_of
 from consumers.evaluate import Evaluated, evaluate_checkpoint, found_evaluation
 from consumers.launch import Launch, Trained, found_training, train_arm
 from consumers.quiet import core_count, settle_libraries
@@ -69,8 +70,7 @@ def evaluate_all(
         found_evaluation(opened.lake, spec, checkpoint, launch.world)
         for checkpoint, launch in zip(checkpoints, launches, strict=True)
     ]
-    attempts = spec.evaluation.task_count * spec.evaluation.samples_per_task
-    tick(attempts * sum(each is not None for each in found))
+    tick(spec.evaluation.attempt_count * sum(each is not None for each in found))
     return workers.complete(_evaluate, launches, found, tick)
 
 
@@ -186,7 +186,8 @@ def _begin(given: _Given, ticks: Any, over: Any) -> None:
 @functools.cache
 def _opened() -> OpenExperiment:
     settle_libraries()
-    return OpenExperiment(_given.experiment, Lake.open(_given.lake_uri), _given.runs, _given.lock)
+    lake, experiment = Lake.open(_given.lake_uri), _given.experiment
+    return OpenExperiment(experiment, lake, _given.runs, _given.lock, world_of(lake, experiment))
 
 
 def _work_on(work: Work[Outcome], arm: str, seed: int) -> Outcome:

@@ -20,7 +20,21 @@ TINY_RANDOM_SEED = 0
 
 
 def world_of(lake: Lake, experiment: Experiment) -> World:
-    """Raises ExperimentInvalidError for a world that is not known."""
+    """Raises ExperimentInvalidError for an unknown world, and for one with too few tasks to evaluate on."""
+    world, asked = _named_world(lake, experiment), experiment.evaluation
+    found = len(world.heldout_tasks(asked.task_seed, asked.task_count))
+    if found < asked.task_count:
+        # Said before hours of training: a verdict over fewer tasks has another power.
+        raise ExperimentInvalidError(
+            "the world has fewer held-out tasks than the evaluation asks for",
+            got=f"{found} tasks of {world.name}",
+            expected=f"evaluation.task_count = {asked.task_count}",
+            cure="Lower evaluation.task_count, or pin more states.",
+        )
+    return world
+
+
+def _named_world(lake: Lake, experiment: Experiment) -> World:
     if experiment.world == "tiny-functions":
         from producers.world.tiny_functions import tiny_functions
 

@@ -61,6 +61,11 @@ class Evaluation(Part):
     task_seed: int = 0
     temperature: float = Field(default=0.0, ge=0)
 
+    @property
+    def attempt_count(self) -> int:
+        """Of each checkpoint."""
+        return self.task_count * self.samples_per_task
+
 
 class VerdictRule(Part):
     metric: str = "pass"

@@ -23,7 +23,7 @@ from cli.launches import Workers, at_once_by_default, evaluate_all, train_all
 from consumers.checkpoints import weights_digest
 from consumers.launch import Launch
 from lake import Lake
-from schemas.errors import PinMissingError, TrainingError
+from schemas.errors import ExperimentInvalidError, PinMissingError, TrainingError
 from tests.traces import STUDENT, rollout
 
 TRAIN_STEPS = 3
@@ -85,6 +85,16 @@ def weights(launches: list[Launch], opened: OpenExperiment) -> dict[tuple[str, i
     assert all(each.reused for each in found)
     named = zip(launches, found, strict=True)
     return {(launch.arm, launch.seed): weights_digest(each.folder) for launch, each in named}
+
+
+def test_an_evaluation_that_the_world_cannot_give_is_refused_before_it_is_registered(place: Path) -> None:
+    path = place / "experiment.toml"
+    path.write_text(path.read_text().replace("task_count = 2", "task_count = 100"))
+    with pytest.raises(ExperimentInvalidError, match=r"got \d tasks of recorded-states"):
+        opened_in(place, "runs")
+    lake = Lake.open(str(place / "lake"))
+    lake.project()
+    assert "experiment_registered" not in lake.tables()
 
 
 def test_two_at_once_come_to_what_one_after_the_other_does(place: Path) -> None:
