@@ -13,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from secrets import randbelow
 
+import tests.faults.harness_environment  # noqa: F401 - before what starts threads
 from tests.faults import (
     delivery,
     hostile,
