@@ -115,7 +115,7 @@ def open_dataset(store: ObjectStore, name: str, version: int | None = None) -> L
         raise TableMissingError(
             "the lake has no such table",
             got=name,
-            expected="one that `tracelake query --tables` lists",
+            expected="one that `tracelake query` lists",
             cure="Run `tracelake build` to derive it.",
         )
     return dataset

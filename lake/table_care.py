@@ -133,7 +133,7 @@ def heal(uri: str) -> bool:
                 f"the newest version of table {uri} is torn",
                 got=str(error),
                 expected="leave to put it aside",
-                cure="Run `tracelake project` as the owner of the lake.",
+                cure="Run `tracelake build` as the owner of the lake.",
             ) from error
         _log.warning("a torn version of %s was put aside as %s", uri, to)
         healed = True

@@ -106,7 +106,7 @@ def _opened(
     if torn is not None:
         problems.append(
             f"table {name}: its newest version {torn.name} is torn{dependents.told(name)}. "
-            "Opening the table puts it aside; `tracelake project` or `tracelake build` brings the rest"
+            "Opening the table puts it aside; `tracelake build` brings the rest"
         )
         return None
     try:
