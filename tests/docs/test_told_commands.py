@@ -1,5 +1,5 @@
-"""Every `tracelake …` and `make …` that a message, a docstring or a page tells its reader to run is there, with
-those options."""
+"""Every `tracelake …` and `make …` that a message, a docstring or a page tells its reader to run is there,
+with those options."""
 
 from __future__ import annotations
 
