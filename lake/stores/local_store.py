@@ -15,6 +15,9 @@ from lake.stores.location import Location
 from lake.stores.sync import make_folder, sync_folder, write_all
 from schemas.errors import LakeMissingError
 
+LARGE_BYTES = 4 * 2**20
+PIECE_BYTES = 2**20
+
 
 class LocalStore:
     """A folder on a local file system."""
@@ -83,8 +86,11 @@ def _walk(folder: str, suffix: str) -> Iterator[str]:
 
 def _write_durably(path: Path, data: bytes) -> None:
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
+    # An append that is synced beside this waits for what the system has not written of this file yet.
+    piece = PIECE_BYTES if len(data) > LARGE_BYTES else max(len(data), 1)
     try:
-        write_all(descriptor, data)
-        os.fsync(descriptor)
+        for start in range(0, max(len(data), 1), piece):
+            write_all(descriptor, memoryview(data)[start : start + piece])
+            os.fsync(descriptor)
     finally:
         os.close(descriptor)
