@@ -19,7 +19,7 @@ import hmac
 import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from functools import cache
+from functools import cache, lru_cache
 from operator import itemgetter
 from typing import Any, Literal, NamedTuple, Self, cast, get_args, get_origin
 
@@ -37,6 +37,7 @@ KEY_LENGTH_MIN = 16
 DROPPED_VECTOR = "token_vector"
 PASSES_MAX = 16
 UNSETTLED = "unsettled"
+SEARCHES_KEPT = 8
 
 
 class Redacted(NamedTuple):
@@ -74,7 +75,7 @@ class Redactor:
                 expected=f"{KEY_LENGTH_MIN} random bytes or more",
             )
         self._key = key
-        self._search = SecretSearch(secrets)
+        self._search = _search(tuple(sorted(set(secrets))))
 
     @classmethod
     def from_environment(cls, key: bytes, environment: Mapping[str, str]) -> Self:
@@ -204,6 +205,12 @@ class Redactor:
     def _token(self, type_: str, secret: str) -> str:
         digest = hmac.new(self._key, secret.encode("utf-8", "surrogatepass"), hashlib.sha256).hexdigest()
         return f"{TOKEN_OPEN}secret:{type_}:{digest[:8]}{TOKEN_CLOSE}"
+
+
+@lru_cache(maxsize=SEARCHES_KEPT)
+def _search(secrets: tuple[str, ...]) -> SecretSearch:
+    """Made once for all writers of a process: the automaton takes longer to make than a small commit to land."""
+    return SecretSearch(secrets)
 
 
 def _placed(texts: Iterable[str]) -> Iterator[tuple[int, str]]:
