@@ -209,7 +209,7 @@ class Redactor:
 
 @lru_cache(maxsize=SEARCHES_KEPT)
 def _search(secrets: tuple[str, ...]) -> SecretSearch:
-    """Made once for all writers of a process: the automaton takes longer to make than a small commit to land."""
+    """Made once for all writers of a process: it takes longer than landing a small commit does."""
     return SecretSearch(secrets)
 
 
