@@ -103,6 +103,7 @@ class Judge:
     def judge(self, accepted: list[Accepted]) -> tuple[Receipt, list[Accepted]]:
         """What each event is, and those that are to be kept, conflicts among them told."""
         fresh: list[Accepted] = []
+        self._known.begin()
         self._meet(accepted)
         known = self._known
         sizes: dict[Outcome, list[int]] = {"landed": [], "rejected": [], "duplicate": [], "conflict": []}
