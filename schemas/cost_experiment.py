@@ -39,10 +39,13 @@ class ClaimedTeacher(Part):
     teacher: str = Field(min_length=1)
     """Its name in the lake: the model, and `@REVISION` where the teacher file gives one."""
     input: Dollars
+    """Of prompt tokens."""
     cached_input: Dollars
+    """Of prompt tokens that came from a cache."""
     cache_write: Dollars | None = None
     """Of tokens that enter the cache; null where they cost as any other."""
     output: Dollars
+    """Of completion tokens."""
 
 
 class CostThresholds(Part):
@@ -60,23 +63,29 @@ class CostThresholds(Part):
 
 class CostRule(Part):
     alpha: float = Field(default=0.05, gt=0, lt=1)
+    """Intervals hold 1 − alpha."""
     resample_count: int = Field(default=2_000, ge=100)
+    """Resamples of the bootstrap over traces."""
     bootstrap_seed: int = Field(default=0, ge=0)
+    """Draws the resamples."""
 
 
 class CostExperiment(Part):
     """Recorded traces are replayed through frozen teachers, and dollars and seconds are counted."""
 
     type: Literal["replay-cost"]
+    """A replay whose cost is measured."""
     id: str = Field(pattern=IDENTIFIER)
     """Also the name of the replay, `tracelake replay --name`."""
     title: str
+    """One line for the board."""
     scale: str
     """What the verdict may speak for; printed with it."""
     gate: str = "none"
     """What had to be shown before this may run."""
     hypothesis: Hypothesis
     stop_rule: str
+    """When it ends, said before it begins."""
     traces: TraceChoice
     asking: Asking
     teachers: tuple[ClaimedTeacher, ...] = Field(min_length=1)

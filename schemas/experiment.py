@@ -31,35 +31,53 @@ class Arm(Part):
     """One treatment. Arms share everything but what stands here."""
 
     title: str
+    """What the arm is called in the verdict and its chart."""
     sdpo_weight: float = Field(default=0.0, ge=0)
+    """Weight of the hinted teacher's divergence (SDPO) in the loss; 0: none."""
     replay_weight: float = Field(default=0.0, ge=0)
+    """Weight of the preference loss over pinned pairs (replay-DPO); 0: none."""
     pairs: Literal["as_voted", "orientation_shuffled"] = "as_voted"
     """`orientation_shuffled` is the control: the same pairs, each turned by a coin."""
 
 
 class Training(Part):
     train_steps: int = Field(ge=1)
+    """Optimizer updates."""
     tasks_per_batch: int = Field(default=8, ge=1)
+    """Tasks of one generation of rollouts."""
     group_size: int = Field(default=8, ge=2)
+    """Rollouts of one task, whose rewards are compared."""
     learning_rate: float = Field(default=1e-4, gt=0)
+    """Of AdamW, constant."""
     loss_type: Literal["grpo", "dapo", "dr_grpo", "bnpo"] = "dr_grpo"
+    """TRL's name of the GRPO variant."""
     temperature: float = Field(default=1.0, gt=0)
+    """Of sampling while training."""
     turn_limit: int = Field(default=6, ge=1)
+    """Turns after which a rollout ends, in training and evaluation."""
     completion_token_limit: int = Field(default=512, ge=16)
+    """Tokens of a rollout beyond its prompt."""
     gradient_accumulation: int = Field(default=1, ge=1)
+    """Micro-batches of one optimizer update."""
     pairs_per_micro_batch: int = Field(default=4, ge=1)
+    """Pinned pairs that join a micro-batch where `replay_weight` is not 0."""
     pair_prompt_token_limit: int = Field(default=768, ge=1)
     """Prompt tokens of a pair that are kept, counted from the action backwards."""
     dpo_beta: float = Field(default=0.1, gt=0)
+    """Beta of the preference loss."""
     checkpoint_every: int = Field(default=0, ge=0)
     """Optimizer updates between checkpoints; 0: only at the end."""
 
 
 class Evaluation(Part):
     task_count: int = Field(ge=1)
+    """Held-out tasks; more than the world has is refused."""
     samples_per_task: int = Field(default=1, ge=1)
+    """Rollouts of one held-out task."""
     task_seed: int = 0
+    """Draws the held-out tasks; the same for every checkpoint."""
     temperature: float = Field(default=0.0, ge=0)
+    """Of sampling; 0: the likeliest token."""
 
     @property
     def attempt_count(self) -> int:
@@ -69,30 +87,41 @@ class Evaluation(Part):
 
 class VerdictRule(Part):
     metric: str = "pass"
+    """The score that is compared, by its name in `task_evaluated`."""
     minimum_effect: float = Field(gt=0)
     """Smallest difference B − A that would matter, in units of the metric."""
     alpha: float = Field(default=0.05, gt=0, lt=1)
+    """The interval holds 1 − alpha."""
     required_power: float = Field(default=0.8, gt=0, lt=1)
+    """Power that a verdict against the claim has to have."""
     resample_count: int = Field(default=10_000, ge=100)
+    """Resamples of the clustered bootstrap."""
     bootstrap_seed: int = 0
+    """Draws the resamples."""
 
 
 class Experiment(Part):
     """Two arms over one pin, on paired seeds."""
 
     type: Literal["ab"]
+    """Two arms, trained and compared."""
     id: str = Field(pattern=IDENTIFIER)
+    """Names its runs, its registration and its verdict."""
     title: str
+    """One line for the board."""
     scale: str
     """What the verdict may speak for, such as `small world`; printed with it."""
     gate: str = "none"
     """What had to be shown before this may run."""
     world: str
+    """Where tasks come from: `tiny-functions` or `recorded-states`."""
     policy: str = "warm-start"
     """Initial weights: `warm-start`, `tiny-random`, or a folder."""
     hypothesis: Hypothesis
     stop_rule: str
+    """When it ends, said before it begins."""
     seeds: tuple[int, ...] = Field(min_length=1)
+    """Each is trained in both arms."""
     data: Data
     arms: dict[Literal["A", "B"], Arm]
     training: Training
@@ -104,11 +133,16 @@ class PlannedExperiment(Part):
     """A row of the program whose machinery is not in place; it is on the board, and cannot be run."""
 
     type: Literal["planned"]
+    """Registered, and not run yet."""
     id: str = Field(pattern=IDENTIFIER)
+    """Its name on the board."""
     title: str
+    """One line for the board."""
     gate: str = "none"
+    """What had to be shown before this may run."""
     hypothesis: Hypothesis
     thresholds: dict[str, Any]
+    """What would show the claim, by name."""
     blocked_by: str
     """What is missing."""
 

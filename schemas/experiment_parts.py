@@ -18,5 +18,8 @@ class Part(BaseModel):
 
 class Hypothesis(Part):
     given: str
+    """The situation."""
     when: str
+    """What is done in it."""
     then: str
+    """What is expected of it."""

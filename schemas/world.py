@@ -15,7 +15,7 @@ class World(NamedTuple):
     train_tasks: Callable[[int, int], Sequence[TaskIdentity]]
     """(seed, count) to tasks; the same arguments give the same tasks."""
     heldout_tasks: Callable[[int, int], Sequence[TaskIdentity]]
-    """(seed, count) to tasks that no training task equals."""
+    """(seed, count) to tasks that no training task equals; fewer where there are no more."""
     new_environment: Callable[[], Environment]
     cluster_of: Callable[[TaskIdentity], str]
     """Tasks of one cluster are alike, and no independent evidence."""

@@ -75,3 +75,10 @@ def test_the_glossary_is_sorted_and_explains_each_word_once() -> None:
 @pytest.mark.parametrize("word", WORDS)
 def test_every_word_of_the_vocabulary_has_an_entry(word: str) -> None:
     assert word.replace("_", " ") in entries()
+
+
+@pytest.mark.parametrize("page", ["experiments.md", "data_map.md"])
+def test_no_row_of_a_generated_page_lacks_its_meaning(page: str) -> None:
+    rows = [line for line in (ROOT / "docs" / page).read_text().splitlines() if line.startswith("| ")]
+    assert len(rows) > 20
+    assert [row for row in rows if not row.rstrip().removesuffix("|").rsplit("|", 1)[-1].strip()] == []
