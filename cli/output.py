@@ -17,6 +17,7 @@ import orjson
 import typer
 from rich.console import Console
 from rich.markup import escape
+from rich.measure import Measurement
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -35,6 +36,7 @@ LAKE_DEFAULT = "lake-data"
 
 EXIT_FAILED = 1
 REDRAW_AFTER_S = 0.1
+ANY_WIDTH = 10_000
 EXIT_CHECK_FAILED = 3
 
 
@@ -74,10 +76,19 @@ def print_text(text: str) -> None:
 
 
 def print_rows(rows: Sequence[dict[str, Any]], columns: Sequence[str], *, title: str | None = None) -> None:
-    """A table for people. Cell text is escaped: it may come from a model."""
+    """A table for people; where the screen is too narrow for its words, one record below the other. Cell text
+    is escaped: it may come from a model."""
+    cells = [[escape(_cell(row.get(column))) for column in columns] for row in rows]
     table = Table(*columns, title=title, title_justify="left")
-    for row in rows:
-        table.add_row(*(escape(_cell(row.get(column))) for column in columns))
+    for row in cells:
+        table.add_row(*row)
+    narrowest = Measurement.get(_data, _data.options.update(max_width=ANY_WIDTH), table).minimum
+    if cells and narrowest > _data.width:
+        table = Table(show_header=False, title=title, title_justify="left")
+        for row in cells:
+            for column, cell in zip(columns, row, strict=True):
+                table.add_row(escape(column), cell)
+            table.add_section()
     _data.print(table)
 
 
