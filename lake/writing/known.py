@@ -99,7 +99,8 @@ class KnownKeys:
         if are_more_than(self._store, kind, FILES_READ_MAX):
             index, files = self._from_table(kind)
         paths = landed_of(self._store, kind) if files is None else files
-        return [*([] if index is None else [index]), *([self._of_files(paths)] if paths else [])]
+        indexes = [] if index is None else [index]
+        return [*indexes, self._of_files(paths)] if paths else indexes
 
     def _of_files(self, paths: list[str]) -> KeyIndex:
         """Raises CorruptFileError."""
@@ -124,9 +125,8 @@ class KnownKeys:
             if dataset is None:
                 return None, None
             cursor = read_cursor(self._store, kind, schema_note(dataset, CURSOR) or {})
-            return KeyIndex.of_table(dataset.to_table(columns=COLUMNS)), landed_past(
-                self._store, kind, cursor
-            )
+            index = KeyIndex.of_table(dataset.to_table(columns=COLUMNS))
+            return index, landed_past(self._store, kind, cursor)
         except (TracelakeError, OSError, ValueError) as error:
             _log.warning("the table %s cannot be asked for its keys, landed files are read: %s", kind, error)
             return None, None
