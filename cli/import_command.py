@@ -53,8 +53,11 @@ def import_traces(
 
 
 def _read(opened: Lake, paths: list[str], source_format: str) -> ImportReport:
+    from lake.arrow_without_pandas import forgo_pandas
     from producers.importers.ingest import import_sources
 
+    # Before there is a second process: each would load it.
+    forgo_pandas()
     with progress("files", own_thread=False) as bar:
         task = bar.add_task("import", total=None, rate="–")
         return import_sources(

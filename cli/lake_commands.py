@@ -51,7 +51,9 @@ def verify(
 ) -> None:
     """Audit the lake: hashes, counts, gaps, orphans, pins."""
     from lake import Lake
+    from lake.arrow_without_pandas import forgo_pandas
 
+    forgo_pandas()
     audit = Lake.open(lake).verify(deep=deep)
     if output is Format.JSON:
         print_json(audit.model_dump() | {"ok": audit.ok})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import sys
+from typing import Annotated
 
 import typer
 
@@ -19,8 +20,9 @@ from cli import (
     replay_command,
     teachers_command,
 )
-from cli.output import Format, complain
+from cli.output import Format, complain, print_text
 from schemas.errors import TracelakeError
+from schemas.version import TRACELAKE_VERSION
 
 app = typer.Typer(
     name="tracelake",
@@ -44,6 +46,21 @@ for module in (
     experiment_commands,
 ):
     module.register(app)
+
+
+def _tell_version(asked: bool) -> None:
+    if asked:
+        print_text(f"tracelake {TRACELAKE_VERSION}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", is_eager=True, callback=_tell_version)
+    ] = False,
+) -> None:
+    """The lake behind agentic LLM post-training."""
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -20,7 +20,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from schemas.errors import BadInputError
-from schemas.pin import NAME_PATTERN
+from schemas.pin_reference import NAME_PATTERN
 
 MARKER = "lake.json"
 EVENTS = "events/v1"

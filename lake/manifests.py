@@ -7,7 +7,8 @@ from pydantic import ValidationError
 from lake.layout import PINS, parse_pin_path, pin_path
 from lake.stores.store import ObjectStore
 from schemas.errors import BadInputError, PinChangedError, PinMissingError
-from schemas.pin import MANIFEST_FORMAT, Pin, parse_reference, pin_digest, pin_seal
+from schemas.pin import MANIFEST_FORMAT, Pin, pin_digest, pin_seal
+from schemas.pin_reference import parse_reference
 
 
 def create_manifest(store: ObjectStore, pin: Pin) -> bool:

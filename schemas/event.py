@@ -78,7 +78,12 @@ class Event(BaseModel):
     """Base of every fact."""
 
     model_config = ConfigDict(
-        frozen=True, extra="forbid", use_attribute_docstrings=True, ser_json_inf_nan="null"
+        frozen=True,
+        extra="forbid",
+        use_attribute_docstrings=True,
+        ser_json_inf_nan="null",
+        # A process builds what it uses: most read a few kinds, one that seals makes no event.
+        defer_build=True,
     )
 
     KIND: ClassVar[str] = ""

@@ -17,7 +17,7 @@ from schemas.canonical import hash_of
 from schemas.cost_experiment import CostExperiment
 from schemas.errors import BadInputError, ExperimentInvalidError, SourceMissingError
 from schemas.experiment_parts import IDENTIFIER, Hypothesis, Part
-from schemas.pin import parse_reference
+from schemas.pin_reference import parse_reference
 
 
 class Data(Part):

@@ -11,6 +11,7 @@ import pytest
 
 from cli.main import main
 from lake import Lake
+from schemas.version import TRACELAKE_VERSION
 from tests.traces import STUDENT, lake_of_rollouts
 
 
@@ -42,6 +43,11 @@ def built(tracelake, tmp_path: Path) -> Lake:
     lake = lake_of_rollouts(str(tmp_path / "lake"))
     assert tracelake("build", "--student", STUDENT, "--format", "json").code == 0
     return lake
+
+
+def test_the_version_is_told(tracelake) -> None:
+    answer = tracelake("--version")
+    assert (answer.code, answer.out.split()) == (0, ["tracelake", TRACELAKE_VERSION])
 
 
 def test_a_lake_is_made_once(tracelake) -> None:

@@ -4,12 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-
-from schemas.errors import BadInputError
-from schemas.pin import LedgerLine, PinnedTable, parse_reference, pin_digest
+from schemas.pin import LedgerLine, PinnedTable, pin_digest
 
 TABLE: dict[str, Any] = {
     "version": 7,
@@ -57,24 +52,3 @@ def test_every_other_field_counts() -> None:
     assert digest(ledger={}) != digest()
     assert digest(tracelake_version="0.1.1") != digest()
     assert digest(schema_versions={"turn_completed": 2}) != digest()
-
-
-@given(
-    st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._-]{0,9}", fullmatch=True).filter(lambda name: ".." not in name),
-    st.integers(0, 10**9),
-)
-def test_a_reference_is_a_name_and_perhaps_a_number(name: str, number: int) -> None:
-    assert parse_reference(f"{name}@{number}") == (name, number)
-    assert parse_reference(name) == (name, None)
-
-
-NO_NAMES = ["", "a..b", "a b", "../a", "a/b", ".a", "-a", "é", "a" * 129, "a\n"]
-NO_NUMBERS = ["", "x", "-1", "1.0", "1@2", "01", "1\n", " 1", "١", "²"]
-
-
-@pytest.mark.parametrize(
-    "reference", [*NO_NAMES, *(f"{n}@1" for n in NO_NAMES), *(f"a@{n}" for n in NO_NUMBERS)]
-)
-def test_what_is_no_reference_is_refused(reference: str) -> None:
-    with pytest.raises(BadInputError):
-        parse_reference(reference)

@@ -1,0 +1,31 @@
+"""Goal: a pin is called by a name and perhaps a number, in one spelling; everything else is refused."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from schemas.errors import BadInputError
+from schemas.pin_reference import parse_reference
+
+
+@given(
+    st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._-]{0,9}", fullmatch=True).filter(lambda name: ".." not in name),
+    st.integers(0, 10**9),
+)
+def test_a_reference_is_a_name_and_perhaps_a_number(name: str, number: int) -> None:
+    assert parse_reference(f"{name}@{number}") == (name, number)
+    assert parse_reference(name) == (name, None)
+
+
+NO_NAMES = ["", "a..b", "a b", "../a", "a/b", ".a", "-a", "é", "a" * 129, "a\n"]
+NO_NUMBERS = ["", "x", "-1", "1.0", "1@2", "01", "1\n", " 1", "١", "²"]
+
+
+@pytest.mark.parametrize(
+    "reference", [*NO_NAMES, *(f"{n}@1" for n in NO_NAMES), *(f"a@{n}" for n in NO_NUMBERS)]
+)
+def test_what_is_no_reference_is_refused(reference: str) -> None:
+    with pytest.raises(BadInputError):
+        parse_reference(reference)
