@@ -1,7 +1,7 @@
 """Arrow without pandas, for processes that make no frames.
 
-**Arrow asks once**, with its first array, and loads pandas if it can, which takes longer than importing a small
-trace. What wants a frame later still gets one: Arrow asks again then.
+**Arrow asks once**, with its first array, and loads pandas if it can, which takes longer than importing few
+traces. What wants a frame later still gets one: Arrow asks again then.
 """
 
 from __future__ import annotations
