@@ -78,12 +78,7 @@ class Event(BaseModel):
     """Base of every fact."""
 
     model_config = ConfigDict(
-        frozen=True,
-        extra="forbid",
-        use_attribute_docstrings=True,
-        ser_json_inf_nan="null",
-        # A process builds what it uses: most read a few kinds, one that seals makes no event.
-        defer_build=True,
+        frozen=True, extra="forbid", use_attribute_docstrings=True, ser_json_inf_nan="null"
     )
 
     KIND: ClassVar[str] = ""

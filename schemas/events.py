@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import Field, TypeAdapter, ValidationError
 
 from schemas.errors import EventInvalidError
 from schemas.event import Event
@@ -76,7 +76,7 @@ AnyEvent = Annotated[
 ]
 """The discriminated union; the same classes as `EVENT_CLASSES`."""
 
-_ANY_EVENT: TypeAdapter[Event] = TypeAdapter(AnyEvent, config=ConfigDict(defer_build=True))
+_ANY_EVENT: TypeAdapter[Event] = TypeAdapter(AnyEvent)
 
 CLASS_OF_KIND: dict[str, type[Event]] = {cls.KIND: cls for cls in EVENT_CLASSES}
 
