@@ -16,7 +16,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
-from lake.landing import without_holes
+from lake.landed_reading import without_holes
 from lake.layout import EVENTS, LandedName, kind_prefix, ledger_path, parse_landed_path, seq_text
 from lake.stores.local_store import LocalStore
 from lake.stores.store import ObjectStore

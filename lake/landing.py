@@ -1,16 +1,15 @@
-"""Events to landed Parquet files, and back.
+"""Events to landed Parquet files.
 
-Flow: rows of one kind (lake.writing.rows) → Parquet bytes → create-only file named by their hash.
+Flow: rows of one kind (lake.writing.columns) → Parquet bytes → create-only file named by their hash.
 
 **A landed file is a fact**: never rewritten, self-describing (kind, schema version, sequence range in its
 footer), zstd-compressed, every page with a checksum.
-**Reading upcasts** older schema versions and refuses bytes that differ from the hash in the file's name.
+**No event class is needed**: the process that seals for a writer loads none.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import pyarrow as pa
@@ -18,9 +17,7 @@ import pyarrow.parquet as pq
 
 from lake.layout import LandedName, landed_path, parse_landed_path
 from lake.stores.store import ObjectStore
-from schemas.columns import ENVELOPE_COLUMNS, arrow_schema
 from schemas.errors import CorruptFileError
-from schemas.upcast import upcast
 
 ZSTD_LEVEL = 1
 # Columns of few distinct values; for the others a dictionary only costs time.
@@ -52,7 +49,8 @@ class LandedFile(NamedTuple):
     """A landed file before it is one."""
 
     path: str
-    data: bytes
+    data: memoryview
+    """Of Arrow's own buffer: a copy would be made of everything that lands."""
 
 
 def landed_file(table: pa.Table) -> LandedFile:
@@ -68,10 +66,10 @@ def land(store: ObjectStore, file: LandedFile) -> None:
     """Returns once the file is durable. That its name is taken already is the success of an earlier try, if
     it holds what its name says. Raises CorruptFileError if not."""
     if not store.put_new(file.path, file.data):
-        _checked(store, file.path)
+        checked(store, file.path)
 
 
-def parquet_bytes(table: pa.Table) -> bytes:
+def parquet_bytes(table: pa.Table) -> memoryview:
     sink = pa.BufferOutputStream()
     sequence = table.column("writer_seq")
     notes = {"tracelake.first_seq": str(sequence[0]), "tracelake.last_seq": str(sequence[table.num_rows - 1])}
@@ -92,75 +90,14 @@ def parquet_bytes(table: pa.Table) -> bytes:
         "write_page_checksum": True,
     }
     pq.write_table(table.replace_schema_metadata(metadata), sink, **options)
-    return sink.getvalue().to_pybytes()
+    return memoryview(sink.getvalue())
 
 
 def _holds_32_bits(column_type: pa.DataType) -> bool:
     return pa.types.is_list(column_type) and column_type.value_type.bit_width == 32
 
 
-def without_holes(shown: Sequence[str], again: Sequence[str]) -> list[str]:
-    """Of two listings of landed files, one after the other: files before which none of their epoch misses.
-
-    A listing that runs while files land may show a later one and miss an earlier one. The second listing
-    shows whatever had landed before anything that the first one shows.
-    """
-    newest: dict[str, int] = {}
-    for name in map(parse_landed_path, shown):
-        newest[name.writer_epoch] = max(name.first_seq, newest.get(name.writer_epoch, -1))
-    names = [(path, parse_landed_path(path)) for path in again]
-    return [path for path, name in names if name.first_seq <= newest.get(name.writer_epoch, -1)]
-
-
-def read_envelopes(store: ObjectStore, path: str, columns: list[str]) -> pa.Table:
-    """Envelope columns of one landed file, pages checked but not the whole file; null where it lacks one that
-    came with a later version. Raises CorruptFileError."""
-    source = store.location(path) if store.spool_folder is not None else pa.BufferReader(store.read(path))
-    rows = _parquet_rows(path, source, columns)
-    fields = [arrow_schema(parse_landed_path(path).kind).field(name) for name in columns]
-    if lost := [field.name for field in fields if not field.nullable and field.name not in rows.column_names]:
-        # No page of the footer that names the columns has a checksum.
-        raise CorruptFileError(f"{path} is no landed file", got=f"no column {', '.join(lost)}")
-    return pa.Table.from_arrays(
-        [
-            rows[field.name] if field.name in rows.column_names else pa.nulls(rows.num_rows, field.type)
-            for field in fields
-        ],
-        schema=pa.schema(fields),
-    )
-
-
-def read_landed(store: ObjectStore, path: str, columns: list[str] | None = None) -> pa.Table:
-    """Rows of one landed file, upcast; `columns` are envelope columns only and are not upcast.
-
-    Raises CorruptFileError if the bytes are not those that the name says, or are no landed file.
-    """
-    name = parse_landed_path(path)
-    data = _checked(store, path)
-    wanted = None if columns is None else [name for name in columns if name in ENVELOPE_COLUMNS]
-    table = _parquet_rows(path, pa.BufferReader(data), wanted)
-    if columns is not None:
-        return table
-    metadata = table.schema.metadata or {}
-    return upcast(table, name.kind, int(metadata.get(b"tracelake.schema_version", b"1")))
-
-
-def _parquet_rows(path: str, source: Any, columns: list[str] | None) -> pa.Table:
-    """Columns as far as the file has them; each page is checked."""
-    try:
-        parquet = pq.ParquetFile(source, page_checksum_verification=True)
-        known = parquet.schema_arrow.names
-        return parquet.read(None if columns is None else [name for name in columns if name in known])
-    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
-        if isinstance(error, OSError) and error.errno is not None:
-            # The disk's word, and none about the file.
-            raise
-        raise CorruptFileError(
-            f"{path} is no landed file", got=str(error), expected="the Parquet file that its name promises"
-        ) from error
-
-
-def _checked(store: ObjectStore, path: str) -> bytes:
+def checked(store: ObjectStore, path: str) -> bytes:
     """A landed file's bytes, if they are those that its name says."""
     data = store.read(path)
     expected, found = parse_landed_path(path).sha256, hashlib.sha256(data).hexdigest()

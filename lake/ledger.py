@@ -18,7 +18,7 @@ from typing import Annotated, Literal, NamedTuple
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, NonNegativeInt, ValidationError
 
-from lake.landing import read_envelopes
+from lake.landed_reading import read_envelopes
 from lake.layout import EVENTS, LEDGER, ledger_path, parse_landed_path
 from lake.stores.store import ObjectStore
 from schemas.errors import BadInputError, CorruptFileError

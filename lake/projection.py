@@ -20,7 +20,7 @@ from lance import LanceDataset
 
 from lake.cursors import Cursor, Noted, noted, read_cursor
 from lake.landed_files import files_ahead, files_past, landed_name, landed_past
-from lake.landing import read_landed
+from lake.landed_reading import read_landed
 from lake.layout import table_path
 from lake.maintenance import tend
 from lake.seen import FILTER_VALUES_MAX, quoted, seen_rows

@@ -20,7 +20,7 @@ from pydantic import BaseModel, ConfigDict
 from lake.cursors import Cursor, noted
 from lake.digest import event_ids_digest
 from lake.landed_files import files_ahead, landed_name, landed_of
-from lake.landing import read_landed
+from lake.landed_reading import read_landed
 from lake.layout import table_path
 from lake.manifests import list_pins
 from lake.pins import check_table

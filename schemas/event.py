@@ -23,6 +23,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainSerializ
 
 from schemas.canonical import INT_64_MAX, number_json
 from schemas.errors import EventInvalidError
+from schemas.identity import EventIdentity
 from schemas.vector import held, packed, values_of
 
 
@@ -97,14 +98,6 @@ class Event(BaseModel):
     """Line or message number in the source; not part of the payload."""
 
 
-class EventIdentity(NamedTuple):
-    """The three hashes that name a fact, hexadecimal SHA-256."""
-
-    event_id: str
-    key_hash: str
-    payload_hash: str
-
-
 class Named(NamedTuple):
     """A fact with the bytes that its name was made from: what a spool keeps of it."""
 
@@ -172,20 +165,6 @@ class _Plan(NamedTuple):
 def vector_fields(cls: type[Event]) -> tuple[tuple[str, str], ...]:
     """Vectors of a class in the order of its fields, each with the `array` type code that packs it."""
     return _plan(cls).vectors
-
-
-def payload_fields(cls: type[Event], text: bytes) -> dict[str, Any]:
-    """Fields as a payload's text says them, digests in the place of vectors; nulls are absent."""
-    plan = _plan(cls)
-    fields: dict[str, Any] = orjson.loads(text)
-    for name in plan.numbers:
-        if name in fields:
-            # Canonical text says 5.0 as 5.
-            fields[name] = float(fields[name])
-    for name in plan.moments:
-        if name in fields:
-            fields[name] = datetime.fromisoformat(fields[name])
-    return fields
 
 
 def _packed(cls: type[Event], row: Mapping[str, Any]) -> dict[str, bytes]:

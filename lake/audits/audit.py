@@ -21,7 +21,7 @@ from lake.audits.dependents import Dependents
 from lake.cursors import read_cursor
 from lake.derived import open_dataset, table_names, table_state
 from lake.landed_log import landed_log
-from lake.landing import read_landed, without_holes
+from lake.landed_reading import read_landed, without_holes
 from lake.layout import EVENTS, QUARANTINE, TABLES, LandedName, kind_prefix, parse_landed_path, table_path
 from lake.ledger import ledger
 from lake.manifests import manifest_paths, read_manifest

@@ -33,7 +33,7 @@ class LocalStore:
     def spool_folder(self) -> Path | None:
         return self._root / "spool"
 
-    def put_new(self, path: str, data: bytes) -> bool:
+    def put_new(self, path: str, data: bytes | memoryview) -> bool:
         final = self._root / path
         make_folder(final.parent)
         temporary = final.with_name(f".{final.name[:40]}.{uuid.uuid4().hex}.tmp")
@@ -84,7 +84,7 @@ def _walk(folder: str, suffix: str) -> Iterator[str]:
             yield entry.path
 
 
-def _write_durably(path: Path, data: bytes) -> None:
+def _write_durably(path: Path, data: bytes | memoryview) -> None:
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
     # An append that is synced beside this waits for what the system has not written of this file yet.
     piece = PIECE_BYTES if len(data) > LARGE_BYTES else max(len(data), 1)

@@ -56,7 +56,7 @@ class MemoryStore:
     def spool_folder(self) -> Path | None:
         return None
 
-    def put_new(self, path: str, data: bytes) -> bool:
+    def put_new(self, path: str, data: bytes | memoryview) -> bool:
         with self._space.lock:
             if path in self._space.files:
                 return False

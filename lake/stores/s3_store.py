@@ -104,7 +104,7 @@ class S3Store:
     def spool_folder(self) -> Path | None:
         return None
 
-    def put_new(self, path: str, data: bytes) -> bool:
+    def put_new(self, path: str, data: bytes | memoryview) -> bool:
         mark = uuid.uuid4().hex
         for _ in _tries(self._patience_s):
             with self._told(f"write {path}"):

@@ -24,7 +24,7 @@ class ObjectStore(Protocol):
         """Where a writer may sync events on the local disk before they land; null if they land at once."""
         ...
 
-    def put_new(self, path: str, data: bytes) -> bool:
+    def put_new(self, path: str, data: bytes | memoryview) -> bool:
         """Whether this very call created it. False if something is there already; nothing is changed then.
 
         Raises StoreUnavailableError; what became of the file is not known then.

@@ -17,7 +17,7 @@ from collections.abc import Iterable
 import pyarrow as pa
 
 from lake.landed_files import are_more_than, landed_of, landed_past
-from lake.landing import read_envelopes
+from lake.landed_reading import read_envelopes
 from lake.layout import table_path
 from lake.stores.store import ObjectStore
 from lake.writing.key_index import KeyIndex

@@ -3,10 +3,13 @@
 **Each after the one before**: whatever is cut off, what has landed of an epoch is its beginning. A number
 that is missing before another was acknowledged, and lost.
 **The first error ends it**: nothing lands after what did not, and `wait` raises what went wrong.
+**A segment waits for the sealing process to be up**, unless somebody waits for the segment: a thread that
+seals beside an appender takes more of the machine than the process does, and the interpreter's lock.
 """
 
 from __future__ import annotations
 
+import threading
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -15,10 +18,10 @@ from typing import TypeVar
 
 from lake.landing import LandedFile, land
 from lake.stores.store import ObjectStore, is_local
-from lake.writing.recovery import seal_segment
 from lake.writing.sealer import SealingProcess
+from lake.writing.sealing import seal_segment
+from schemas.columns import arrow_schema
 
-# A process needs half a second before it seals anything; until then a thread does.
 PROCESS_FROM_BYTES = 4 * 2**20
 _Given = TypeVar("_Given")
 
@@ -33,6 +36,7 @@ class Lander:
         self._pending: deque[Future[None]] = deque()
         self._last: Future[None] | None = None
         self._process: SealingProcess | None = None
+        self._is_waited_for = threading.Event()
 
     def make_ready(self, spooled_byte_count: int) -> None:
         """A segment of so many bytes is on its way."""
@@ -49,11 +53,16 @@ class Lander:
 
     def wait(self, pending_max: int = 0) -> None:
         """Until at most so many are left. Raises what landing raised."""
-        while len(self._pending) > pending_max:
-            self._pending[0].result()
-            self._pending.popleft()
+        try:
+            while len(self._pending) > pending_max:
+                self._is_waited_for.set()
+                self._pending[0].result()
+                self._pending.popleft()
+        finally:
+            self._is_waited_for.clear()
 
     def stop(self) -> None:
+        self._is_waited_for.set()
         self._threads.shutdown(wait=True, cancel_futures=True)
         if self._process is not None:
             self._process.stop()
@@ -71,7 +80,7 @@ class Lander:
     def _seal(self, path: Path, before: Future[None] | None) -> None:
         if before is not None:
             before.result()
-        if self._process is not None and self._process.is_ready():
+        if self._process is not None and self._process.is_ready_before(self._is_waited_for):
             self._process.seal(path)
         else:
-            seal_segment(self._store, path)
+            seal_segment(self._store, path, arrow_schema)

@@ -16,12 +16,15 @@ from typing import NamedTuple
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from lake.landing import LandedFile, land, landed_file, read_landed
+from lake.landed_reading import read_landed
+from lake.landing import LandedFile, land, landed_file
 from lake.layout import kind_prefix, parse_landed_path
 from lake.stores.store import ObjectStore
 from lake.stores.sync import make_folder, sync_folder
-from lake.writing.segment import read_segment, sealed_tables
+from lake.writing.sealing import remove_segment, sealed_tables
+from lake.writing.segment import read_segment
 from lake.writing.spool import SUFFIX, locked, remove_folder
+from schemas.columns import arrow_schema
 from schemas.errors import CorruptFileError
 
 TORN = "torn"
@@ -60,28 +63,6 @@ def recover(store: ObjectStore) -> Recovery:
     return total
 
 
-def seal_segment(store: ObjectStore, path: Path) -> None:
-    """Land a segment that its living writer has closed, and remove it. Raises CorruptFileError for one that
-    is not whole: its writer wrote all of it."""
-    data = path.read_bytes()
-    read = read_segment(data)
-    if read.head is None or read.damaged_count or read.torn_byte_count:
-        raise CorruptFileError(
-            "a spool segment was damaged before it landed",
-            got=f"{len(read.events)} whole events in {len(data)} bytes of {path.name}",
-            expected="what was written",
-            cure="Open the lake again: what is whole is recovered, what is damaged is put aside and told.",
-        )
-    for table in sealed_tables(read.head, read.events):
-        land(store, landed_file(table))
-    _remove_segment(path)
-
-
-def _remove_segment(path: Path) -> None:
-    # Not synced: one that a power cut brings back is recovered, and has landed.
-    path.unlink(missing_ok=True)
-
-
 def _recovered(store: ObjectStore, path: Path) -> Recovery:
     try:
         read = read_segment(path.read_bytes())
@@ -98,11 +79,11 @@ def _recovered(store: ObjectStore, path: Path) -> Recovery:
         _log.warning(
             "%d bytes that were never acknowledged were cut and kept in %s", read.torn_byte_count, aside
         )
-    for table in [] if read.head is None else sealed_tables(read.head, read.events):
+    for table in [] if read.head is None else sealed_tables(read.head, read.events, arrow_schema):
         file = landed_file(table)
         if not _has_landed(store, file):
             land(store, file)
-    _remove_segment(path)
+    remove_segment(path)
     _log.info("recovered %d events of %s/%s", len(read.events), path.parent.name, path.name)
     return Recovery(1, len(read.events), read.torn_byte_count)
 

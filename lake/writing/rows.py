@@ -1,8 +1,4 @@
-"""Events of one kind as rows of a landed file: from accepted events, or from the packed parts of a segment.
-
-**Both ways make the same columns**, so that a recovery lands what the writer would have.
-**A vector is never touched value by value**: its packed bytes are the column.
-"""
+"""Accepted events of one kind as rows of a landed file, without a spool between."""
 
 from __future__ import annotations
 
@@ -13,12 +9,13 @@ from typing import Any, NamedTuple
 
 import pyarrow as pa
 
+from lake.writing.columns import landed_table, packed_lists
 from schemas.columns import arrow_schema
-from schemas.event import Event, EventIdentity, vector_fields
+from schemas.event import Event, vector_fields
 from schemas.events import class_of_kind
+from schemas.identity import EventIdentity
 from schemas.vector import packed
 
-_PACKED = {"i": (pa.int32(), 4), "f": (pa.float32(), 4), "b": (pa.int8(), 1)}
 ROWS_AT_ONCE = 80
 """Transposed at a time: their values stay near the processor."""
 
@@ -55,36 +52,4 @@ def stamped_table(
         )
     values["writer_seq"] = range(first_seq, first_seq + len(stamped))
     constants = {"run_id": run_id, "writer_epoch": epoch, "recorded_at": recorded_at}
-    return landed_table(kind, values, constants, len(stamped))
-
-
-def packed_lists(typecode: str, vectors: Sequence[bytes | None]) -> pa.Array:
-    """Lists from the packed values of each row."""
-    value_type, size = _PACKED[typecode]
-    if vectors.count(None) == len(vectors):
-        return pa.nulls(len(vectors), pa.list_(pa.bool_() if typecode == "b" else value_type))
-    offsets = [0]
-    for vector in vectors:
-        offsets.append(offsets[-1] + (len(vector) // size if vector else 0))
-    data = pa.py_buffer(b"".join(filter(None, vectors)))
-    values = pa.Array.from_buffers(value_type, offsets[-1], [None, data])
-    if typecode == "b":
-        values = values.cast(pa.bool_())
-    nulls = None if None not in vectors else pa.array([vector is None for vector in vectors], pa.bool_())
-    return pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), values, mask=nulls)
-
-
-def landed_table(kind: str, values: dict[str, Any], constants: dict[str, Any], row_count: int) -> pa.Table:
-    """Columns of the kind's schema from a sequence or an Arrow array for each, or one value for all rows."""
-    schema = arrow_schema(kind)
-    constants = {**constants, "kind": kind, "schema_version": class_of_kind(kind).SCHEMA_VERSION}
-    columns: list[pa.Array] = []
-    # An attribute of an Arrow field costs more than a look-up in a row: it is asked for once.
-    for name, column_type in [(field.name, field.type) for field in schema]:
-        if name in constants:
-            columns.append(pa.repeat(pa.scalar(constants[name], column_type), row_count))
-        elif isinstance(values[name], pa.Array):
-            columns.append(values[name])
-        else:
-            columns.append(pa.array(values[name], column_type))
-    return pa.Table.from_arrays(columns, schema=schema)
+    return landed_table(arrow_schema(kind), values, constants, len(stamped))

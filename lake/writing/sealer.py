@@ -15,26 +15,31 @@ import select
 import subprocess
 import sys
 import threading
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import orjson
 
-from lake.arrow_without_pandas import forgo_pandas
-from lake.stores.store import open_store
-from lake.writing.recovery import seal_segment
-from schemas.errors import SpoolError, TracelakeError
+from lake.writing.sealing_main import READY, schemas_line
+from schemas.columns import arrow_schemas
+from schemas.errors import SpoolError
 
 END_WAIT_S = 60.0
-READY = b"ready\n"
+LOOK_EVERY_S = 0.02
+# Arrow loads NumPy, and would load pandas, where it can; sealing needs neither, nor time and memory for them.
+_SCRIPT = """
+import sys
+sys.modules["numpy"] = sys.modules["pandas"] = None
+from lake.writing.sealing_main import main
+main()
+"""
 # Buffers of one segment are used again for the next: fresh memory costs as much time as compressing does.
 _MEMORY_KEPT = {
     "ARROW_DEFAULT_MEMORY_POOL": "system",
     "MALLOC_MMAP_THRESHOLD_": str(32 * 2**20),
     "MALLOC_TRIM_THRESHOLD_": str(512 * 2**20),
 }
-# NumPy, which Arrow loads, starts a thread for each core: a quarter of what this process costs to start.
-_ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1"}
 
 
 class SealingProcess:
@@ -47,24 +52,31 @@ class SealingProcess:
         self._ready = self._ended = False
         self._process = subprocess.Popen(
             # Without the folder that the user happens to be in among the places of modules.
-            [sys.executable, "-P", "-c", "from lake.writing.sealer import main; main()", store_uri],
+            [sys.executable, "-P", "-c", _SCRIPT, store_uri],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             # Unbuffered: no line that a dead process did not take is left for the closing of its pipe.
             bufsize=0,
-            env={**os.environ, **_MEMORY_KEPT, **_ONE_THREAD, "PYTHONPATH": os.pathsep.join(paths)},
+            env={**os.environ, **_MEMORY_KEPT, "PYTHONPATH": os.pathsep.join(paths)},
             # An interrupt is for the writer, which then closes or leaves its segments to a recovery.
             start_new_session=True,
         )
 
-    def is_ready(self) -> bool:
+    def is_ready(self, wait_s: float = 0.0) -> bool:
         """Whether it would begin at once; never for one that ended before it was."""
         with self._lock:
             told = self._process.stdout
             assert told is not None
-            if not self._ready and not self._ended and select.select([told], [], [], 0)[0]:
+            if not self._ready and not self._ended and select.select([told], [], [], wait_s)[0]:
                 self._heard()
             return self._ready
+
+    def is_ready_before(self, is_waited_for: threading.Event) -> bool:
+        """Returns whether it is ready when it is, has ended, or somebody waits."""
+        while not self.is_ready(LOOK_EVERY_S):
+            if self._ended or is_waited_for.is_set():
+                return False
+        return True
 
     def seal(self, path: Path) -> None:
         """Returns when the segment's events have landed and it is gone. Raises OSError as the process met it,
@@ -93,10 +105,16 @@ class SealingProcess:
                 process.communicate()
 
     def _heard(self) -> None:
-        """Its first line, which says that it has loaded what it needs."""
-        assert self._process.stdout is not None
-        self._ready = self._process.stdout.readline() == READY
+        """Its first line, which says that it has loaded what it needs; it is told the kinds then."""
+        sender, receiver = self._process.stdin, self._process.stdout
+        assert sender is not None
+        assert receiver is not None
+        self._ready = receiver.readline() == READY
         self._ended = not self._ready
+        if self._ready:
+            # One that has died since is met by the next request.
+            with suppress(BrokenPipeError):
+                sender.write(schemas_line(arrow_schemas()))
 
     def _asked(self, path: Path) -> dict[str, Any]:
         sender, receiver = self._process.stdin, self._process.stdout
@@ -111,25 +129,3 @@ class SealingProcess:
         if not line.endswith(b"\n"):
             return {"error": f"its process ended with status {self._process.wait()}"}
         return orjson.loads(line)
-
-
-def main() -> None:
-    forgo_pandas()
-    store = open_store(sys.argv[1])
-    assert store.spool_folder is not None
-    os.write(sys.stdout.fileno(), READY)
-    for line in iter(sys.stdin.buffer.readline, b"\n"):
-        if not line:
-            return
-        answer: dict[str, Any] = {}
-        try:
-            seal_segment(store, store.spool_folder / line.decode().strip())
-        except (TracelakeError, OSError) as error:
-            answer = {"error": str(error), "errno": getattr(error, "errno", None)}
-        try:
-            os.write(sys.stdout.fileno(), orjson.dumps(answer) + b"\n")
-        except BrokenPipeError:
-            return
-        if answer:
-            # Nothing lands after a segment that did not.
-            return

@@ -1,28 +1,22 @@
 """A spool segment: what was acknowledged and has not landed yet, as length + CRC frames in one file.
 
-Flow: accepted events → frames → segment file → (sealed) one Parquet file per kind.
+Flow: accepted events → frames → segment file → (lake.writing.sealing) one Parquet file per kind.
 
-**Sealing is a function of the segment's bytes**: the writer and a recovery after it was killed make the same
-files under the same names.
 **A frame that was cut is never half read**: a length or a checksum that does not fit ends the segment, unless
 a whole frame follows where it says that it ends. Then it was whole once, and is damaged.
-**Numbers are given kind by kind**: those of one landed file are contiguous.
 """
 
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from struct import Struct
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import orjson
-import pyarrow as pa
 
-from lake.writing.rows import landed_table, packed_lists
-from schemas.event import EventIdentity, payload_fields, vector_fields
-from schemas.events import class_of_kind
+from lake.writing.columns import Packed
+from schemas.identity import EventIdentity
 
 SEGMENT_VERSION = 1
 _FRAME = Struct("<II")
@@ -33,7 +27,7 @@ _START = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 
 
-Frame = tuple[bytes, ...]
+Frame = tuple[Packed, ...]
 """Parts that follow each other: they are joined once, with those of other frames, when they are written."""
 
 
@@ -56,8 +50,9 @@ class Spooled(NamedTuple):
     source_uri: str | None
     source_hash: str | None
     redactions_json: str | None
-    text: bytes
-    vectors: tuple[bytes, ...]
+    text: Packed
+    vectors: tuple[Packed, ...]
+    """Views of the segment's bytes where it was read from one."""
 
 
 class SegmentRead(NamedTuple):
@@ -91,56 +86,7 @@ def read_segment(data: bytes) -> SegmentRead:
     return SegmentRead(head, events, whole, len(data) - whole, damaged_count)
 
 
-def sealed_tables(head: SegmentHead, events: Iterable[Spooled]) -> list[pa.Table]:
-    """One table per kind, in the order of their sequence numbers."""
-    of_kind: dict[str, list[Spooled]] = {}
-    for event in events:
-        of_kind.setdefault(event.kind, []).append(event)
-    tables: list[pa.Table] = []
-    seq = head.first_seq
-    for kind, spooled in of_kind.items():
-        tables.append(_table(head, kind, spooled, seq))
-        seq += len(spooled)
-    return tables
-
-
-def _table(head: SegmentHead, kind: str, events: Sequence[Spooled], first_seq: int) -> pa.Table:
-    cls = class_of_kind(kind)
-    fields = [payload_fields(cls, event.text) for event in events]
-    values: dict[str, Any] = {
-        name: [row.get(name) for row in fields] for name in cls.model_fields if name != "kind"
-    }
-    values |= _vector_columns(kind, fields, events)
-    values |= {
-        "recorded_at": [event.recorded_at for event in events],
-        "source_position": [event.source_position for event in events],
-        "provenance": [event.provenance for event in events],
-        "source_uri": [event.source_uri for event in events],
-        "source_hash": [event.source_hash for event in events],
-        "redactions_json": [event.redactions_json for event in events],
-        "payload_byte_count": [len(event.text) + sum(map(len, event.vectors)) for event in events],
-        "writer_seq": range(first_seq, first_seq + len(events)),
-    }
-    identities = zip(*(event.identity for event in events), strict=True)
-    values |= zip(EventIdentity._fields, identities, strict=True)
-    constants = {"run_id": head.run_id, "writer_epoch": head.epoch}
-    return landed_table(kind, values, constants, len(events))
-
-
-def _vector_columns(
-    kind: str, fields: list[dict[str, Any]], events: Sequence[Spooled]
-) -> dict[str, pa.Array]:
-    """Lists straight from their packed bytes: no value of them is touched."""
-    declared = vector_fields(class_of_kind(kind))
-    packed: dict[str, list[bytes | None]] = {name: [] for name, _ in declared}
-    for row, event in zip(fields, events, strict=True):
-        left = iter(event.vectors)
-        for name, _ in declared:
-            packed[name].append(next(left) if name in row else None)
-    return {name: packed_lists(typecode, packed[name]) for name, typecode in declared}
-
-
-def _framed(*parts: bytes) -> Frame:
+def _framed(*parts: Packed) -> Frame:
     checksum = length = 0
     for part in parts:
         checksum = zlib.crc32(part, checksum)
@@ -192,11 +138,10 @@ def _spooled(body: memoryview) -> Spooled:
     kind, event_id, key_hash, payload_hash, told, position, provenance, uri, source, redactions, sizes = (
         orjson.loads(body[_PARTS.size : at])
     )
-    text = bytes(body[at : at + text_size])
-    vectors: list[bytes] = []
+    vectors: list[memoryview] = []
     place = at + text_size
     for size in sizes:
-        vectors.append(bytes(body[place : place + size]))
+        vectors.append(body[place : place + size])
         place += size
     return Spooled(
         kind,
@@ -207,6 +152,6 @@ def _spooled(body: memoryview) -> Spooled:
         uri,
         source,
         redactions,
-        text,
+        body[at : at + text_size],
         tuple(vectors),
     )

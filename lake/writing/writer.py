@@ -34,9 +34,10 @@ from lake.writing.spool import Spool
 from schemas.errors import LakeError
 from schemas.event import Event
 
-SEGMENT_BYTES = 16 * 2**20
+# Small enough that what sealing one needs of memory is little: fresh memory costs more time than it seems.
+SEGMENT_BYTES = 8 * 2**20
 SEAL_AFTER_S = 5.0
-SEGMENTS_WAITING_MAX = 8
+SEGMENTS_WAITING_MAX = 16
 # Beyond this an append is quicker landed than spooled and sealed.
 SPOOLED_BYTES_MAX = 8 * 2**20
 

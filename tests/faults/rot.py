@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 
 from lake import Lake
-from lake.landing import read_landed
+from lake.landed_reading import read_landed
 from lake.layout import EVENTS
 from lake.writing.segment import read_segment
 from lake.writing.spool import SUFFIX

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from lake import Lake
-from lake.landing import read_landed
+from lake.landed_reading import read_landed
 from lake.layout import EVENTS, kind_prefix, parse_landed_path
 from lake.stores.store import ObjectStore
 from schemas.event import Event

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from lake import Lake
-from lake.landing import read_landed
+from lake.landed_reading import read_landed
 from lake.layout import kind_prefix
 from lake.stores.local_store import LocalStore
 from schemas.columns import arrow_schema, payload_columns

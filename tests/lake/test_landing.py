@@ -15,7 +15,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lake.landing import LandedFile, land, landed_file, read_envelopes, read_landed, without_holes
+from lake.landed_reading import read_envelopes, read_landed, without_holes
+from lake.landing import LandedFile, land, landed_file
 from lake.layout import LandedName, landed_path, parse_landed_path
 from lake.stores.local_store import LocalStore
 from lake.writing.rows import Stamped, stamped_table

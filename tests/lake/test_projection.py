@@ -16,7 +16,7 @@ import pyarrow as pa
 import pytest
 
 from lake import Lake
-from lake.landing import read_landed
+from lake.landed_reading import read_landed
 from lake.layout import EVENTS, kind_prefix, table_path
 from lake.projection import project_kind, table_schema
 from lake.stores.local_store import LocalStore

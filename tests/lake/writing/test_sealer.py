@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from lake import Lake
-from lake.landing import read_landed
+from lake.landed_reading import read_landed
 from lake.layout import EVENTS
 from lake.writing.recovery import recover
 from lake.writing.sealer import SealingProcess

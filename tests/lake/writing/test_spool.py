@@ -22,10 +22,11 @@ from lake.stores.local_store import LocalStore
 from lake.writing.judging import Accepted, Origin
 from lake.writing.recovery import TORN, recover
 from lake.writing.rows import Stamped, stamped_table
-from lake.writing.segment import SegmentHead, event_frame, head_frame, read_segment, sealed_tables
+from lake.writing.sealing import sealed_tables
+from lake.writing.segment import SegmentHead, event_frame, head_frame, read_segment
 from lake.writing.spool import SUFFIX, Spool
 from lake.writing.writer import Writer
-from schemas.columns import payload_columns
+from schemas.columns import arrow_schema, payload_columns
 from schemas.errors import SpoolError
 from schemas.event import Event, event_identity, named
 from schemas.events import EVENT_CLASSES, parse_event
@@ -65,7 +66,7 @@ def test_a_sealed_segment_holds_what_was_spooled(
     read = read_segment(segment_of(events))
     assert read.head == HEAD
     assert read.torn_byte_count == 0
-    [table] = sealed_tables(HEAD, read.events)
+    [table] = sealed_tables(HEAD, read.events, arrow_schema)
     rows = table.to_pylist()
     assert [row["writer_seq"] for row in rows] == list(range(7, 7 + len(events)))
     for event, row in zip(events, rows, strict=True):
@@ -81,11 +82,18 @@ def test_a_sealed_segment_holds_what_was_spooled(
 def test_sealing_is_a_function_of_the_bytes_and_numbers_kind_by_kind(events: list[Event]) -> None:
     read = read_segment(segment_of(events))
     first, second = (
-        [landed_file(table) for table in sealed_tables(HEAD, read_segment(segment_of(events)).events)]
+        [
+            landed_file(table)
+            for table in sealed_tables(HEAD, read_segment(segment_of(events)).events, arrow_schema)
+        ]
         for _ in range(2)
     )
     assert first == second
-    numbers = [seq for table in sealed_tables(HEAD, read.events) for seq in table["writer_seq"].to_pylist()]
+    numbers = [
+        seq
+        for table in sealed_tables(HEAD, read.events, arrow_schema)
+        for seq in table["writer_seq"].to_pylist()
+    ]
     assert numbers == list(range(7, 7 + len(events)))
 
 
@@ -167,7 +175,7 @@ def test_rows_that_another_version_of_a_library_landed_are_not_landed_again(fres
     with abandoned(fresh_lake, [reward(0), reward(1)]) as [segment]:
         read = read_segment(segment.read_bytes())
     assert read.head is not None
-    [table] = sealed_tables(read.head, read.events)
+    [table] = sealed_tables(read.head, read.events, arrow_schema)
     other = landed_file(
         table.replace_schema_metadata({**(table.schema.metadata or {}), b"written_by": b"another"})
     )
@@ -253,6 +261,6 @@ def test_both_ways_in_make_the_same_columns() -> None:
     told = named(type(event), event.__dict__)
     stamped = Stamped(event, told.identity, *ORIGIN, None, told.byte_count)
     direct = stamped_table(event.KIND, [stamped], 7, run_id="run", epoch=HEAD.epoch, recorded_at=MOMENT)
-    [sealed] = sealed_tables(HEAD, read_segment(segment_of([event])).events)
+    [sealed] = sealed_tables(HEAD, read_segment(segment_of([event])).events, arrow_schema)
     assert sealed.equals(direct)
     assert landed_file(sealed) == landed_file(direct)
