@@ -90,7 +90,7 @@ def parquet_bytes(table: pa.Table) -> memoryview:
         "write_page_checksum": True,
     }
     pq.write_table(table.replace_schema_metadata(metadata), sink, **options)
-    return memoryview(sink.getvalue())
+    return memoryview(sink.getvalue()).cast("B")
 
 
 def _holds_32_bits(column_type: pa.DataType) -> bool:

@@ -11,12 +11,10 @@ import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
+from lake.stores.direct_write import write_large
 from lake.stores.location import Location
-from lake.stores.sync import make_folder, sync_folder, write_all
+from lake.stores.sync import make_folder, sync_folder
 from schemas.errors import LakeMissingError
-
-LARGE_BYTES = 4 * 2**20
-PIECE_BYTES = 2**20
 
 
 class LocalStore:
@@ -86,11 +84,8 @@ def _walk(folder: str, suffix: str) -> Iterator[str]:
 
 def _write_durably(path: Path, data: bytes | memoryview) -> None:
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
-    # An append that is synced beside this waits for what the system has not written of this file yet.
-    piece = PIECE_BYTES if len(data) > LARGE_BYTES else max(len(data), 1)
     try:
-        for start in range(0, max(len(data), 1), piece):
-            write_all(descriptor, memoryview(data)[start : start + piece])
-            os.fsync(descriptor)
+        write_large(descriptor, data)
+        os.fsync(descriptor)
     finally:
         os.close(descriptor)

@@ -12,7 +12,7 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
 
@@ -73,14 +73,19 @@ class Lander:
 
     def _land(self, make: Callable[[], LandedFile], before: Future[None] | None) -> None:
         file = make()
-        if before is not None:
-            before.result()
+        _check(before)
         land(self._store, file)
 
     def _seal(self, path: Path, before: Future[None] | None) -> None:
-        if before is not None:
-            before.result()
+        _check(before)
         if self._process is not None and self._process.is_ready_before(self._is_waited_for):
             self._process.seal(path)
         else:
             seal_segment(self._store, path, arrow_schema)
+
+
+def _check(before: Future[None] | None) -> None:
+    """Returns when what was to land before has landed. Raises CancelledError if it did not: `wait` meets its
+    own error first."""
+    if before is not None and before.exception() is not None:
+        raise CancelledError
