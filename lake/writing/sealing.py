@@ -66,10 +66,7 @@ def sealed_tables(head: SegmentHead, events: Iterable[Spooled], schema_of: Schem
 
 
 def _table(head: SegmentHead, schema: pa.Schema, events: Sequence[Spooled], first_seq: int) -> pa.Table:
-    rows = _payloads(schema, events)
-    values: dict[str, Any] = {name: [row.get(name) for row in rows] for name in schema.names}
-    values |= _vector_columns(schema, rows, events)
-    values |= {
+    envelope: dict[str, Any] = {
         "recorded_at": [event.recorded_at for event in events],
         "source_position": [event.source_position for event in events],
         "provenance": [event.provenance for event in events],
@@ -79,10 +76,15 @@ def _table(head: SegmentHead, schema: pa.Schema, events: Sequence[Spooled], firs
         "payload_byte_count": [len(event.text) + sum(map(len, event.vectors)) for event in events],
         "writer_seq": range(first_seq, first_seq + len(events)),
     }
-    identities = zip(*(event.identity for event in events), strict=True)
-    values |= zip(EventIdentity._fields, identities, strict=True)
+    envelope |= zip(
+        EventIdentity._fields, zip(*(event.identity for event in events), strict=True), strict=True
+    )
     constants = {"run_id": head.run_id, "writer_epoch": head.epoch}
-    return landed_table(schema, values, constants, len(events))
+    rows = _payloads(schema, events)
+    vectors = _vector_columns(schema, rows, events)
+    names = [name for name in schema.names if name not in envelope and name not in vectors]
+    values: dict[str, Any] = {name: [row.get(name) for row in rows] for name in names}
+    return landed_table(schema, {**values, **vectors, **envelope}, constants, len(events))
 
 
 def _payloads(schema: pa.Schema, events: Sequence[Spooled]) -> list[dict[str, Any]]:
