@@ -28,7 +28,7 @@ from schemas.errors import SpoolError
 END_WAIT_S = 60.0
 LOOK_EVERY_S = 0.02
 # Arrow loads NumPy, and would load pandas, where it can; sealing needs neither, nor time and memory for them.
-_SCRIPT = """
+SCRIPT = """
 import sys
 sys.modules["numpy"] = sys.modules["pandas"] = None
 from lake.writing.sealing_main import main
@@ -52,7 +52,7 @@ class SealingProcess:
         self._ready = self._ended = False
         self._process = subprocess.Popen(
             # Without the folder that the user happens to be in among the places of modules.
-            [sys.executable, "-P", "-c", _SCRIPT, store_uri],
+            [sys.executable, "-P", "-c", SCRIPT, store_uri],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             # Unbuffered: no line that a dead process did not take is left for the closing of its pipe.

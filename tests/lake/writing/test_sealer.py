@@ -18,7 +18,7 @@ from lake import Lake
 from lake.landed_reading import read_landed
 from lake.layout import EVENTS
 from lake.writing.recovery import recover
-from lake.writing.sealer import SealingProcess
+from lake.writing.sealer import SCRIPT, SealingProcess
 from lake.writing.spool import SUFFIX
 from schemas.errors import SpoolError
 from schemas.event import event_identity
@@ -57,6 +57,55 @@ def test_a_writer_whose_process_never_comes_up_seals_by_itself(
             writer.append([turn(index, prompt_ids=TOKENS)])
         assert writer._lander._process is not None
     assert len(landed_ids(fresh_lake.store)) == 250
+
+
+def interpreter(folder: Path, first: str) -> str:
+    """The interpreter, behind a line of a shell's."""
+    script = folder / "python"
+    script.write_text(f'#!/bin/sh\n{first}\nexec {sys.executable} "$@"\n')
+    script.chmod(0o755)
+    return str(script)
+
+
+def test_segments_wait_for_a_process_that_is_slow_to_come_up(
+    fresh_lake: Lake, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    gate = tmp_path / "gate"
+    monkeypatch.setattr(
+        sys, "executable", interpreter(tmp_path, f"while [ ! -e {gate} ]; do sleep 0.01; done")
+    )
+    with fresh_lake.writer("waits") as writer:
+        for index in range(250):
+            writer.append([turn(index, prompt_ids=TOKENS)])
+        assert landed_ids(fresh_lake.store) == []
+        gate.touch()
+        wait_until(lambda: len(landed_ids(fresh_lake.store)) > 0)
+    assert len(landed_ids(fresh_lake.store)) == 250
+
+
+def test_a_flush_does_not_wait_for_a_process_that_is_slow_to_come_up(
+    fresh_lake: Lake, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(sys, "executable", interpreter(tmp_path, "exec sleep 3600"))
+    with fresh_lake.writer("flushes") as writer:
+        for index in range(250):
+            writer.append([turn(index, prompt_ids=TOKENS)])
+        writer.flush()
+        assert len(landed_ids(fresh_lake.store)) == 250
+        writer.append([turn(250)])
+    assert len(landed_ids(fresh_lake.store)) == 251
+
+
+def test_sealing_loads_neither_event_classes_nor_what_they_need() -> None:
+    loaded = subprocess.run(
+        [sys.executable, "-c", f"{SCRIPT.rsplit('main()', 1)[0]}\nprint(*sys.modules)"],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=Path(__file__).parents[3],
+    ).stdout.split()
+    assert "pyarrow.parquet" in loaded
+    assert {"pydantic", "schemas.event", "numpy._core", "pandas.core", "lance"}.isdisjoint(loaded)
 
 
 def test_both_ways_of_sealing_land_the_same_file(tmp_path: Path) -> None:
