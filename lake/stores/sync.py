@@ -6,7 +6,11 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
+
+PARTS_MAX = 1024
+"""What one call of the system takes at most."""
 
 
 def sync_folder(folder: Path) -> None:
@@ -35,3 +39,18 @@ def write_all(descriptor: int, data: bytes | memoryview) -> None:
     view = memoryview(data)
     while view:
         view = view[os.write(descriptor, view) :]
+
+
+def write_parts(descriptor: int, parts: Sequence[bytes | memoryview], start: int) -> int:
+    """Parts one after the other, from a place in the file on, without joining them; returns where they
+    end."""
+    for first in range(0, len(parts), PARTS_MAX):
+        some = parts[first : first + PARTS_MAX]
+        end = start + sum(map(len, some))
+        start += os.pwritev(descriptor, some, start)
+        if start < end:
+            rest = memoryview(b"".join(some))[start - end :]
+            while rest:
+                count = os.pwrite(descriptor, rest, start)
+                rest, start = rest[count:], start + count
+    return start

@@ -13,13 +13,13 @@ import threading
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
-from pathlib import Path
 from typing import TypeVar
 
 from lake.landing import LandedFile, land
 from lake.stores.store import ObjectStore, is_local
 from lake.writing.sealer import SealingProcess
 from lake.writing.sealing import seal_segment
+from lake.writing.spool import ClosedSegment
 from schemas.columns import arrow_schema
 
 PROCESS_FROM_BYTES = 4 * 2**20
@@ -47,9 +47,9 @@ class Lander:
         """Land what `make` gives."""
         self._start(self._land, make)
 
-    def submit_segment(self, path: Path) -> None:
-        """Seal a closed segment."""
-        self._start(self._seal, path)
+    def submit_segment(self, segment: ClosedSegment) -> None:
+        """Seal it."""
+        self._start(self._seal, segment)
 
     def wait(self, pending_max: int = 0) -> None:
         """Until at most so many are left. Raises what landing raised."""
@@ -76,12 +76,12 @@ class Lander:
         _check(before)
         land(self._store, file)
 
-    def _seal(self, path: Path, before: Future[None] | None) -> None:
+    def _seal(self, segment: ClosedSegment, before: Future[None] | None) -> None:
         _check(before)
         if self._process is not None and self._process.is_ready_before(self._is_waited_for):
-            self._process.seal(path)
+            self._process.seal(segment.path, segment.byte_count)
         else:
-            seal_segment(self._store, path, arrow_schema)
+            seal_segment(self._store, segment.path, segment.byte_count, arrow_schema)
 
 
 def _check(before: Future[None] | None) -> None:

@@ -21,9 +21,9 @@ from lake.landing import LandedFile, land, landed_file
 from lake.layout import kind_prefix, parse_landed_path
 from lake.stores.store import ObjectStore
 from lake.stores.sync import make_folder, sync_folder
-from lake.writing.sealing import remove_segment, sealed_tables
+from lake.writing.sealing import sealed_tables
 from lake.writing.segment import read_segment
-from lake.writing.spool import SUFFIX, locked, remove_folder
+from lake.writing.spool import SUFFIX, locked, remove_folder, segment_number
 from schemas.columns import arrow_schema
 from schemas.errors import CorruptFileError
 
@@ -65,7 +65,7 @@ def recover(store: ObjectStore) -> Recovery:
 
 def _recovered(store: ObjectStore, path: Path) -> Recovery:
     try:
-        read = read_segment(path.read_bytes())
+        read = read_segment(path.read_bytes(), segment_number(path))
     except FileNotFoundError:
         # The process that seals for a writer outlives it until its segment has landed.
         return Recovery()
@@ -83,7 +83,8 @@ def _recovered(store: ObjectStore, path: Path) -> Recovery:
         file = landed_file(table)
         if not _has_landed(store, file):
             land(store, file)
-    remove_segment(path)
+    # Not synced: one that a power cut brings back is recovered again, and has landed.
+    path.unlink(missing_ok=True)
     _log.info("recovered %d events of %s/%s", len(read.events), path.parent.name, path.name)
     return Recovery(1, len(read.events), read.torn_byte_count)
 

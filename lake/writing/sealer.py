@@ -78,13 +78,13 @@ class SealingProcess:
                 return False
         return True
 
-    def seal(self, path: Path) -> None:
-        """Returns when the segment's events have landed and it is gone. Raises OSError as the process met it,
-        SpoolError for what else went wrong there."""
+    def seal(self, path: Path, byte_count: int) -> None:
+        """Returns when the events of a segment of so many bytes have landed and it is retired. Raises OSError
+        as the process met it, SpoolError for what else went wrong there."""
         with self._lock:
             if not self._ready:
                 self._heard()
-            answer = self._asked(path)
+            answer = self._asked(path, byte_count)
         if answer.get("errno"):
             raise OSError(answer["errno"], answer["error"])
         if "error" in answer:
@@ -116,13 +116,13 @@ class SealingProcess:
             with suppress(BrokenPipeError):
                 sender.write(schemas_line(arrow_schemas()))
 
-    def _asked(self, path: Path) -> dict[str, Any]:
+    def _asked(self, path: Path, byte_count: int) -> dict[str, Any]:
         sender, receiver = self._process.stdin, self._process.stdout
         assert sender is not None
         assert receiver is not None
         try:
             # Its name within the spool: what the lake's own folder is called may hold anything.
-            sender.write(f"{path.parent.name}/{path.name}\n".encode())
+            sender.write(f"{byte_count} {path.parent.name}/{path.name}\n".encode())
             line = receiver.readline()
         except BrokenPipeError:
             line = b""

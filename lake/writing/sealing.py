@@ -10,6 +10,7 @@ the time.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from lake.landing import land, landed_file
 from lake.stores.store import ObjectStore
 from lake.writing.columns import Packed, landed_table, packed_lists
 from lake.writing.segment import SegmentHead, Spooled, read_segment
+from lake.writing.spool import retire_segment, segment_number
 from schemas.errors import CorruptFileError
 from schemas.identity import EventIdentity
 
@@ -29,12 +31,13 @@ SchemaOf = Callable[[str], pa.Schema]
 _TYPECODES = {pa.list_(pa.int32()): "i", pa.list_(pa.float32()): "f", pa.list_(pa.bool_()): "b"}
 
 
-def seal_segment(store: ObjectStore, path: Path, schema_of: SchemaOf) -> None:
-    """Land a segment that its living writer has closed, and remove it. Raises CorruptFileError for one that
-    is not whole: its writer wrote all of it."""
-    data = path.read_bytes()
-    read = read_segment(data)
-    if read.head is None or read.damaged_count or read.torn_byte_count:
+def seal_segment(store: ObjectStore, path: Path, byte_count: int, schema_of: SchemaOf) -> None:
+    """Land a segment that its living writer has closed after so many bytes, and retire it. Raises
+    CorruptFileError for one that is not whole: its writer wrote all of it."""
+    with path.open("rb", buffering=0) as file:
+        data = file.read(byte_count)
+    read = read_segment(data, segment_number(path))
+    if read.head is None or read.damaged_count or read.whole_byte_count != byte_count:
         raise CorruptFileError(
             "a spool segment was damaged before it landed",
             got=f"{len(read.events)} whole events in {len(data)} bytes of {path.name}",
@@ -43,13 +46,9 @@ def seal_segment(store: ObjectStore, path: Path, schema_of: SchemaOf) -> None:
         )
     for table in sealed_tables(read.head, read.events, schema_of):
         land(store, landed_file(table))
-    remove_segment(path)
-
-
-def remove_segment(path: Path) -> None:
-    """One that has landed."""
-    # Not synced: one that a power cut brings back is recovered, and has landed.
-    path.unlink(missing_ok=True)
+    with suppress(FileNotFoundError):
+        # A recovery after the writer's death may have been quicker.
+        retire_segment(path)
 
 
 def sealed_tables(head: SegmentHead, events: Iterable[Spooled], schema_of: SchemaOf) -> list[pa.Table]:

@@ -1,7 +1,7 @@
 """What the sealing process does: a segment after the other, until its writer says no more.
 
-Input: a line with the kinds' Arrow schemas, then a line for each segment. Output: a line when it is up, then
-one for each segment: an empty object, or what went wrong.
+Input: a line with the kinds' Arrow schemas, then one for each segment, its length and name. Output: a line
+when it is up, then one for each segment: an empty object, or what went wrong.
 """
 
 from __future__ import annotations
@@ -35,7 +35,8 @@ def main() -> None:
             return
         answer: dict[str, Any] = {}
         try:
-            seal_segment(store, store.spool_folder / line.decode().strip(), schemas.__getitem__)
+            byte_count, _, name = line.decode().strip().partition(" ")
+            seal_segment(store, store.spool_folder / name, int(byte_count), schemas.__getitem__)
         except (TracelakeError, OSError) as error:
             answer = {"error": str(error), "errno": getattr(error, "errno", None)}
         try:

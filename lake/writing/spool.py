@@ -2,8 +2,11 @@
 
     spool/EPOCH/lock              held by the writer while it lives
     spool/EPOCH/000000.segment    frames (lake.writing.segment)
+    spool/EPOCH/000000.spare      a segment that has landed, to be written over by a later one
 
 **Durable when `commit` returns**: the frames were written and the file synced; its name was synced before.
+**A file is used again**: where bytes are written over, a sync leaves the file system nothing to book, and
+takes half of the time. A file has its new name, durably, before a byte of it changes.
 **One sync for all that wait**: whoever comes first writes and syncs what the others have pushed meanwhile.
 **An error of writing or syncing ends the spool**: what a failed sync left is not known, and syncing again
 would not tell. What was acknowledged before is in the segment, and is recovered from it.
@@ -15,16 +18,18 @@ import fcntl
 import os
 import threading
 from contextlib import suppress
-from itertools import chain
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
-from lake.stores.sync import make_folder, sync_data, sync_folder, write_all
-from lake.writing.segment import Frame, SegmentHead, head_frame
+from lake.stores.sync import make_folder, sync_data, sync_folder, write_parts
+from lake.writing.columns import Packed
+from lake.writing.segment import END, Frame, SegmentHead, head_frame, mark_of, marked
 from schemas.errors import SpoolError
 
 LOCK = "lock"
 SUFFIX = ".segment"
+SPARE = ".spare"
+SPARES_MAX = 2
 
 
 class ClosedSegment(NamedTuple):
@@ -32,6 +37,8 @@ class ClosedSegment(NamedTuple):
 
     path: Path
     event_count: int
+    byte_count: int
+    """Of the segment; its file may be longer."""
 
 
 class Spool:
@@ -45,6 +52,7 @@ class Spool:
         self._pushed: list[Frame] = []
         self._pushed_count = self._synced_count = 0
         self._segment: BinaryIO | None = None
+        self._mark = b""
         self._segment_number = self._segment_event_count = 0
         self._segment_bytes = 0
         self._error: OSError | None = None
@@ -80,7 +88,8 @@ class Spool:
                 return None
             self._segment.close()
             self._segment = None
-            closed = ClosedSegment(self._path(self._segment_number), self._segment_event_count)
+            path = self._path(self._segment_number)
+            closed = ClosedSegment(path, self._segment_event_count, self._segment_bytes)
             self._segment_number += 1
             self._segment_event_count = self._segment_bytes = 0
             return closed
@@ -107,22 +116,26 @@ class Spool:
         with self._push_lock:
             frames, self._pushed = self._pushed, []
             told = self._pushed_count
+        parts: list[Packed] = []
         if self._segment is None:
-            self._segment = self._opened(first_seq)
-        data = b"".join(chain.from_iterable(frames))
-        write_all(self._segment.fileno(), data)
+            head = SegmentHead(self._epoch, self._run_id, first_seq, self._segment_number)
+            self._segment, self._mark = self._opened(), mark_of(head)
+            parts.extend(head_frame(head))
+        parts += marked(self._mark, frames)
+        end = write_parts(self._segment.fileno(), [*parts, END], self._segment_bytes)
         sync_data(self._segment.fileno())
-        self._segment_bytes += len(data)
+        self._segment_bytes = end - len(END)
         self._segment_event_count += len(frames)
         self._synced_count = told
 
-    def _opened(self, first_seq: int) -> BinaryIO:
+    def _opened(self) -> BinaryIO:
         path = self._path(self._segment_number)
+        spare = next(iter(sorted(self.folder.glob(f"*{SPARE}"))), None)
+        if spare is not None:
+            spare.rename(path)
+        descriptor = os.open(path, os.O_WRONLY | (os.O_CREAT | os.O_EXCL if spare is None else 0), 0o644)
         # Unbuffered: what `write` took, the system has.
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
         segment = os.fdopen(descriptor, "wb", buffering=0)
-        head = head_frame(SegmentHead(self._epoch, self._run_id, first_seq))
-        write_all(segment.fileno(), b"".join(head))
         sync_folder(self.folder)
         return segment
 
@@ -151,8 +164,23 @@ def _made_and_locked(folder: Path) -> BinaryIO:
     return lock
 
 
+def retire_segment(path: Path) -> None:
+    """One that has landed, of a living writer: its file is kept for a later one."""
+    # Neither is synced: a segment that a power cut brings back is recovered, and has landed.
+    if len(list(path.parent.glob(f"*{SPARE}"))) < SPARES_MAX:
+        path.rename(path.with_suffix(SPARE))
+    else:
+        path.unlink()
+
+
+def segment_number(path: Path) -> int:
+    return int(path.stem)
+
+
 def remove_folder(folder: Path) -> None:
     """A folder without segments, by whoever holds its lock."""
+    for spare in folder.glob(f"*{SPARE}"):
+        spare.unlink(missing_ok=True)
     (folder / LOCK).unlink(missing_ok=True)
     with suppress(OSError):
         # A recovery that looks into it right now leaves its own lock file behind, and removes both.

@@ -202,7 +202,7 @@ class Writer:
         if segment is None:
             return
         self._next_seq += segment.event_count
-        self._lander.submit_segment(segment.path)
+        self._lander.submit_segment(segment)
 
     @contextmanager
     def _or_failed(self) -> Generator[None]:

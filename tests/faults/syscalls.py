@@ -31,6 +31,7 @@ _TABLE: tuple[tuple[str, int | None, int | None, str], ...] = (
     ("pwrite64", 18, 68, "fd0"),
     ("writev", 20, 66, "fd0"),
     ("pwritev", 296, 70, "fd0"),
+    ("pwritev2", 328, 287, "fd0"),
     ("sendfile", 40, 71, "fd0"),
     ("copy_file_range", 326, 285, "fd2"),
     ("fsync", 74, 82, "fd0"),
@@ -60,7 +61,9 @@ _NOTIFICATION = struct.Struct("=QIIiIQ6Q")
 _RESPONSE = struct.Struct("=QqiI")
 _RECEIVE, _SEND = 0xC0502100, 0xC0182101
 _GET_DESCRIPTOR = 438
-_WRITES = ("write", "pwrite64")
+_WRITES = ("write", "pwrite64", "pwritev", "pwritev2")
+_VECTOR = struct.Struct("=QQ")
+"""Where a part of a write lies, and how long it is."""
 
 KILL, TEAR = "kill", "tear"
 Verdict = int | str | None
@@ -223,10 +226,24 @@ def _memory(thread: int, address: int, size: int) -> bytes:
         return data
 
 
+def _exactly(thread: int, address: int, size: int) -> bytes:
+    with open(f"/proc/{thread}/mem", "rb") as memory:
+        memory.seek(address)
+        return memory.read(size)
+
+
+def _written(thread: int, name: str, arguments: list[int]) -> bytes:
+    """What a call is about to write."""
+    if not name.startswith("pwritev"):
+        return _exactly(thread, arguments[1], arguments[2])
+    table = _exactly(thread, arguments[1], arguments[2] * _VECTOR.size)
+    return b"".join(_exactly(thread, *part) for part in _VECTOR.iter_unpack(table))
+
+
 def _write_half(pid: int, thread: int, name: str, arguments: list[int]) -> None:
     """What a write leaves that was cut off: its first half, by the child's own descriptor."""
-    size = arguments[2] // 2
-    data = _memory(thread, arguments[1], max(size, 1))[:size]
+    whole = _written(thread, name, arguments)
+    data = whole[: len(whole) // 2]
     process = os.pidfd_open(pid)
     descriptor = _libc().syscall(_GET_DESCRIPTOR, process, ctypes.c_int(arguments[0]), 0)
     os.close(process)

@@ -5,6 +5,7 @@ Method: real processes, killed while segments wait for them; the same events sea
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -19,8 +20,11 @@ from lake.landed_reading import read_landed
 from lake.layout import EVENTS
 from lake.writing.recovery import recover
 from lake.writing.sealer import SCRIPT, SealingProcess
-from lake.writing.spool import SUFFIX
-from schemas.errors import SpoolError
+from lake.writing.sealing import seal_segment
+from lake.writing.segment import END, read_segment
+from lake.writing.spool import SPARE, SUFFIX
+from schemas.columns import arrow_schema
+from schemas.errors import CorruptFileError, SpoolError
 from schemas.event import event_identity
 from tests.lake.facts import landed_ids, reward, turn
 from tests.lake.writing.test_spool import abandoned
@@ -117,9 +121,9 @@ def test_both_ways_of_sealing_land_the_same_file(tmp_path: Path) -> None:
     copy.parent.mkdir(parents=True)
     copy.write_bytes(data)
     process = SealingProcess(lakes[1].uri)
-    process.seal(copy)
+    process.seal(copy, len(data) - len(END))
     process.stop()
-    assert not copy.exists()
+    assert [path.name for path in copy.parent.iterdir()] == [f"{copy.stem}{SPARE}"]
     first, second = (lake.store.list(EVENTS) for lake in lakes)
     assert first == second != []
     assert [lakes[1].store.read(path) for path in second] == [lakes[0].store.read(path) for path in first]
@@ -195,21 +199,32 @@ def test_what_a_killed_fast_writer_acknowledged_is_found_while_its_process_may_s
 def test_a_damaged_segment_is_refused_and_kept(fresh_lake: Lake) -> None:
     with abandoned(fresh_lake, [reward(0), reward(1)]) as [segment]:
         data = bytearray(segment.read_bytes())
-    data[-3] ^= 1
+    data[-3 - len(END)] ^= 1
     segment.write_bytes(data)
     process = SealingProcess(fresh_lake.uri)
     with pytest.raises(SpoolError, match="damaged before it landed"):
-        process.seal(segment)
+        process.seal(segment, len(data) - len(END))
     process.stop()
     assert segment.read_bytes() == data
     assert landed_ids(fresh_lake.store) == []
 
 
+def test_a_segment_that_is_shorter_than_its_writer_said_is_refused(fresh_lake: Lake) -> None:
+    with abandoned(fresh_lake, [reward(0), reward(1)]) as [segment]:
+        byte_count = segment.stat().st_size - len(END)
+    # Cut between two frames: by itself it looks like one that was never written further.
+    whole = read_segment(segment.read_bytes()[: byte_count - 1]).whole_byte_count
+    os.truncate(segment, whole)
+    with pytest.raises(CorruptFileError, match="damaged before it landed"):
+        seal_segment(fresh_lake.store, segment, byte_count, arrow_schema)
+    assert segment.exists()
+
+
 def test_the_disk_s_own_error_reaches_the_writer(fresh_lake: Lake) -> None:
     process = SealingProcess(fresh_lake.uri)
     with pytest.raises(FileNotFoundError) as told:
-        process.seal(Path(fresh_lake.uri) / "spool" / "none" / "000000.segment")
+        process.seal(Path(fresh_lake.uri) / "spool" / "none" / "000000.segment", 100)
     assert told.value.errno is not None
     with pytest.raises(SpoolError, match="its process ended"):
-        process.seal(Path(fresh_lake.uri) / "spool" / "none" / "000001.segment")
+        process.seal(Path(fresh_lake.uri) / "spool" / "none" / "000001.segment", 100)
     process.stop()

@@ -7,10 +7,13 @@ from __future__ import annotations
 
 import os
 import threading
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from struct import Struct
 
+import orjson
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -23,11 +26,20 @@ from lake.writing.judging import Accepted, Origin
 from lake.writing.recovery import TORN, recover
 from lake.writing.rows import Stamped, stamped_table
 from lake.writing.sealing import sealed_tables
-from lake.writing.segment import SegmentHead, event_frame, head_frame, read_segment
-from lake.writing.spool import SUFFIX, Spool
+from lake.writing.segment import (
+    END,
+    Frame,
+    SegmentHead,
+    event_frame,
+    head_frame,
+    mark_of,
+    marked,
+    read_segment,
+)
+from lake.writing.spool import SPARE, SPARES_MAX, SUFFIX, Spool
 from lake.writing.writer import Writer
 from schemas.columns import arrow_schema, payload_columns
-from schemas.errors import SpoolError
+from schemas.errors import CorruptFileError, SpoolError
 from schemas.event import Event, event_identity, named
 from schemas.events import EVENT_CLASSES, parse_event
 from tests.event_strategies import EVENTS as ANY_EVENTS
@@ -36,13 +48,17 @@ from tests.lake.facts import landed_ids, of_three_kinds, reward, turn
 from tests.lake.test_landing import MOMENT
 
 ORIGIN = Origin("imported", "a.jsonl", "ab" * 32)
-HEAD = SegmentHead("20260102T030405678901-abc", "run", 7)
+HEAD = SegmentHead("20260102T030405678901-abc", "run", 7, 3)
 
 
-def segment_of(events: list[Event]) -> bytes:
+def frames_of(events: list[Event]) -> list[Frame]:
     accepted = [Accepted(event, named(type(event), event.__dict__), ORIGIN) for event in events]
-    frames = [head_frame(HEAD), *(event_frame(item.spooled(MOMENT)) for item in accepted)]
-    return b"".join(part for frame in frames for part in frame)
+    return [event_frame(item.spooled(MOMENT)) for item in accepted]
+
+
+def segment_of(events: list[Event], head: SegmentHead = HEAD) -> bytes:
+    """Without what ends it."""
+    return b"".join([*head_frame(head), *marked(mark_of(head), frames_of(events))])
 
 
 @contextmanager
@@ -107,8 +123,75 @@ def test_a_segment_that_is_cut_anywhere_holds_the_frames_before_the_cut() -> Non
         assert len(read.events) == max(count, 0)
         assert (read.head is not None) == (count >= 0)
         assert read.whole_byte_count + read.torn_byte_count == cut
-    zeros = read_segment(whole + bytes(4096))
-    assert (len(zeros.events), zeros.torn_byte_count) == (3, 4096)
+
+
+def test_a_segment_ends_in_zeros_and_what_lies_behind_them_is_none_of_it() -> None:
+    events: list[Event] = [reward(0), turn(1), reward(2)]
+    whole = segment_of(events)
+    other = segment_of([reward(number) for number in range(9)], HEAD._replace(first_seq=0, number=2))
+    for behind in (b"", bytes(4096), END + other, END + other[len(whole) + len(END) :]):
+        read = read_segment(whole + behind, number=3)
+        assert (len(read.events), read.whole_byte_count) == (3, len(whole))
+        assert (read.torn_byte_count, read.damaged_count) == (0, 0)
+    # Without them something was begun.
+    read = read_segment(whole + b"x" + other)
+    assert (len(read.events), read.torn_byte_count) == (3, 1 + len(other))
+
+
+@given(st.lists(ANY_EVENTS, min_size=1, max_size=4), st.lists(ANY_EVENTS, max_size=4), st.data())
+@settings(max_examples=40)
+def test_a_file_that_is_written_over_holds_whole_frames_of_its_own_only(
+    old: list[Event], new: list[Event], data: st.DataObject
+) -> None:
+    before = segment_of(old, HEAD._replace(first_seq=0, number=2)) + END
+    after = segment_of(new) + END
+    cut = data.draw(st.integers(0, len(after)))
+    read = read_segment(after[:cut] + before[cut:], number=3)
+    if read.head is not None:
+        ids = [event.identity for event in read.events]
+        assert ids == [event_identity(event) for event in new[: len(ids)]]
+        assert read.damaged_count == 0
+        assert len(ids) == len(new) or cut < len(after)
+    else:
+        assert cut < len(b"".join(head_frame(HEAD)))
+
+
+def test_a_file_whose_new_segment_was_not_begun_holds_nothing(fresh_lake: Lake) -> None:
+    with abandoned(fresh_lake, [reward(0)]) as [segment]:
+        segment.rename(segment.with_name("000001.segment"))
+    assert recover(fresh_lake.store) == (1, 0, 0)
+    assert landed_ids(fresh_lake.store) == []
+    assert list((Path(fresh_lake.uri) / "spool").iterdir()) == []
+
+
+def test_segments_without_marks_are_still_recovered(fresh_lake: Lake) -> None:
+    events: list[Event] = [reward(0), turn(1), reward(2)]
+    body = orjson.dumps([1, HEAD.epoch, HEAD.run_id, HEAD.first_seq])
+    head = (Struct("<II").pack(len(body), zlib.crc32(body)), body)
+    data = b"".join(part for frame in (head, *frames_of(events)) for part in frame)
+    read = read_segment(data, number=3)
+    assert [event.identity for event in read.events] == [event_identity(event) for event in events]
+    assert (read.whole_byte_count, read.torn_byte_count, read.damaged_count) == (len(data), 0, 0)
+    assert read_segment(data + bytes(4096)).torn_byte_count == 4096
+    damaged = bytearray(data)
+    damaged[data.index(b'"r0"') + 1] ^= 1
+    assert (len(read_segment(bytes(damaged)).events), read_segment(bytes(damaged)).damaged_count) == (2, 1)
+    folder = Path(fresh_lake.uri) / "spool" / HEAD.epoch
+    folder.mkdir(parents=True)
+    (folder / "000003.segment").write_bytes(data)
+    assert recover(fresh_lake.store) == (1, 3, 0)
+    assert len(landed_ids(fresh_lake.store)) == 3
+
+
+def test_a_segment_of_a_later_version_is_left_where_it_is(fresh_lake: Lake) -> None:
+    body = orjson.dumps([9, "anything", "that", "comes"])
+    folder = Path(fresh_lake.uri) / "spool" / "epoch"
+    folder.mkdir(parents=True)
+    segment = folder / "000000.segment"
+    segment.write_bytes(Struct("<II").pack(len(body), zlib.crc32(body)) + body)
+    with pytest.raises(CorruptFileError, match="version 9"):
+        recover(fresh_lake.store)
+    assert segment.exists()
 
 
 def test_no_flipped_bit_of_a_segment_passes() -> None:
@@ -162,7 +245,8 @@ def test_what_a_dead_writer_acknowledged_lands_once_however_often_it_is_recovere
 
 
 def test_a_torn_tail_is_cut_kept_and_told(fresh_lake: Lake, caplog: pytest.LogCaptureFixture) -> None:
-    with abandoned(fresh_lake, of_three_kinds(range(2))) as [segment], segment.open("ab") as tail:
+    with abandoned(fresh_lake, of_three_kinds(range(2))) as [segment], segment.open("rb+") as tail:
+        tail.seek(-len(END), os.SEEK_END)
         tail.write(b"half a frame")
     assert recover(fresh_lake.store).torn_byte_count == 12
     assert len(landed_ids(fresh_lake.store)) == 6
@@ -227,6 +311,42 @@ def test_full_segments_are_sealed_while_the_writer_goes_on(fresh_lake: Lake) -> 
     assert len(landed_ids(fresh_lake.store)) == 60
     assert list((Path(fresh_lake.uri) / "spool").iterdir()) == []
     assert fresh_lake.verify(deep=True).ok
+
+
+def test_the_files_of_segments_that_have_landed_are_used_again(fresh_lake: Lake) -> None:
+    def files() -> dict[int, str]:
+        folders = [path for path in (Path(fresh_lake.uri) / "spool").iterdir() if path.is_dir()]
+        return {path.stat().st_ino: path.suffix for path in folders[0].iterdir() if path.name != "lock"}
+
+    with Writer(fresh_lake.store, "long") as writer:
+        seen: set[int] = set()
+        for index in range(30):
+            writer.append([reward(index), turn(index)])
+            assert list(files().values()).count(SUFFIX) == 1
+            writer.land_spooled()
+            assert set(files().values()) == {SPARE}
+            seen |= files().keys()
+        assert len(seen) <= SPARES_MAX
+    assert len(landed_ids(fresh_lake.store)) == 60
+    assert list((Path(fresh_lake.uri) / "spool").iterdir()) == []
+    assert fresh_lake.verify(deep=True).ok
+
+
+def test_what_was_acknowledged_in_a_used_file_is_recovered(fresh_lake: Lake) -> None:
+    writer = fresh_lake.writer("dies")
+    for index in range(5):
+        writer.append([reward(10 * index + number) for number in range(9 - index)])
+        if index < 4:
+            writer.land_spooled()
+    spool = writer._spool
+    assert spool is not None
+    spool.release(empty=False)
+    [segment] = spool.folder.glob(f"*{SUFFIX}")
+    assert segment.stat().st_size > 1000
+    found = recover(fresh_lake.store)
+    assert (found.segment_count, found.event_count, found.torn_byte_count) == (1, 5, 0)
+    assert len(landed_ids(fresh_lake.store)) == 9 + 8 + 7 + 6 + 5
+    assert list((Path(fresh_lake.uri) / "spool").iterdir()) == []
 
 
 def test_a_failing_sync_ends_the_writer_and_what_was_acknowledged_is_recovered(fresh_lake: Lake) -> None:
