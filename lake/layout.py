@@ -10,6 +10,7 @@
     redaction.key                                        makes the tokens that stand for secrets
     ledger/EPOCH.json                                    what became of a writer's events
     spool/EPOCH/NUMBER.segment                           acknowledged, not landed yet (local lakes)
+    spool/EPOCH/NUMBER.spare                             landed, to be written over by a later segment
 
 **Landed files are named by content** and by the first sequence number that they hold.
 **Ids never become paths**: names that do are checked against a pattern.

@@ -65,13 +65,17 @@ class Checked(NamedTuple):
     problems: tuple[str, ...]
 
 
-def append_each(lake: Lake, run_id: str, indices: Iterable[int], say: Say) -> None:
-    """Never closed: whoever dies, dies so."""
+def append_each(
+    lake: Lake, run_id: str, indices: Iterable[int], say: Say, *, land_after: int | None = None
+) -> None:
+    """Never closed: whoever dies, dies so. What follows `land_after` is written over what landed then."""
     writer = lake.writer(run_id)
     for index in indices:
         say(f"try {index}")
         writer.append(of_three_kinds([index]))
         say(f"ack {index}")
+        if index == land_after:
+            writer.land_spooled()
 
 
 def append_many(lake: Lake, run_id: str, first: int, count: int, say: Say) -> None:

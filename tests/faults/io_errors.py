@@ -30,23 +30,23 @@ from tests.faults.history import (
 )
 from tests.faults.power_cuts import grown, small_disk
 from tests.faults.scenario import Context, Counts, FaultFoundError, NotPossibleError, by_part
-from tests.faults.syscalls import Call, Verdict, watched
+from tests.faults.syscalls import WRITES, Call, Verdict, watched
 
 SORTS: dict[str, tuple[int, frozenset[str]]] = {
     "EIO sync": (errno.EIO, frozenset({"fsync", "fdatasync"})),
-    "EIO write": (errno.EIO, frozenset({"write", "pwrite64", "writev", "copy_file_range", "ftruncate"})),
+    "EIO write": (errno.EIO, frozenset({*WRITES, "writev", "copy_file_range", "ftruncate"})),
     "EIO name": (
         errno.EIO,
         frozenset({"rename", "renameat", "renameat2", "link", "linkat", "mkdir", "unlink"}),
     ),
     "ENOSPC": (
         errno.ENOSPC,
-        frozenset({"write", "pwrite64", "fallocate", "open", "openat", "mkdir", "link"}),
+        frozenset({*WRITES, "fallocate", "open", "openat", "mkdir", "link"}),
     ),
     "EMFILE": (errno.EMFILE, frozenset({"open", "openat"})),
 }
 ACTIONS: dict[str, Callable[[Lake, Say], object]] = {
-    "append": lambda lake, say: append_each(lake, "faulty", range(10, 12), say),
+    "append": lambda lake, say: append_each(lake, "faulty", range(10, 12), say, land_after=10),
     "close": lambda lake, say: append_many(lake, "faulty", 20, 3, say),
     "project": lambda lake, _: lake.project(),
     "derive": lambda lake, _: derive_sums(lake),

@@ -30,7 +30,7 @@ from tests.faults.history import (
     reopened,
 )
 from tests.faults.scenario import Context, Counts, FaultFoundError, by_part
-from tests.faults.syscalls import KILL, TEAR, Call, Verdict, watched
+from tests.faults.syscalls import KILL, TEAR, WRITES, Call, Verdict, watched
 
 TARGET_FULL, TARGET_SMALL = 1_000, 100
 PROCESSES = 2
@@ -95,7 +95,7 @@ def _points(context: Context, states: list[State]) -> list[Point]:
         for action in _actions(state):
             calls = _counted(context, state, action)
             once += [Point(state, action, call.number, False, 0) for call in calls]
-            torn = [call for call in calls if call.name in ("write", "pwrite64")]
+            torn = [call for call in calls if call.name in WRITES]
             once += [Point(state, action, call.number, True, 0) for call in torn]
     points: list[Point] = []
     for number in range(ROUNDS_MAX):
@@ -178,7 +178,9 @@ def _actions(state: State) -> dict[str, Callable[[Path, Say], object]]:
     if not state.told.created:
         return {"create": _create}
     actions: dict[str, Callable[[Path, Say], object]] = {
-        "append": lambda root, say: append_each(Lake.open(str(root)), "killed", range(10, 13), say),
+        "append": lambda root, say: append_each(
+            Lake.open(str(root)), "killed", range(10, 13), say, land_after=10
+        ),
         "close": lambda root, say: append_many(Lake.open(str(root)), "killed", 20, 3, say),
         "project": lambda root, _: _project(root),
     }
@@ -230,4 +232,4 @@ def _use(root: Path, say: Say) -> None:
     lake.project()
     derive_sums(lake)
     pin_all(lake, say)
-    append_each(lake, "second", range(4, 7), say)
+    append_each(lake, "second", range(4, 7), say, land_after=4)

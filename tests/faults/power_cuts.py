@@ -191,7 +191,7 @@ def _work_on(root: Path, first: int, say: Say) -> None:
         lake = Lake.create(str(root))
     say("created")
     for index in count(first, 10):
-        append_each(lake, "cut", range(index, index + 3), say)
+        append_each(lake, "cut", range(index, index + 3), say, land_after=index)
         append_many(lake, "cut", index + 3, 3, say)
         lake.project()
         derive_sums(lake)

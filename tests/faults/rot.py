@@ -98,7 +98,7 @@ def _use(root: Path, say: Say) -> None:
     lake.project()
     derive_sums(lake)
     pin_all(lake, say)
-    append_each(lake, "second", range(5, 12), say)
+    append_each(lake, "second", range(5, 12), say, land_after=5)
 
 
 def _trials(context: Context, root: Path) -> list[Trial]:

@@ -61,7 +61,7 @@ _NOTIFICATION = struct.Struct("=QIIiIQ6Q")
 _RESPONSE = struct.Struct("=QqiI")
 _RECEIVE, _SEND = 0xC0502100, 0xC0182101
 _GET_DESCRIPTOR = 438
-_WRITES = ("write", "pwrite64", "pwritev", "pwritev2")
+WRITES = ("write", "pwrite64", "pwritev", "pwritev2")
 _VECTOR = struct.Struct("=QQ")
 """Where a part of a write lies, and how long it is."""
 
@@ -192,7 +192,7 @@ class _Supervisor:
         call = Call(len(self._calls) + 1, name, path)
         self._calls.append(call)
         verdict = self._decide(call)
-        if verdict == TEAR and name in _WRITES:
+        if verdict == TEAR and name in WRITES:
             _write_half(self._child.pid, thread, name, arguments)
         return verdict
 

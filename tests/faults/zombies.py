@@ -143,7 +143,7 @@ class Crew:
 
 def _write(lake: Lake, at: int, say: Say) -> None:
     for index in count(at * INDICES_PER_WRITER, 5):
-        append_each(lake, "zombie", range(index, index + 3), say)
+        append_each(lake, "zombie", range(index, index + 3), say, land_after=index)
         append_many(lake, "zombie", index + 3, 2, say)
 
 

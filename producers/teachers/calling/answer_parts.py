@@ -30,6 +30,7 @@ _TEXTS = ("refusal", "reasoning", "reasoning_content")
 _LISTS = ("reasoning_details", "annotations")
 _PLAIN_DELTA = frozenset(("role", "content"))
 """What nearly all of many thousand chunks say, and nothing more."""
+_PLAIN_CHOICE = frozenset(("index", "delta", "finish_reason", "native_finish_reason", "logprobs"))
 _GROWING = ("text", "summary", "data")
 """Fields of a reasoning detail that come piece by piece."""
 
@@ -69,6 +70,8 @@ class AnswerParts:
 
     def add(self, chunk: Any) -> None:
         """Take a chunk, or a whole completion. Raises AnswerShapeError."""
+        if self._took_plain(chunk):
+            return
         fields = fields_in(chunk, "an answer")
         self._add_labels(fields)
         if usage := fields.get("usage"):
@@ -122,6 +125,38 @@ class AnswerParts:
             # Half of a surrogate pair, which no store takes.
             return None
         return self._token_items
+
+    def _took_plain(self, chunk: Any) -> bool:
+        """Whether it was a piece of text with nothing new beside it, as nearly all of many thousand are."""
+        if type(chunk) is not dict or not self.has_choice or chunk.get("model") != self.model_served:
+            return False
+        fields = cast("dict[str, Any]", chunk)
+        choices: Any = fields.get("choices")
+        if type(choices) is not list or len(choices) != 1 or not self._knows(fields):
+            return False
+        choice: Any = choices[0]
+        if type(choice) is not dict or not _PLAIN_CHOICE.issuperset(choice):
+            return False
+        told = cast("dict[str, Any]", choice)
+        delta = told.get("delta")
+        if told.get("index") or told.get("finish_reason") or told.get("logprobs") or type(delta) is not dict:
+            return False
+        content = cast("dict[str, Any]", delta).get("content")
+        if type(content) is not str or not content or not _PLAIN_DELTA.issuperset(delta):
+            return False
+        self._content.append(content)
+        return True
+
+    def _knows(self, fields: dict[str, Any]) -> bool:
+        """Whether a chunk's own fields say nothing new."""
+        return (
+            self.response_id is not None
+            and not fields.get("usage")
+            and not fields.get("error")
+            and fields.get("object") != "error"
+            and (self.provider is not None or "provider" not in fields)
+            and (self.system_fingerprint is not None or "system_fingerprint" not in fields)
+        )
 
     def _add_labels(self, fields: dict[str, Any]) -> None:
         told = fields.get("model")

@@ -157,7 +157,7 @@ class _Attempt:
             reading.feed(piece, is_event_stream=is_event_stream)
             if self._on_response_id is not None:
                 await self._tell_id()
-            if reading.is_done:
+            if reading.is_done and not answer.has_come:
                 deadline.ended()
             elif self._first_token_ms is None and reading.parts.has_content:
                 self._first_token_ms = since_ms(self._began_s)

@@ -54,15 +54,17 @@ class HttpAnswer:
         self.status = response.status
         self.headers: Mapping[str, str] = response.headers
         """Names without case."""
-
-    @property
-    def is_success(self) -> bool:
-        return 200 <= self.status < 300
+        self.is_success = 200 <= self.status < 300
 
     @property
     def raw_headers(self) -> list[tuple[bytes, bytes]]:
         """As they came, but for those that speak of the packed body."""
         return [pair for pair in self._response.raw_headers if pair[0].lower() not in _CODED]
+
+    @property
+    def has_come(self) -> bool:
+        """Whether all of the body is here, read or not."""
+        return self._response.content.is_eof()
 
     async def pieces(self) -> AsyncIterator[bytes]:
         """Decoded bytes, each time what has come since the last. Raises ConnectionLostError.

@@ -77,7 +77,7 @@ class Reading:
         for line in lines:
             if line.startswith(b"data:"):
                 self._take_event(line[5:].strip())
-            elif not line.startswith(_FIELDS) and line.strip() and not self._event_count:
+            elif not self._event_count and not line.startswith(_FIELDS) and line.strip():
                 self._stray.append(line)
 
     def _take_last(self, lines: list[bytes]) -> None:

@@ -20,11 +20,14 @@ class CacheSaving(NamedTuple):
     writes to the cache; negative where writing cost more than reading saved."""
 
     def with_call(self, prices: Prices, usage: Usage) -> CacheSaving:
-        plain = usage._replace(cached_token_count=0, cache_write_token_count=0)
+        saved_usd = self.saved_usd
+        if usage.cached_token_count or usage.cache_write_token_count:
+            plain = usage._replace(cached_token_count=0, cache_write_token_count=0)
+            saved_usd += exact_cost_usd(prices, plain) - exact_cost_usd(prices, usage)
         return CacheSaving(
             self.prompt_token_count + usage.prompt_token_count,
             self.cached_token_count + usage.cached_token_count,
-            self.saved_usd + exact_cost_usd(prices, plain) - exact_cost_usd(prices, usage),
+            saved_usd,
         )
 
     def with_all(self, other: CacheSaving) -> CacheSaving:

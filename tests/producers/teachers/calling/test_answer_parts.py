@@ -7,7 +7,7 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from producers.teachers.calling.answer_json import decoded
@@ -129,6 +129,61 @@ def assert_taken_or_refused(fields: dict[str, Any]) -> None:
         return
     if not isinstance(told, Flaw):
         assert canonical_text(told)
+
+
+class PartByPart(AnswerParts):
+    """Looks at every chunk part by part."""
+
+    def _took_plain(self, chunk: Any) -> bool:
+        return False
+
+
+NEARLY_PLAIN = st.fixed_dictionaries(
+    {
+        "choices": st.lists(
+            st.fixed_dictionaries(
+                {
+                    "delta": st.fixed_dictionaries(
+                        {"content": st.sampled_from(["a", "b", "", None, 7, ["c"]])},
+                        optional={"role": st.just("assistant"), "refusal": st.just("no")},
+                    )
+                },
+                optional={
+                    "index": st.sampled_from([0, 1]),
+                    "finish_reason": st.sampled_from([None, "stop"]),
+                    "logprobs": st.sampled_from([None, {"content": [{"id": 5, "logprob": -0.5}]}]),
+                    "token_ids": st.just([1, 2]),
+                    "error": st.just({"code": 502}),
+                },
+            ),
+            min_size=1,
+            max_size=2,
+        )
+    },
+    optional={
+        "id": st.sampled_from(["r1", "r2"]),
+        "model": st.sampled_from(["m", "n", 3]),
+        "provider": st.sampled_from(["p", None]),
+        "system_fingerprint": st.sampled_from(["f", None]),
+        "usage": st.sampled_from([None, {"cost": 1}]),
+        "object": st.sampled_from(["chat.completion.chunk", "error"]),
+        "error": st.sampled_from([None, {"code": 500}]),
+    },
+)
+
+
+@given(st.lists(NEARLY_PLAIN, max_size=6))
+@settings(max_examples=300)
+def test_the_short_way_through_plain_chunks_takes_what_the_long_one_does(chunks: list[Any]) -> None:
+    def taken(parts: AnswerParts) -> tuple[dict[str, Any], int]:
+        for count, chunk in enumerate(chunks):
+            try:
+                parts.add(chunk)
+            except ValueError:
+                return vars(parts) | {"_calls": None}, count
+        return vars(parts) | {"_calls": None}, len(chunks)
+
+    assert taken(AnswerParts()) == taken(PartByPart())
 
 
 @pytest.mark.parametrize(
