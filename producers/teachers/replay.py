@@ -14,7 +14,7 @@ import os
 from collections.abc import Callable, Sequence
 
 from lake import Lake
-from producers.teachers.calling.gathering_loop import gathering_loop
+from producers.teachers.calling.gathering_loop import GatheringLoop
 from producers.teachers.plan import Money, ReplayPlan, make_plan
 from producers.teachers.prepared import ReplayOptions, prepare
 from producers.teachers.questions import Question, select
@@ -61,7 +61,7 @@ def replay(
     keys = {spec.name: api_key(spec) for spec in specs}
     with replay_lock(lake, options.replay_id, breaks=options.breaks_lock):
         prepared = prepare(lake, questions, specs, options)
-        with lake.writer(options.replay_id) as writer, asyncio.Runner(loop_factory=gathering_loop) as runner:
+        with lake.writer(options.replay_id) as writer, asyncio.Runner(loop_factory=GatheringLoop) as runner:
             return runner.run(ReplayRun(lake, writer, options, prepared, keys, watch).report())
 
 

@@ -20,6 +20,7 @@ import openai
 from producers.teachers.calling.call import CallLimits, call
 from producers.teachers.calling.concurrency import AdaptiveLimit
 from producers.teachers.calling.failures import FailureClass
+from producers.teachers.calling.gathering_loop import GatheringLoop
 from producers.teachers.calling.outcome import Answered, Failed, Outcome
 from producers.teachers.calling.retry import RetryPolicy, answered
 from producers.teachers.facts import Attempt, Landed, landed, new_attempt
@@ -156,6 +157,9 @@ class TeacherRun:
             self._order.begun(job)
 
         outcome = await call(self._client, job.body(), limits=self._call_limits, on_response_id=begun)
+        loop = asyncio.get_running_loop()
+        if isinstance(loop, GatheringLoop) and isinstance(outcome, Answered):
+            loop.took(outcome.latency_ms / 1000)
         made = Made(attempt, outcome, landed(attempt, outcome))
         self._order.begun(job)
         # Before the slot is free: nothing follows what shows that it should not.

@@ -1,46 +1,83 @@
 """An event loop that takes what has come in a few milliseconds at once.
 
-**Tokens of many answers come one by one**: waking up for each of them would be a third of a replay's
-processor time.
-**What comes after a rest is taken at once**, and nothing waits longer than `GATHERING_S`.
+**Tokens of many answers come one by one**, and waking up for each of them costs more processor time than
+taking it: memory and branch predictors are cold after each sleep.
+**What comes after a rest is taken at once**, and nothing waits longer than one.
+**A rest is short beside an answer**: times of answers are told too long by as much at most.
+**Threads of this process are not kept waiting**: a call leaves when its reservation is durable.
 """
 
 from __future__ import annotations
 
 import asyncio
+import select
 import selectors
 import time
 from collections.abc import Callable
+from typing import Any
 
-GATHERING_S = 0.006
-"""Short beside a call, and long beside the pause between two tokens of all calls."""
+REST_MIN_S, REST_MAX_S = 0.006, 0.04
+REST_PART = 0.06
+"""Of the time that an answer mostly takes."""
+_NEWEST_PART = 0.1
+"""Of an answer in the time that they mostly take."""
 
 
 class GatheringSelector(selectors.DefaultSelector):
     """Rests after each time that something came."""
 
     def __init__(
-        self, now_s: Callable[[], float] = time.monotonic, sleep: Callable[[float], None] = time.sleep
+        self,
+        now_s: Callable[[], float] = time.monotonic,
+        rest: Callable[[float], object] | None = None,
     ) -> None:
         super().__init__()
-        self._now_s, self._sleep = now_s, sleep
-        self._heard_s = -GATHERING_S
+        self.rest_s = REST_MIN_S
+        self._now_s = now_s
+        self._rest = rest or self._rest_or_woken
+        self._heard_s = -REST_MAX_S
+        self._threads: select.poll | None = None
+
+    def register(self, fileobj: Any, events: int, data: Any = None) -> selectors.SelectorKey:
+        key = super().register(fileobj, events, data)
+        if self._threads is None:
+            # A loop's first is the pipe through which threads wake it.
+            self._threads = select.poll()
+            self._threads.register(key.fd, select.POLLIN)
+        return key
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
         # At 0 there is work to be done, which does not wait.
         if timeout != 0:
-            rest_s = self._heard_s + GATHERING_S - self._now_s()
+            began_s = self._now_s()
+            rest_s = self._heard_s + self.rest_s - began_s
             if timeout is not None:
                 rest_s = min(rest_s, timeout)
             if rest_s > 0:
-                self._sleep(rest_s)
-                timeout = None if timeout is None else timeout - rest_s
+                self._rest(rest_s)
+                timeout = None if timeout is None else max(timeout - (self._now_s() - began_s), 0.0)
         found = super().select(timeout)
         if found:
             self._heard_s = self._now_s()
         return found
 
+    def _rest_or_woken(self, seconds: float) -> None:
+        if self._threads is None:
+            time.sleep(seconds)
+        else:
+            self._threads.poll(seconds * 1000)
 
-def gathering_loop() -> asyncio.AbstractEventLoop:
-    """What `asyncio.Runner` takes as its `loop_factory`."""
-    return asyncio.SelectorEventLoop(GatheringSelector())
+
+class GatheringLoop(asyncio.SelectorEventLoop):
+    """For calls that take much longer than `REST_MIN_S`."""
+
+    def __init__(self) -> None:
+        self._gathering = GatheringSelector()
+        self._answer_s: float | None = None
+        super().__init__(self._gathering)
+
+    def took(self, answer_s: float) -> None:
+        """An answer took so long: rests are made to fit."""
+        mostly_s = self._answer_s
+        self._answer_s = answer_s if mostly_s is None else mostly_s + _NEWEST_PART * (answer_s - mostly_s)
+        self._gathering.rest_s = min(max(self._answer_s * REST_PART, REST_MIN_S), REST_MAX_S)

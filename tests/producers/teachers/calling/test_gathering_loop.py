@@ -1,16 +1,28 @@
-"""Goal: what comes within one rest is taken at once, and nothing else waits."""
+"""Goal: what comes within one rest is taken at once, nothing else waits, and rests are short beside answers.
+
+Method: a selector whose time passes only while it rests; real loops, sockets and threads.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import selectors
 import socket
+import statistics
+import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 
 import pytest
 
-from producers.teachers.calling.gathering_loop import GATHERING_S, GatheringSelector, gathering_loop
+from producers.teachers.calling.gathering_loop import (
+    REST_MAX_S,
+    REST_MIN_S,
+    REST_PART,
+    GatheringLoop,
+    GatheringSelector,
+)
 
 
 class Clock:
@@ -67,7 +79,7 @@ def test_what_comes_within_one_rest_is_taken_together(peers: Peers) -> None:
     peers.say(1)
     peers.clock.meanwhile = lambda: peers.say(0, 2)
     assert peers.heard() == [0, 1, 2]
-    assert peers.clock.rests_s == [pytest.approx(GATHERING_S)]
+    assert peers.clock.rests_s == [pytest.approx(REST_MIN_S)]
 
 
 def test_work_that_is_due_and_timers_do_not_wait_for_a_rest(peers: Peers) -> None:
@@ -76,14 +88,14 @@ def test_work_that_is_due_and_timers_do_not_wait_for_a_rest(peers: Peers) -> Non
     peers.say(1)
     assert peers.heard(timeout=0) == [1]
     assert peers.clock.rests_s == []
-    assert peers.heard(timeout=GATHERING_S / 4) == []
-    assert peers.clock.rests_s == [pytest.approx(GATHERING_S / 4)]
+    assert peers.heard(timeout=REST_MIN_S / 4) == []
+    assert peers.clock.rests_s == [pytest.approx(REST_MIN_S / 4)]
 
 
 def test_a_rest_that_is_over_is_not_taken_again(peers: Peers) -> None:
     peers.say(0)
     peers.heard()
-    peers.clock.now_s += GATHERING_S
+    peers.clock.now_s += REST_MIN_S
     peers.say(2)
     assert peers.heard() == [2]
     assert peers.clock.rests_s == []
@@ -104,8 +116,47 @@ def test_a_loop_of_it_runs_tasks_timers_and_threads() -> None:
                 await writer.wait_closed()
         return told
 
-    with asyncio.Runner(loop_factory=gathering_loop) as runner:
+    with asyncio.Runner(loop_factory=GatheringLoop) as runner:
         assert runner.run(scenario()) == ["timer", "thread", "task", "line"]
+
+
+def test_a_thread_that_wakes_the_loop_does_not_wait_for_a_rest() -> None:
+    waits_s: list[float] = []
+
+    async def scenario() -> None:
+        loop = asyncio.get_running_loop()
+        assert isinstance(loop, GatheringLoop)
+        loop.took(10.0)
+        for _ in range(20):
+            woken = loop.create_future()
+            began_s = time.monotonic()
+            threading.Timer(0.001, loop.call_soon_threadsafe, (woken.set_result, None)).start()
+            await woken
+            waits_s.append(time.monotonic() - began_s)
+
+    with asyncio.Runner(loop_factory=GatheringLoop) as runner:
+        runner.run(scenario())
+    assert statistics.median(waits_s) < REST_MAX_S / 2
+
+
+def test_a_rest_is_a_part_of_what_answers_take_within_bounds() -> None:
+    loop = GatheringLoop()
+    try:
+        selector = loop._gathering
+        assert selector.rest_s == REST_MIN_S
+        loop.took(0.3)
+        assert selector.rest_s == pytest.approx(0.3 * REST_PART)
+        # One slow answer among many changes little.
+        loop.took(3.0)
+        assert selector.rest_s < 2 * 0.3 * REST_PART
+        for _ in range(100):
+            loop.took(30.0)
+        assert selector.rest_s == REST_MAX_S
+        for _ in range(100):
+            loop.took(0.001)
+        assert selector.rest_s == REST_MIN_S
+    finally:
+        loop.close()
 
 
 async def _echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
