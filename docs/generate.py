@@ -51,7 +51,8 @@ Everything lies under one root. What is named by its own hash, or created once, 
 | `cursors/K/SHA256.json` | the older part of a projection's cursor \
 | once each, by `Lake.project` | the metadata of a commit stays small |
 | `spool/EPOCH/NUMBER.segment` | acknowledged events that have not landed (local lakes) \
-| at each `append`; once sealed it is a `.spare`, for a later one | an acknowledgement costs one sync, and files stay large |
+| at each `append`; sealed, it is a `.spare` for a later one \
+| an acknowledgement costs one sync, and files stay large |
 | `redaction.key` | makes the tokens that stand for secrets \
 | once, by `Lake.create` | one secret has one token in a lake, and tells nothing outside |
 | `replay.lock`, elsewhere `locks/replay.json` | who replays traces to teachers now \
