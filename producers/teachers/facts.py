@@ -56,6 +56,10 @@ class Attempt(NamedTuple):
             endpoint=without_local_port(self.job.teacher.spec.base_url),
         )
 
+    def withdrawn(self) -> TeacherCallSettled:
+        """It was reserved, and is not sent."""
+        return TeacherCallSettled(attempt_id=self.attempt_id, cost_microusd=0, cost_source="unbilled")
+
 
 class Cost(NamedTuple):
     """What an attempt cost, as far as it is known."""

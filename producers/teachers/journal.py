@@ -1,6 +1,7 @@
 """Durable appends for an event loop, many in one.
 
-Flow: tasks give events → one thread appends what has gathered, in its order → the tasks that wait go on.
+Flow: tasks give events → when the loop has nothing else to do, one thread appends what has gathered, in its
+order → the tasks that wait go on.
 
 **An append waits for nobody and blocks nobody**: while one is synced, the next gathers. Durable storage
 costs a replay one sync for many calls.
@@ -11,15 +12,13 @@ from __future__ import annotations
 
 import asyncio
 import threading
-import time
 from collections.abc import Sequence
 from typing import NamedTuple
 
 from lake.writing.writer import Writer
+from producers.teachers.calling.gathering_loop import running_loop
 from schemas.event import Event
 
-GATHERING_S = 0.006
-"""A call takes seconds; an append for each of them would take a third of its processor time."""
 TOLD_WITHIN_S = 0.05
 """What nobody waits for goes with what comes next, or after this time."""
 
@@ -34,11 +33,13 @@ class Journal:
 
     def __init__(self, writer: Writer) -> None:
         self._writer = writer
-        self._loop = asyncio.get_running_loop()
-        self._waiting: list[_Waiting] = []
+        self._loop = running_loop()
+        self._gathered: list[_Waiting] = []
+        self._due: list[_Waiting] = []
         self._error: BaseException | None = None
         self._closing = False
-        self._gathered = threading.Condition()
+        self._handed_over = threading.Condition()
+        self._loop.when_idle(self._hand_over)
         self._thread = threading.Thread(target=self._append_all, name="journal")
         self._thread.start()
 
@@ -54,36 +55,41 @@ class Journal:
 
     async def close(self) -> None:
         """Returns when everything given is durable."""
-        with self._gathered:
+        self._hand_over()
+        with self._handed_over:
             self._closing = True
-            self._gathered.notify()
+            self._handed_over.notify()
         await asyncio.to_thread(self._thread.join)
 
     def _give(self, waiting: _Waiting) -> None:
-        with self._gathered:
-            if self._error is not None:
-                raise self._error
-            self._waiting.append(waiting)
+        if self._error is not None:
+            raise self._error
+        self._gathered.append(waiting)
+
+    def _hand_over(self) -> None:
+        """What has gathered, when the loop has nothing else to do."""
+        if not self._gathered:
+            return
+        with self._handed_over:
             # Who only tells wakes up the thread to begin with; it then looks for itself.
-            if waiting.durable is not None or len(self._waiting) == 1:
-                self._gathered.notify()
+            was_empty = not self._due
+            self._due += self._gathered
+            self._gathered = []
+            if was_empty or self._is_urgent():
+                self._handed_over.notify()
 
     def _append_all(self) -> None:
         while True:
-            with self._gathered:
-                self._gathered.wait_for(lambda: self._waiting or self._closing)
-                self._gathered.wait_for(self._is_urgent, TOLD_WITHIN_S)
-                closing = self._closing
-            if not closing:
-                time.sleep(GATHERING_S)
-            with self._gathered:
-                batch, self._waiting = self._waiting, []
-                if not batch:
-                    return
+            with self._handed_over:
+                self._handed_over.wait_for(lambda: self._due or self._closing)
+                self._handed_over.wait_for(self._is_urgent, TOLD_WITHIN_S)
+                batch, self._due = self._due, []
+            if not batch:
+                return
             self._append(batch)
 
     def _is_urgent(self) -> bool:
-        return self._closing or any(waiting.durable is not None for waiting in self._waiting)
+        return self._closing or any(waiting.durable is not None for waiting in self._due)
 
     def _append(self, batch: list[_Waiting]) -> None:
         error: BaseException | None = self._error
@@ -91,9 +97,7 @@ class Journal:
             try:
                 self._writer.append([event for waiting in batch for event in waiting.events])
             except BaseException as caught:  # noqa: BLE001 - told to whoever waits
-                error = caught
-                with self._gathered:
-                    self._error = caught
+                error = self._error = caught
         futures = [waiting.durable for waiting in batch if waiting.durable is not None]
         self._loop.call_soon_threadsafe(_resolve, futures, error)
 

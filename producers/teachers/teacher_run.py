@@ -1,9 +1,10 @@
 """Asking one teacher everything that is missing.
 
-Flow of an attempt: money held → reservation durable → request → first chunk told → slot freed → answer or
-failure, with what it cost, in one append → money freed.
+Flow of an attempt: place → job chosen → money held → reservation durable → slot → request → first chunk told
+→ slot freed → answer or failure, with what it cost, in one append → money freed.
 
-**Nothing leaves before its reservation is durable.**
+**Nothing leaves before its reservation is durable**, and nothing after the run was stopped: what was reserved
+ahead is then settled as not billed.
 **Every attempt lands**, and so does every failure of one.
 """
 
@@ -20,7 +21,7 @@ import openai
 from producers.teachers.calling.call import CallLimits, call
 from producers.teachers.calling.concurrency import AdaptiveLimit
 from producers.teachers.calling.failures import FailureClass
-from producers.teachers.calling.gathering_loop import GatheringLoop
+from producers.teachers.calling.gathering_loop import running_loop
 from producers.teachers.calling.outcome import Answered, Failed, Outcome
 from producers.teachers.calling.retry import RetryPolicy, answered
 from producers.teachers.facts import Attempt, Landed, landed, new_attempt
@@ -113,16 +114,21 @@ class TeacherRun:
     async def _ask_next(self) -> None:
         """One job, with all its attempts. Raises NoMoreError."""
         job: Job | None = None
+        reserved: Attempt | None = None
         made: Made | None = None
 
-        async def attempt(_: int) -> Outcome:
-            # The job is chosen when there is a slot for it, so that the order holds.
-            nonlocal job, made
-            if job is None:
-                job = await self._order.next()
+        async def ready() -> None:
+            # The job is chosen when a slot for it is near, so that the order holds.
+            nonlocal job, reserved
+            job = job or await self._order.next()
             if job is None:
                 raise NoMoreError
-            made = await self._attempt(job)
+            reserved = await self._reserved(job)
+
+        async def attempt(_: int) -> Outcome:
+            nonlocal made
+            assert reserved is not None
+            made = await self._made(reserved)
             return made.outcome
 
         async def kept() -> None:
@@ -132,7 +138,9 @@ class TeacherRun:
 
         try:
             dice, shared = str(next(self._dice)), self._shared
-            outcome = await answered(attempt, self._limit, shared.policy, shared.room, key=dice, kept=kept)
+            outcome = await answered(
+                attempt, self._limit, shared.policy, shared.room, key=dice, ready=ready, kept=kept
+            )
         except NoMoreError:
             if job is not None:
                 self._unfinished.append(job)
@@ -140,8 +148,8 @@ class TeacherRun:
         assert job is not None
         self._end(job, outcome)
 
-    async def _attempt(self, job: Job) -> Made:
-        """What came is not durable yet. Raises NoMoreError where there is no money, or the run is over."""
+    async def _reserved(self, job: Job) -> Attempt:
+        """Its reservation is durable. Raises NoMoreError where there is no money, or the run is over."""
         shared = self._shared
         number = shared.attempt_count.get(job.key, 0)
         attempt = new_attempt(shared.replay_id, job, number, shared.arm)
@@ -151,20 +159,32 @@ class TeacherRun:
             raise NoMoreError
         shared.attempt_count[job.key] = number + 1
         await shared.journal.record([attempt.reserved()])
+        return attempt
+
+    async def _made(self, attempt: Attempt) -> Made:
+        """What came is not durable yet. Raises NoMoreError where the run was stopped meanwhile."""
+        shared, job = self._shared, attempt.job
+        if self.stopped is not None or shared.room.stopped is not None:
+            await self._withdraw(attempt)
+            raise NoMoreError
 
         def begun(response_id: str) -> None:
             shared.journal.tell([TeacherCallStarted(attempt_id=attempt.attempt_id, response_id=response_id)])
             self._order.begun(job)
 
         outcome = await call(self._client, job.body(), limits=self._call_limits, on_response_id=begun)
-        loop = asyncio.get_running_loop()
-        if isinstance(loop, GatheringLoop) and isinstance(outcome, Answered):
-            loop.took(outcome.latency_ms / 1000)
+        if isinstance(outcome, Answered):
+            running_loop().took(outcome.latency_ms / 1000)
         made = Made(attempt, outcome, landed(attempt, outcome))
         self._order.begun(job)
         # Before the slot is free: nothing follows what shows that it should not.
         self._stop_if_hopeless(made)
         return made
+
+    async def _withdraw(self, attempt: Attempt) -> None:
+        """It was never sent."""
+        await self._shared.journal.record([attempt.withdrawn()])
+        self._shared.room.settle(attempt.attempt_id, 0)
 
     def _settle(self, made: Made) -> None:
         (attempt, outcome, told), room = made, self._shared.room

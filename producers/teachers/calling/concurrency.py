@@ -1,6 +1,7 @@
 """How many calls of one teacher are under way at a time, and how fast they follow each other.
 
-Flow: `async with limit.slot() as slot` → the call → `slot.succeeded()` or `slot.rate_limited()`.
+Flow: `async with limit.place()` → what the call needs is made ready → `async with limit.slot() as slot` → the
+call → `slot.succeeded()` or `slot.rate_limited()`.
 
 **The limit is found, not guessed**: it grows by one per success until the endpoint first says that it is too
 much, then by one per round; it shrinks when a rate limit is told, and only then. An endpoint that is broken
@@ -10,20 +11,26 @@ refused, by little where single calls are, so that stray refusals do not cost th
 the fast growth either.
 **It shrinks once for one congestion**: answers of calls that began before the last cut tell nothing new.
 **It grows only while it is used up**: what was never tried is not known to be bearable.
+**A few are made ready before there is a slot for them**, so that a slot that is free is used at once.
 **First come, first served**; a caller that is cancelled leaves no slot behind.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections import deque
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from types import TracebackType
 from typing import Protocol, Self
+
+from producers.teachers.calling.gate import Gate
 
 START_DEFAULT = 8
 MAXIMUM_DEFAULT = 100
 STRAY_SHARE = 0.2
 """Refusals up to this share of the answers do not end the slow start."""
+AHEAD_PART = 4
+"""One call in so many that may be under way is made ready ahead; one at least."""
 
 
 class Clock(Protocol):
@@ -69,10 +76,10 @@ class AdaptiveLimit:
         self._clock = clock or LoopClock()
         self._next_s = -float("inf")
         self._shrunk_s = -float("inf")
-        self._in_flight = 0
+        self._slots = Gate(lambda: self.size)
+        self._places = Gate(lambda: self.size + max(self.size // AHEAD_PART, 1))
         self._succeeded = self._refused = 0
         """Answers since the limit last shrank; while growth is fast, all of them."""
-        self._waiting: deque[asyncio.Future[None]] = deque()
 
     @property
     def size(self) -> int:
@@ -81,7 +88,16 @@ class AdaptiveLimit:
 
     @property
     def in_flight(self) -> int:
-        return self._in_flight
+        return self._slots.inside
+
+    @asynccontextmanager
+    async def place(self) -> AsyncIterator[None]:
+        """Among those that are under way or next; a slot is waited for in it."""
+        await self._places.enter()
+        try:
+            yield
+        finally:
+            self._places.leave()
 
     def slot(self) -> Slot:
         """Room for one call; waits for it when entered."""
@@ -89,27 +105,11 @@ class AdaptiveLimit:
 
     async def _enter(self) -> float:
         """The moment at which the call may leave."""
-        if self._in_flight >= self.size:
-            await self._queue()
-        else:
-            self._in_flight += 1
+        await self._slots.enter()
         try:
             return await self._paced()
         except BaseException:
-            self._leave()
-            raise
-
-    async def _queue(self) -> None:
-        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.append(turn)
-        try:
-            await turn
-        except asyncio.CancelledError:
-            if turn.done() and not turn.cancelled():
-                self._leave()
-            elif turn in self._waiting:
-                # Whoever left meanwhile may have passed over it already.
-                self._waiting.remove(turn)
+            self._slots.leave()
             raise
 
     async def _paced(self) -> float:
@@ -120,24 +120,14 @@ class AdaptiveLimit:
             await self._clock.sleep(leaves_s - now_s)
         return leaves_s
 
-    def _leave(self) -> None:
-        self._in_flight -= 1
-        self._admit()
-
-    def _admit(self) -> None:
-        while self._waiting and self._in_flight < self.size:
-            turn = self._waiting.popleft()
-            if not turn.done():
-                turn.set_result(None)
-                self._in_flight += 1
-
     def _grow(self) -> None:
         self._succeeded += 1
-        if self._is_fixed or self._in_flight < self.size:
+        if self._is_fixed or self.in_flight < self.size:
             return
         more = 1 / self._size if self._is_known else 1.0
         self._size = min(self._size + more, float(self.concurrency_max))
-        self._admit()
+        self._slots.admit()
+        self._places.admit()
 
     def _shrink(self, began_s: float) -> None:
         self._refused += 1
@@ -166,7 +156,7 @@ class Slot:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._limit._leave()
+        self._limit._slots.leave()
 
     def succeeded(self) -> None:
         """The endpoint answered: more may be bearable."""

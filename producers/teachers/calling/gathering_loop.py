@@ -16,8 +16,8 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-REST_MIN_S, REST_MAX_S = 0.006, 0.04
-REST_PART = 0.06
+REST_MIN_S, REST_MAX_S = 0.006, 0.08
+REST_PART = 0.08
 """Of the time that an answer mostly takes."""
 _NEWEST_PART = 0.1
 """Of an answer in the time that they mostly take."""
@@ -33,6 +33,7 @@ class GatheringSelector(selectors.DefaultSelector):
     ) -> None:
         super().__init__()
         self.rest_s = REST_MIN_S
+        self.when_idle: Callable[[], object] = lambda: None
         self._now_s = now_s
         self._rest = rest or self._rest_or_woken
         self._heard_s = -REST_MAX_S
@@ -49,6 +50,7 @@ class GatheringSelector(selectors.DefaultSelector):
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
         # At 0 there is work to be done, which does not wait.
         if timeout != 0:
+            self.when_idle()
             began_s = self._now_s()
             rest_s = self._heard_s + self.rest_s - began_s
             if timeout is not None:
@@ -76,8 +78,20 @@ class GatheringLoop(asyncio.SelectorEventLoop):
         self._answer_s: float | None = None
         super().__init__(self._gathering)
 
+    def when_idle(self, callback: Callable[[], object]) -> None:
+        """Call it each time that all that has come is taken; the latest is the only one."""
+        self._gathering.when_idle = callback
+
     def took(self, answer_s: float) -> None:
         """An answer took so long: rests are made to fit."""
         mostly_s = self._answer_s
         self._answer_s = answer_s if mostly_s is None else mostly_s + _NEWEST_PART * (answer_s - mostly_s)
         self._gathering.rest_s = min(max(self._answer_s * REST_PART, REST_MIN_S), REST_MAX_S)
+
+
+def running_loop() -> GatheringLoop:
+    """Raises TypeError in a loop of another kind."""
+    loop = asyncio.get_running_loop()
+    if not isinstance(loop, GatheringLoop):
+        raise TypeError("a GatheringLoop is needed: it says when it is idle, and fits its rests to answers")
+    return loop

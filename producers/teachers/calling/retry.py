@@ -44,17 +44,19 @@ async def answered(
     clock: Clock | None = None,
     *,
     key: str | None = None,
+    ready: Callable[[], Awaitable[None]] | None = None,
     kept: Callable[[], Awaitable[None]] | None = None,
 ) -> Outcome:
     """The outcome of attempt 0, 1, … until one is final; each holds a slot of the limit while it runs.
 
-    `kept` is awaited after each of them, when its slot is free again: storing is no work of the endpoint.
-    `key` and the policy's seed make the jitter of this sample repeatable. Raises what both functions raise.
+    `ready` is awaited before each of them, when a slot is near; `kept` after each, when its slot is free:
+    storing is no work of the endpoint. `key` and the policy's seed make the jitter of this sample repeatable.
+    Raises what the functions raise.
     """
     dice: random.Random | None = None
     paid_count = index = 0
     while True:
-        outcome = await _attempted(attempt, limit, index)
+        outcome = await _attempted(attempt, limit, index, ready)
         if kept is not None:
             await kept()
         index += 1
@@ -70,15 +72,21 @@ async def answered(
 
 
 async def _attempted(
-    attempt: Callable[[int], Awaitable[Outcome]], limit: AdaptiveLimit, index: int
+    attempt: Callable[[int], Awaitable[Outcome]],
+    limit: AdaptiveLimit,
+    index: int,
+    ready: Callable[[], Awaitable[None]] | None,
 ) -> Outcome:
-    async with limit.slot() as slot:
-        outcome = await attempt(index)
-        if isinstance(outcome, Answered):
-            slot.succeeded()
-        elif outcome.reaction.shrink:
-            slot.rate_limited()
-        return outcome
+    async with limit.place():
+        if ready is not None:
+            await ready()
+        async with limit.slot() as slot:
+            outcome = await attempt(index)
+            if isinstance(outcome, Answered):
+                slot.succeeded()
+            elif outcome.reaction.shrink:
+                slot.rate_limited()
+            return outcome
 
 
 def _wait_s(reaction: Reaction, attempt_count: int, policy: RetryPolicy, dice: random.Random) -> float:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Iterable
+from collections.abc import Coroutine, Iterable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from lake import Lake
+from producers.teachers.calling.gathering_loop import GatheringLoop
 from producers.teachers.journal import Journal
 from schemas.errors import SpoolError
 from schemas.event import Event
@@ -18,6 +20,11 @@ from schemas.teacher_events import TeacherCallStarted
 
 def started(number: int) -> TeacherCallStarted:
     return TeacherCallStarted(attempt_id=f"{number:04d}", response_id="r")
+
+
+def run_gathering(scenario: Coroutine[Any, Any, None]) -> None:
+    with asyncio.Runner(loop_factory=GatheringLoop) as runner:
+        runner.run(scenario)
 
 
 class SlowWriter:
@@ -54,7 +61,7 @@ def test_what_gathers_while_an_append_is_synced_goes_into_the_next(tmp_path: Pat
         await asyncio.gather(first, *rest, last)
         await journal.close()
 
-    asyncio.run(scenario())
+    run_gathering(scenario())
     assert writer.batches == [["0000"], ["0001", "0002", "0003", "0004"]]
 
 
@@ -73,7 +80,7 @@ def test_an_error_reaches_all_who_wait_and_all_who_come_later() -> None:
             journal.tell([started(9)])
         await journal.close()
 
-    asyncio.run(scenario())
+    run_gathering(scenario())
 
 
 def test_what_is_only_told_goes_with_what_is_recorded_next() -> None:
@@ -87,7 +94,7 @@ def test_what_is_only_told_goes_with_what_is_recorded_next() -> None:
         await journal.record([started(3)])
         await journal.close()
 
-    asyncio.run(scenario())
+    run_gathering(scenario())
     assert writer.batches == [["0000", "0001", "0002", "0003"]]
 
 
@@ -101,8 +108,35 @@ def test_what_is_only_told_becomes_durable_though_nothing_follows() -> None:
         await asyncio.to_thread(writer.begun.acquire)
         await journal.close()
 
-    asyncio.run(scenario())
+    run_gathering(scenario())
     assert writer.batches == [["0000"]]
+
+
+def test_what_is_given_while_the_loop_has_work_is_one_append() -> None:
+    writer = SlowWriter()
+    writer.let.release(10)
+
+    async def scenario() -> None:
+        journal = Journal(writer)  # type: ignore[arg-type]
+
+        async def after(turn_count: int) -> None:
+            for _ in range(turn_count):
+                await asyncio.sleep(0)
+            await journal.record([started(turn_count)])
+
+        await asyncio.gather(*map(after, range(5)))
+        await journal.close()
+
+    run_gathering(scenario())
+    assert writer.batches == [["0000", "0001", "0002", "0003", "0004"]]
+
+
+def test_a_loop_that_cannot_say_that_it_is_idle_is_refused() -> None:
+    async def scenario() -> None:
+        with pytest.raises(TypeError, match="GatheringLoop"):
+            Journal(SlowWriter())  # type: ignore[arg-type]
+
+    asyncio.run(scenario())
 
 
 def test_what_was_only_told_is_durable_after_the_close(fresh_lake: Lake) -> None:
@@ -113,5 +147,5 @@ def test_what_was_only_told_is_durable_after_the_close(fresh_lake: Lake) -> None
                 journal.tell([started(number)])
             await journal.close()
 
-    asyncio.run(scenario())
+    run_gathering(scenario())
     assert fresh_lake.project()["teacher_call_started"] == 50

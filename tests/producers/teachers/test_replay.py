@@ -216,6 +216,21 @@ def test_a_provider_that_charges_more_than_its_price_allows_stops_the_run(
     assert "correct its price" in report.stop_detail
 
 
+def test_what_was_reserved_ahead_when_a_run_stops_is_not_sent_and_not_billed(lake: Lake) -> None:
+    with PricedServer(delay_s=0.2) as server:
+        cheap = paid(server, price={"input": 0.000001, "output": 0.000001})
+        report = run(lake, server, specs=[cheap], concurrency=1)
+        assert sum(server.books().asked.values()) == 1
+    assert report.stopped is StopReason.PRICE_EXCEEDED
+    assert (report.left_count, report.unknown_usd) == (5, 0)
+    reserved, settled = rows(lake, "teacher_call_reserved"), rows(lake, "teacher_call_settled")
+    assert set(reserved["attempt_id"]) == set(settled["attempt_id"])
+    assert sorted(zip(settled["cost_source"], settled["cost_microusd"] > 0, strict=True)) == [
+        ("provider", True),
+        ("unbilled", False),
+    ]
+
+
 def test_a_teacher_that_nobody_knows_stops_alone(lake: Lake, server: PricedServer) -> None:
     lost = paid(server).model_copy(update={"name": "lost", "base_url": server.base_url + "/nowhere"})
     report = run(lake, server, specs=[paid(server), lost])

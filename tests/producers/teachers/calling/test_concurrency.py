@@ -258,3 +258,28 @@ def test_cancelled_callers_leave_no_slot_behind(plan: list[tuple[float, float]],
     in_flight_max, left = run_virtually(run())
     assert in_flight_max <= size
     assert left == 0
+
+
+@pytest.mark.parametrize(("size", "ahead"), [(1, 1), (4, 1), (8, 2), (32, 8)])
+def test_a_few_are_made_ready_before_there_is_a_slot(size: int, ahead: int) -> None:
+    async def run() -> tuple[int, int]:
+        limit = AdaptiveLimit(fixed=size)
+        ready: list[int] = []
+        in_flight_max = 0
+
+        async def ask(number: int) -> None:
+            nonlocal in_flight_max
+            async with limit.place():
+                ready.append(number)
+                async with limit.slot():
+                    in_flight_max = max(in_flight_max, limit.in_flight)
+                    await asyncio.sleep(1)
+
+        tasks = [asyncio.create_task(ask(number)) for number in range(3 * size)]
+        await asyncio.sleep(0.5)
+        ready_at_first = len(ready)
+        await asyncio.gather(*tasks)
+        assert ready == list(range(3 * size))
+        return ready_at_first, in_flight_max
+
+    assert run_virtually(run()) == (size + ahead, size)

@@ -101,6 +101,19 @@ def test_a_rest_that_is_over_is_not_taken_again(peers: Peers) -> None:
     assert peers.clock.rests_s == []
 
 
+def test_before_it_rests_or_waits_it_says_that_it_is_idle(peers: Peers) -> None:
+    told: list[float] = []
+    peers.selector.when_idle = lambda: told.append(peers.clock.now_s)
+    peers.say(0)
+    assert peers.heard(timeout=0) == [0]
+    assert told == []
+    peers.say(0)
+    began_s = peers.clock.now_s
+    assert peers.heard() == [0]
+    assert told == [began_s]
+    assert peers.clock.now_s > began_s
+
+
 def test_a_loop_of_it_runs_tasks_timers_and_threads() -> None:
     async def scenario() -> list[str]:
         told = await asyncio.gather(

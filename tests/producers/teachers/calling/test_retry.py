@@ -166,12 +166,15 @@ def test_an_error_of_the_caller_goes_through_and_frees_its_slot() -> None:
     assert run_virtually(run()) == 0
 
 
-def test_each_attempt_is_stored_before_the_next_and_outside_of_its_slot() -> None:
+def test_each_attempt_is_made_ready_and_stored_outside_of_its_slot() -> None:
     told: list[tuple[str, int]] = []
 
     async def scenario() -> None:
         limit = AdaptiveLimit(start=8)
         outcomes = [rate_limited(1.0), ANSWER]
+
+        async def ready() -> None:
+            told.append(("ready", limit.in_flight))
 
         async def attempt(index: int) -> Outcome:
             told.append(("asked", limit.in_flight))
@@ -180,7 +183,7 @@ def test_each_attempt_is_stored_before_the_next_and_outside_of_its_slot() -> Non
         async def kept() -> None:
             told.append(("kept", limit.in_flight))
 
-        await answered(attempt, limit, clock=RecordedClock(), kept=kept)
+        await answered(attempt, limit, clock=RecordedClock(), ready=ready, kept=kept)
 
     run_virtually(scenario())
-    assert told == [("asked", 1), ("kept", 0), ("asked", 1), ("kept", 0)]
+    assert told == [("ready", 0), ("asked", 1), ("kept", 0)] * 2
