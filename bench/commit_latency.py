@@ -27,7 +27,7 @@ from lake import Lake
 from lake.derived import open_dataset
 from lake.leases import end_lease
 from lake.maintenance import UPKEEP
-from lake.tables import tags_of
+from lake.table_tags import tags_of
 from schemas.rollout_events import RewardAssigned
 
 KIND = "reward_assigned"

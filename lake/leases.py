@@ -16,7 +16,7 @@ from lance import LanceDataset
 
 from lake.derived import open_dataset
 from lake.stores.store import ObjectStore
-from lake.tables import protect, tags_of
+from lake.table_tags import protect, tags_of
 from schemas.errors import TableMissingError
 
 PREFIX = "lease-"

@@ -28,7 +28,7 @@ from lake.stores.store import ObjectStore
 from lake.table_care import typed_panics, without_row_ages
 from lake.table_races import outrun
 from lake.table_sync import now, sync_data, sync_recent
-from lake.tables import protect, tags_of
+from lake.table_tags import protect, tags_of
 from schemas.errors import CheckFailedError, TracelakeError
 from schemas.events import CLASS_OF_KIND
 from schemas.pin import Pin

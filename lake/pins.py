@@ -26,7 +26,8 @@ from lake.secrets.known_secrets import secrets_of
 from lake.secrets.secret_gate import check_for_secrets
 from lake.stores.store import ObjectStore
 from lake.table_care import typed_panics
-from lake.tables import protect, scan_table
+from lake.table_tags import protect
+from lake.tables import scan_table
 from schemas.errors import (
     BadInputError,
     CommitContendedError,

@@ -53,3 +53,12 @@ def outrun(what: str, ask: Callable[[], Answer], lost: Callable[[Exception], boo
         expected="an answer before the table changes",
         cure="Stop some of the processes that work on the table, then try again.",
     )
+
+
+def contended(doing: str) -> CommitContendedError:
+    return CommitContendedError(
+        f"{doing} lost {RACES_MAX} races",
+        got="other commits, or a connection that was reset, at each try",
+        expected="a commit that stands",
+        cure="Let one process do it; look at the store's server.",
+    )

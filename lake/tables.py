@@ -3,6 +3,7 @@
 **A commit of rows and cursor is one compare-and-swap.** `Merge` with the fragments of the version that was
 read is refused if anything else was committed since; the cursor travels in the schema's metadata, so it
 lands with the rows or not at all.
+**A commit under which the connection was reset is a race that may be lost**: the table is looked at again.
 **Nothing else appends to these tables.** A plain append would not be refused, only make us try again.
 **A `Location` says how its store is reached**; plain text is a local path.
 """
@@ -19,11 +20,11 @@ import polars as pl
 import pyarrow as pa
 from lance import LanceDataset, LanceOperation, Transaction
 
-from lake.stores.location import Location, told_by
+from lake.stores.location import Location, refuse_unavailable, was_reset
 from lake.table_care import heal, heal_once, refuse_torn, typed_panics
-from lake.table_races import RACES_MAX, is_gone, lost_race, manifest_gone, outrun
-from lake.table_sync import now, sync_commit, sync_data, sync_recent, sync_tag
-from schemas.errors import CommitContendedError, CorruptFileError, StoreUnavailableError, TableMissingError
+from lake.table_races import RACES_MAX, contended, is_gone, lost_race, manifest_gone, outrun
+from lake.table_sync import now, sync_commit, sync_data, sync_recent
+from schemas.errors import CorruptFileError, TableMissingError
 
 STORAGE_VERSION = "2.2"
 CURSOR = "tracelake.cursor"
@@ -39,7 +40,7 @@ def open_table(location: str, version: int | None = None) -> LanceDataset | None
     try:
         return _opened(location, version)
     except (ValueError, OSError, CorruptFileError) as error:
-        _refuse_unavailable(location, error)
+        refuse_unavailable(location, error)
         if open_table(location) is not None:
             raise TableMissingError(
                 f"table {location.rsplit('/', 1)[-1]} has no version {version}",
@@ -53,26 +54,30 @@ def open_table(location: str, version: int | None = None) -> LanceDataset | None
 
 
 def create_table(location: str, schema: pa.Schema) -> LanceDataset:
-    """An empty table, or the one that another process has just created."""
-    began = now()
-    try:
-        made = lance.write_dataset(
-            schema.empty_table(),
-            location,
-            mode="create",
-            enable_stable_row_ids=True,
-            data_storage_version=STORAGE_VERSION,
-            storage_options=_options(location),
-        )
-    except OSError as error:
-        _refuse_unavailable(location, error)
-        dataset = open_table(location)
-        if dataset is None:
-            raise
-        return dataset
-    sync_recent(location, began)
-    refuse_torn(location)
-    return made
+    """An empty table, or the one that another process has just created. Raises CommitContendedError."""
+    for _ in range(RACES_MAX):
+        began = now()
+        try:
+            made = lance.write_dataset(
+                schema.empty_table(),
+                location,
+                mode="create",
+                enable_stable_row_ids=True,
+                data_storage_version=STORAGE_VERSION,
+                storage_options=_options(location),
+            )
+        except OSError as error:
+            is_lost = _lost(location, error)
+            dataset = open_table(location)
+            if dataset is not None:
+                return dataset
+            if not is_lost:
+                raise
+            continue
+        sync_recent(location, began)
+        refuse_torn(location)
+        return made
+    raise contended(f"making {location.rsplit('/', 1)[-1]}")
 
 
 def widened(dataset: LanceDataset, schema: pa.Schema) -> LanceDataset:
@@ -83,7 +88,7 @@ def widened(dataset: LanceDataset, schema: pa.Schema) -> LanceDataset:
             dataset.add_columns(pa.schema(missing))
             sync_recent(dataset.uri, began)
         except OSError as error:
-            if not lost_race(error):
+            if not _lost(dataset.uri, error):
                 raise
         dataset = newest(dataset)
     return dataset
@@ -113,8 +118,7 @@ def append_with_cursor(dataset: LanceDataset, rows: pa.Table, cursor: dict[str, 
     try:
         committed = LanceDataset.commit(dataset, transaction, max_retries=0)
     except OSError as error:
-        _refuse_unavailable(dataset.uri, error)
-        if not lost_race(error):
+        if not _lost(dataset.uri, error):
             raise
         return None
     sync_commit(committed, transaction.uuid)
@@ -140,19 +144,16 @@ def replace_rows(location: str, rows: pa.Table, *, exists: bool) -> LanceDataset
                 storage_options=_options(location),
             )
         except OSError as error:
-            _refuse_unavailable(location, error)
+            is_lost = _lost(location, error)
             created_meanwhile = not exists and open_table(location) is not None
-            if not created_meanwhile and not lost_race(error):
+            if not created_meanwhile and not is_lost:
                 raise
-            exists = True
+            exists = exists or created_meanwhile
             continue
         sync_recent(location, began)
         refuse_torn(location)
         return made
-    raise CommitContendedError(
-        f"writing {location.rsplit('/', 1)[-1]} lost {RACES_MAX} races",
-        cure="Let one process derive it.",
-    )
+    raise contended(f"writing {location.rsplit('/', 1)[-1]}")
 
 
 def schema_note(dataset: LanceDataset, key: str) -> dict[str, Any] | None:
@@ -169,27 +170,11 @@ def scan_table(dataset: LanceDataset, version: int | None) -> pl.LazyFrame:
     return pl.scan_lance(dataset, version=version)
 
 
-def tags_of(dataset: LanceDataset) -> dict[str, Any]:
-    """Tags with their versions. Lance lists names, then reads each: one that is removed in between is looked
-    for in vain, and all are listed again."""
-    return outrun("listing the tags of a table", lambda: dict(dataset.tags.list()), is_gone)
-
-
-def protect(dataset: LanceDataset, tag: str, version: int) -> bool:
-    """Keep cleanup away from a version. False if the tag is taken for another version."""
-    try:
-        dataset.tags.create(tag, version)
-    except (ValueError, OSError):
-        return tags_of(dataset).get(tag, {}).get("version") == version
-    sync_tag(dataset, tag)
-    return True
-
-
 def _head(location: str) -> LanceDataset | None:
     try:
         return _opened(location, None)
     except (ValueError, OSError, CorruptFileError) as error:
-        _refuse_unavailable(location, error)
+        refuse_unavailable(location, error)
         if heal(location):
             return _head(location)
         if is_gone(error) and not manifest_gone(error):
@@ -213,17 +198,13 @@ def _options(location: str) -> dict[str, str] | None:
     return dict(options) if options else None
 
 
-def _refuse_unavailable(location: str, error: Exception) -> None:
-    """Raises StoreUnavailableError for a request that failed, as the library's text tells; a server may have
-    quoted keys in it."""
-    text = str(error)
-    if "error performing" in text.lower() and "not found" not in text.lower():
-        raise StoreUnavailableError(
-            f"the store did not answer for {location}",
-            got=told_by(error),
-            expected="an answer",
-            cure="Look at AWS_ENDPOINT_URL, AWS_REGION and the keys, then try again.",
-        ) from None
+def _lost(location: str, error: OSError) -> bool:
+    """Whether to look at the table and begin anew: another commit came first, or nobody knows what became of
+    this one. Raises StoreUnavailableError."""
+    if was_reset(error):
+        return True
+    refuse_unavailable(location, error)
+    return lost_race(error)
 
 
 @contextmanager
@@ -231,7 +212,7 @@ def _refusals_told(location: str) -> Generator[None]:
     try:
         yield
     except OSError as error:
-        _refuse_unavailable(location, error)
+        refuse_unavailable(location, error)
         raise
 
 

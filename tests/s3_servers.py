@@ -8,6 +8,7 @@ from __future__ import annotations
 import http.client
 import os
 import socket
+import struct
 import subprocess
 import sys
 import threading
@@ -90,6 +91,8 @@ class Answer(NamedTuple):
     body: bytes = b""
 
 
+RESET = Answer(0)
+"""In place of an answer: the connection is reset, as by a machine whose process was killed."""
 Pass = Callable[[Request], Answer]
 Behaviour = Callable[[Request, Pass], Answer | None]
 """What becomes of a request, given the way to the server behind; null drops the connection."""
@@ -110,6 +113,10 @@ def in_front_of(upstream: str, behaviour: Behaviour) -> Iterator[str]:
             self.close_connection = True
             if answer is None:
                 self.connection.shutdown(socket.SHUT_RDWR)
+                return
+            if answer is RESET:
+                self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                os.close(self.connection.detach())
                 return
             self.send_response(answer.status)
             for name, value in {
@@ -200,7 +207,11 @@ class Faults:
             return Answer(409, body=b"<Error><Code>ConditionalRequestConflict</Code></Error>")
         if fault == "unavailable":
             return Answer(503)
+        if fault == "reset":
+            return RESET
         answer = pass_on(request)
         if fault == "done, then 500":
             return Answer(500)
+        if fault == "done, then reset":
+            return RESET
         return None if fault == "done, then silence" else answer

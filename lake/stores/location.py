@@ -8,6 +8,8 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 
+from schemas.errors import StoreUnavailableError
+
 SECRET_VARIABLES = ("AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_ACCESS_KEY_ID")
 SECRET_LENGTH_MIN = 4
 
@@ -33,3 +35,23 @@ def told_by(error: Exception) -> str:
         if len(value) >= SECRET_LENGTH_MIN:
             text = text.replace(value, f"<{name}>")
     return text
+
+
+def was_reset(error: Exception) -> bool:
+    """Whether a connection was reset under a request that may have been done: the library does not send it
+    again, and tells of no retries."""
+    text = str(error)
+    return "HTTP error:" in text and " retries, " not in text
+
+
+def refuse_unavailable(location: str, error: Exception) -> None:
+    """Raises StoreUnavailableError for a request that failed, as the library's text tells; a server may have
+    quoted keys in it."""
+    text = str(error)
+    if "error performing" in text.lower() and "not found" not in text.lower():
+        raise StoreUnavailableError(
+            f"the store did not answer for {location}",
+            got=told_by(error),
+            expected="an answer",
+            cure="Look at AWS_ENDPOINT_URL, AWS_REGION and the keys, then try again.",
+        ) from None

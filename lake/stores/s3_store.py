@@ -3,7 +3,8 @@
 **Create-if-absent is `If-None-Match: *`**, and a server may have done what it could not confirm: the request
 is sent again, and refused because of its own first try. So every file carries the mark of the call that
 made it, and a refused call looks whose mark is there. A refusal with nothing there was a race on the server
-(409): the call is made anew.
+(409): the call is made anew. So it is where a connection was reset, after which the library does not send
+what may have been done.
 **Patience is bounded**: what fails for longer ends as StoreUnavailableError.
 **No credential is held here or told**: the libraries read them from the environment, and texts of servers are
 cleared of them.
@@ -12,32 +13,26 @@ cleared of them.
 from __future__ import annotations
 
 import os
-import random
 import re
-import time
 import uuid
-from collections.abc import Generator, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Mapping
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import obstore
-from obstore.exceptions import AlreadyExistsError, BaseError
+from obstore.exceptions import AlreadyExistsError, BaseError, GenericError
 from obstore.store import S3Store as Bucket
 
-from lake.stores.location import Location, told_by
+from lake.stores.location import Location, told_by, was_reset
+from lake.stores.patience import PAUSE_S_MAX, patience, tries
 from schemas.errors import BadInputError, LakeMissingError, StoreUnavailableError
 
-PATIENCE_VARIABLE = "TRACELAKE_STORE_PATIENCE_S"
-PATIENCE_S = 30.0
 REQUEST_S_MAX = 120.0
 # Lance tries about so many rounds, each with the patience that it was given.
 LANCE_ROUNDS = 6
-# Time ends patience, not a count.
 RETRIES_MAX = 1000
-PAUSE_S = 0.05
-PAUSE_S_MAX = 2.0
 MARK = "tracelake-put"
 BUCKET_PATTERN = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 # Of other letters Lance and obstore make different keys.
@@ -106,22 +101,24 @@ class S3Store:
 
     def put_new(self, path: str, data: bytes | memoryview) -> bool:
         mark = uuid.uuid4().hex
-        for _ in _tries(self._patience_s):
-            with self._told(f"write {path}"):
-                try:
-                    obstore.put(self._bucket, path, data, mode="create", attributes={MARK: mark})
-                except AlreadyExistsError:
-                    found = self._mark_at(path)
-                    if found is not None:
-                        return found == mark
-                else:
-                    return True
-        raise StoreUnavailableError(
-            f"the store did not settle who writes {path}",
-            got=f"409 for {self._patience_s:g} s",
-            expected="the file, or the refusal of it",
-            cure="Try again; what has landed is known by its content.",
-        )
+
+        def put() -> bool | None:
+            try:
+                obstore.put(self._bucket, path, data, mode="create", attributes={MARK: mark})
+            except AlreadyExistsError:
+                found = self._mark_at(path)
+                return None if found is None else found == mark
+            return True
+
+        made = self._settled(f"write {path}", put)
+        if made is None:
+            raise StoreUnavailableError(
+                f"the store did not settle who writes {path}",
+                got=f"409 for {self._patience_s:g} s",
+                expected="the file, or the refusal of it",
+                cure="Try again; what has landed is known by its content.",
+            )
+        return made
 
     def read(self, path: str) -> bytes:
         with self._told(f"read {path}"):
@@ -147,11 +144,12 @@ class S3Store:
             return sorted(item["path"] for page in pages for item in page if item["path"].endswith(suffix))
 
     def delete(self, path: str) -> None:
-        with self._told(f"delete {path}"):
-            try:
+        def delete() -> bool:
+            with suppress(FileNotFoundError):
                 obstore.delete(self._bucket, path)
-            except FileNotFoundError:
-                return
+            return True
+
+        self._settled(f"delete {path}", delete)
 
     def location(self, path: str) -> Location:
         return Location(f"s3://{self._root}/{path}", self._options)
@@ -162,6 +160,25 @@ class S3Store:
             return str(obstore.get(self._bucket, path, options={"head": True}).attributes.get(MARK, ""))
         except FileNotFoundError:
             return None
+
+    def _settled(self, doing: str, call: Callable[[], bool | None]) -> bool | None:
+        """What the call returns; while that is null, or its connection is reset, it is made anew until
+        patience ends."""
+        broken: GenericError | None = None
+        for _ in tries(self._patience_s):
+            broken = None
+            with self._told(doing):
+                try:
+                    if (result := call()) is not None:
+                        return result
+                except GenericError as error:
+                    if not was_reset(error):
+                        raise
+                    broken = error
+        with self._told(doing):
+            if broken is not None:
+                raise broken
+        return None
 
     @contextmanager
     def _told(self, doing: str) -> Generator[None]:
@@ -174,15 +191,6 @@ class S3Store:
                 got=told_by(error),
                 cure="Look at the bucket's name, AWS_ENDPOINT_URL, AWS_REGION and the keys.",
             ) from None
-
-
-def patience(environment: Mapping[str, str]) -> float:
-    """Seconds after which a request is not tried again."""
-    try:
-        return max(float(environment.get(PATIENCE_VARIABLE) or PATIENCE_S), 0.0)
-    except ValueError as error:
-        got = environment[PATIENCE_VARIABLE]
-        raise BadInputError(f"{PATIENCE_VARIABLE} is no time", got=got, expected="seconds") from error
 
 
 def reach(environment: Mapping[str, str]) -> dict[str, str]:
@@ -217,13 +225,3 @@ def reach(environment: Mapping[str, str]) -> dict[str, str]:
 def _config(options: Mapping[str, str]) -> Any:
     """obstore's share of the options; it knows the other ones as arguments."""
     return {key: value for key, value in options.items() if key.startswith("aws_")}
-
-
-def _tries(patience_s: float) -> Iterator[None]:
-    """Again and again, with growing pauses, until patience ends."""
-    end, pause = time.monotonic() + patience_s, PAUSE_S
-    yield
-    while time.monotonic() + pause < end:
-        time.sleep(pause * random.uniform(0.5, 1.0))
-        pause = min(2 * pause, PAUSE_S_MAX)
-        yield

@@ -56,6 +56,15 @@ class Made(NamedTuple):
     told: Landed
 
 
+class _Asked:
+    """How far a job has come; what is not yet there is null."""
+
+    def __init__(self) -> None:
+        self.job: Job | None = None
+        self.reserved: Attempt | None = None
+        self.made: Made | None = None
+
+
 class NoMoreError(Exception):
     """There is nothing more to ask; inside this module only."""
 
@@ -113,40 +122,40 @@ class TeacherRun:
 
     async def _ask_next(self) -> None:
         """One job, with all its attempts. Raises NoMoreError."""
-        job: Job | None = None
-        reserved: Attempt | None = None
-        made: Made | None = None
-
-        async def ready() -> None:
-            # The job is chosen when a slot for it is near, so that the order holds.
-            nonlocal job, reserved
-            job = job or await self._order.next()
-            if job is None:
-                raise NoMoreError
-            reserved = await self._reserved(job)
-
-        async def attempt(_: int) -> Outcome:
-            nonlocal made
-            assert reserved is not None
-            made = await self._made(reserved)
-            return made.outcome
-
-        async def kept() -> None:
-            assert made is not None
-            await self._shared.journal.record(made.told.events)
-            self._settle(made)
-
+        asked, shared = _Asked(), self._shared
         try:
-            dice, shared = str(next(self._dice)), self._shared
             outcome = await answered(
-                attempt, self._limit, shared.policy, shared.room, key=dice, ready=ready, kept=kept
+                lambda _: self._asked(asked),
+                self._limit,
+                shared.policy,
+                shared.room,
+                key=str(next(self._dice)),
+                ready=lambda: self._ready(asked),
+                kept=lambda: self._kept(asked),
             )
         except NoMoreError:
-            if job is not None:
-                self._unfinished.append(job)
+            if asked.job is not None:
+                self._unfinished.append(asked.job)
             raise
-        assert job is not None
-        self._end(job, outcome)
+        assert asked.job is not None
+        self._end(asked.job, outcome)
+
+    async def _ready(self, asked: _Asked) -> None:
+        # The job is chosen when a slot for it is near, so that the order holds.
+        asked.job = asked.job or await self._order.next()
+        if asked.job is None:
+            raise NoMoreError
+        asked.reserved = await self._reserved(asked.job)
+
+    async def _asked(self, asked: _Asked) -> Outcome:
+        assert asked.reserved is not None
+        asked.made = await self._made(asked.reserved)
+        return asked.made.outcome
+
+    async def _kept(self, asked: _Asked) -> None:
+        assert asked.made is not None
+        await self._shared.journal.record(asked.made.told.events)
+        self._settle(asked.made)
 
     async def _reserved(self, job: Job) -> Attempt:
         """Its reservation is durable. Raises NoMoreError where there is no money, or the run is over."""

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from cli.doctor import Finding, examine
-from lake.stores.s3_store import PATIENCE_VARIABLE
+from lake.stores.patience import PATIENCE_VARIABLE
 from schemas.errors import BadInputError
 from tests.s3_servers import free_port, ignores_conditions, in_front_of
 

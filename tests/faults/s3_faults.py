@@ -6,8 +6,8 @@ end → the lake is compared with what was told, past the proxy.
 | fault | what the client meets |
 |---|---|
 | 503, 500, 409 | refused, nothing done |
-| reset | nothing done, the connection dropped |
-| lost | done, the connection dropped |
+| reset | nothing done, the connection closed or reset |
+| lost | done, the connection closed or reset |
 | late-500 | done, answered with 500 |
 | late | done, answered after a while |
 | hang | silence for a while, then the connection dropped |
@@ -41,7 +41,7 @@ from tests.faults.children import (
 )
 from tests.faults.history import Told, append_each, append_many, checked, derive_sums, pin_all
 from tests.faults.scenario import Context, Counts, FaultFoundError, by_part
-from tests.s3_servers import Answer, Pass, Request, environment, in_front_of, make_bucket, moto
+from tests.s3_servers import RESET, Answer, Pass, Request, environment, in_front_of, make_bucket, moto
 
 FAULTS_FULL, FAULTS_SMALL = 200, 30
 FAULT_SHARE = 0.12
@@ -150,14 +150,15 @@ def _met(fault: str, place: float, request: Request, pass_on: Pass) -> Answer | 
         return Answer(int(fault))
     if fault == "409":
         return Answer(409, body=b"<Error><Code>ConditionalRequestConflict</Code></Error>")
+    gone = RESET if place < 0.5 else None
     if fault == "reset":
-        return None
+        return gone
     if fault == "hang":
         time.sleep(HANG_SECONDS)
         return None
     done = pass_on(request)
     if fault == "lost":
-        return None
+        return gone
     if fault == "late-500":
         return Answer(500)
     if fault == "late":

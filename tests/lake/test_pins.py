@@ -22,7 +22,7 @@ from polars.testing import assert_frame_equal
 from lake import Lake
 from lake.derived import Derivation
 from lake.layout import parse_pin_path, pin_path, pin_tag, table_path
-from lake.tables import protect
+from lake.table_tags import protect
 from schemas.errors import (
     BadInputError,
     CommitContendedError,

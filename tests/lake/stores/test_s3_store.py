@@ -13,15 +13,16 @@ import pyarrow as pa
 import pytest
 
 from lake import Lake
-from lake.stores.s3_store import PATIENCE_VARIABLE, S3Store, parse_s3, patience, reach
+from lake.stores.patience import PATIENCE_VARIABLE
+from lake.stores.s3_store import S3Store, parse_s3, reach
 from lake.stores.store import open_store
 from lake.tables import append_with_cursor, create_table, open_table, replace_rows
 from schemas.errors import BadInputError, LakeMissingError, StoreUnavailableError
 from tests.lake.facts import landed_ids, of_three_kinds
 from tests.s3_servers import Answer, Faults, Pass, Request, drops_metadata, free_port, in_front_of
 
-LOST_ANSWERS = ("done, then 500", "done, then silence")
-FAULTS = (*LOST_ANSWERS, "unavailable", "refused with 409")
+LOST_ANSWERS = ("done, then 500", "done, then silence", "done, then reset")
+FAULTS = (*LOST_ANSWERS, "reset", "unavailable", "refused with 409")
 CANARIES = {
     "AWS_ACCESS_KEY_ID": "CANARYID0123456789",
     "AWS_SECRET_ACCESS_KEY": "canary/secret+0123456789",
@@ -57,12 +58,12 @@ def test_a_lost_answer_does_not_make_another_writers_file_ours(
         assert not S3Store(bucket, "").put_new("a", b"same")
 
 
-@pytest.mark.parametrize("fault", [*LOST_ANSWERS, "refused with 409"])
+@pytest.mark.parametrize("fault", [*LOST_ANSWERS, "reset", "refused with 409"])
 def test_a_lake_meets_faults_and_holds_each_event_once(
     bucket: str, s3_server: str, monkeypatch: pytest.MonkeyPatch, fault: str
 ) -> None:
     Lake.create(f"s3://{bucket}/lake")
-    with in_front_of(s3_server, Faults(*[fault, ""] * 12)) as endpoint:
+    with in_front_of(s3_server, Faults(*[fault, ""] * 40)) as endpoint:
         monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
         lake = Lake.open(f"s3://{bucket}/lake")
         with lake.writer("run") as writer:
@@ -128,14 +129,6 @@ def test_the_environment_cannot_switch_conditions_off(bucket: str, monkeypatch: 
     with lake.writer("run") as writer:
         writer.append(of_three_kinds(range(1)))
     assert sum(lake.project().values()) == 3
-
-
-def test_patience_is_a_number_of_seconds() -> None:
-    assert patience({PATIENCE_VARIABLE: "2.5"}) == 2.5
-    assert patience({PATIENCE_VARIABLE: "-1"}) == 0
-    assert patience({}) == patience({PATIENCE_VARIABLE: ""}) > 1
-    with pytest.raises(BadInputError, match="soon"):
-        patience({PATIENCE_VARIABLE: "soon"})
 
 
 def test_plain_http_is_for_this_machine_unless_it_is_asked_for() -> None:
