@@ -109,9 +109,11 @@ def torn_head(uri: str) -> Path | None:
     folder = local_folder(uri)
     if folder is None or not (folder / VERSIONS).is_dir():
         return None
-    manifests = sorted((folder / VERSIONS).glob(f"*{MANIFEST_SUFFIX}"))
     with contextlib.suppress(FileNotFoundError):
-        return None if not manifests or _is_sound(folder, manifests[0]) else manifests[0]
+        # Names and no paths: there is one for each version that is kept, and this is asked at each commit.
+        names = [name for name in os.listdir(folder / VERSIONS) if name.endswith(MANIFEST_SUFFIX)]
+        newest = folder / VERSIONS / min(names, default="")
+        return None if not names or _is_sound(folder, newest) else newest
     # Cleaned away, or put aside by another process: another manifest is the newest.
     return torn_head(uri)
 

@@ -54,7 +54,10 @@ def sync_commit(dataset: LanceDataset, transaction_uuid: str) -> None:
     if folder is None:
         return
     transactions = folder / TRANSACTIONS
-    for name in os.listdir(transactions):
+    name = f"{dataset.version - 1}-{transaction_uuid}.txn"
+    # Lance's own way of naming; where it has another one, what bears the identifier is looked for.
+    found = [name] if (transactions / name).exists() else os.listdir(transactions)
+    for name in found:
         if transaction_uuid in name:
             _sync_file(transactions / name)
     _sync_file(manifest_path(folder, dataset.version))
