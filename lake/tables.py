@@ -81,8 +81,12 @@ def create_table(location: str, schema: pa.Schema) -> LanceDataset:
 
 
 def widened(dataset: LanceDataset, schema: pa.Schema) -> LanceDataset:
-    """The dataset with the nullable columns of the schema that it lacks: an older version made it."""
-    while missing := _missing(dataset, schema):
+    """The dataset with the nullable columns of the schema that it lacks: an older version made it.
+    Raises CommitContendedError."""
+    for _ in range(RACES_MAX):
+        missing = _missing(dataset, schema)
+        if not missing:
+            return dataset
         began = now()
         try:
             dataset.add_columns(pa.schema(missing))
@@ -91,7 +95,7 @@ def widened(dataset: LanceDataset, schema: pa.Schema) -> LanceDataset:
             if not _lost(dataset.uri, error):
                 raise
         dataset = newest(dataset)
-    return dataset
+    raise contended(f"widening {dataset.uri.rsplit('/', 1)[-1]}")
 
 
 def newest(dataset: LanceDataset) -> LanceDataset:

@@ -56,7 +56,7 @@ class Made(NamedTuple):
     told: Landed
 
 
-class _Asked:
+class _Course:
     """How far a job has come; what is not yet there is null."""
 
     def __init__(self) -> None:
@@ -122,7 +122,7 @@ class TeacherRun:
 
     async def _ask_next(self) -> None:
         """One job, with all its attempts. Raises NoMoreError."""
-        asked, shared = _Asked(), self._shared
+        asked, shared = _Course(), self._shared
         try:
             outcome = await answered(
                 lambda _: self._asked(asked),
@@ -140,19 +140,19 @@ class TeacherRun:
         assert asked.job is not None
         self._end(asked.job, outcome)
 
-    async def _ready(self, asked: _Asked) -> None:
+    async def _ready(self, asked: _Course) -> None:
         # The job is chosen when a slot for it is near, so that the order holds.
         asked.job = asked.job or await self._order.next()
         if asked.job is None:
             raise NoMoreError
         asked.reserved = await self._reserved(asked.job)
 
-    async def _asked(self, asked: _Asked) -> Outcome:
+    async def _asked(self, asked: _Course) -> Outcome:
         assert asked.reserved is not None
         asked.made = await self._made(asked.reserved)
         return asked.made.outcome
 
-    async def _kept(self, asked: _Asked) -> None:
+    async def _kept(self, asked: _Course) -> None:
         assert asked.made is not None
         await self._shared.journal.record(asked.made.told.events)
         self._settle(asked.made)
