@@ -164,6 +164,7 @@ def main() -> None:
             report([share_figure(bare, "not maintained")])
         opening = Openings(Lake.create(f"{folder}/openings"))
         report(latency_figures("a writer each", [opening() for _ in range(opening_count)]))
+        report([share_figure(opening.lake, "a writer and one event each, right after the last commit")])
         report(
             beside_a_fresh_one("a writer each", opening, Openings(Lake.create(f"{folder}/fresh-openings")))
         )

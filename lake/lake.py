@@ -153,6 +153,7 @@ class Lake:
         """Rows of a table: the newest version, a version number, or a pin `name@N`. Row order is not
         defined: sort.
 
+        A number stands for as long as a lease or a pin holds it; other versions are cleaned away in time.
         Raises TableMissingError, PinMissingError, PinChangedError.
         """
         from lake.derived import open_dataset

@@ -109,23 +109,16 @@ def landed_past(store: ObjectStore, kind: str, cursor: dict[str, int]) -> list[s
 
 
 def files_ahead(store: ObjectStore, kind: str, past: Sequence[str], cursor: dict[str, int]) -> list[str]:
-    """Files less those before which one of their epoch misses: a second listing tells."""
-    prefix = kind_prefix(kind)
-    epochs = sorted({landed_name(path).writer_epoch for path in past})
-    if isinstance(store, LocalStore):
-        again = [
-            path
-            for epoch in epochs
-            for path in _past(
-                f"{prefix}/{epoch}", _names(store.location(f"{prefix}/{epoch}")), cursor.get(epoch)
-            )
-        ]
-        return without_holes(past, again)
-    folders = [f"{prefix}/{epoch}" for epoch in epochs]
-    if len(epochs) > EPOCHS_LISTED_SINGLY_MAX:
-        folders = [prefix]
-    listed = [path for folder in folders for path in store.list(folder, SUFFIX)]
-    return without_holes(past, files_past(listed, cursor))
+    """Files less those before which one of their epoch misses, sorted: a second listing tells, where numbers
+    do not."""
+    of_epoch: dict[str, list[str]] = {}
+    for path in past:
+        of_epoch.setdefault(landed_name(path).writer_epoch, []).append(path)
+    plain = [epoch for epoch, paths in of_epoch.items() if _is_next(paths, cursor.get(epoch))]
+    unsure = sorted(of_epoch.keys() - set(plain))
+    shown = [path for epoch in unsure for path in of_epoch[epoch]]
+    again = _listed(store, kind, unsure, cursor)
+    return sorted([*(of_epoch[epoch][0] for epoch in plain), *without_holes(shown, again)])
 
 
 @lru_cache(maxsize=PATHS_REMEMBERED)
@@ -141,11 +134,31 @@ def _names(folder: str) -> list[str]:
         return []
 
 
+def _listed(store: ObjectStore, kind: str, epochs: Sequence[str], cursor: dict[str, int]) -> list[str]:
+    """Files past the cursor, of these epochs at least."""
+    prefix = kind_prefix(kind)
+    folders = [f"{prefix}/{epoch}" for epoch in epochs]
+    if isinstance(store, LocalStore):
+        return [
+            path
+            for epoch, folder in zip(epochs, folders, strict=True)
+            for path in _past(folder, _names(store.location(folder)), cursor.get(epoch))
+        ]
+    if len(epochs) > EPOCHS_LISTED_SINGLY_MAX:
+        folders = [prefix]
+    return files_past([path for folder in folders for path in store.list(folder, SUFFIX)], cursor)
+
+
 def _past(folder: str, names: list[str], taken: int | None) -> list[str]:
     """Paths of files that begin behind a number. Names begin with theirs, in digits of one width: no name
     is taken apart to see that it is behind."""
     floor = "" if taken is None else seq_text(taken + 1)
     return [f"{folder}/{name}" for name in sorted(name for name in names if name >= floor)]
+
+
+def _is_next(paths: list[str], taken: int | None) -> bool:
+    """Nothing can lie between what was taken and the one file."""
+    return len(paths) == 1 and landed_name(paths[0]).first_seq == (-1 if taken is None else taken) + 1
 
 
 def _epochs(folder: Path) -> Iterator[os.DirEntry[str]]:

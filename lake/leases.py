@@ -16,7 +16,9 @@ from lance import LanceDataset
 
 from lake.derived import open_dataset
 from lake.stores.store import ObjectStore
+from lake.table_races import RACES_MAX, contended
 from lake.table_tags import protect, tags_of
+from lake.tables import newest
 from schemas.errors import TableMissingError
 
 PREFIX = "lease-"
@@ -29,11 +31,24 @@ def leased(
 ) -> Generator[int]:
     """Holds a version, the newest by default, and gives its number. Raises TableMissingError."""
     dataset = open_dataset(store, table, version)
-    tag = take_lease(dataset, dataset.version, lasts)
+    if version is None:
+        version, tag = take_lease_of_newest(dataset, lasts)
+    else:
+        tag = take_lease(dataset, version, lasts)
     try:
-        yield dataset.version
+        yield version
     finally:
         end_lease(dataset, tag)
+
+
+def take_lease_of_newest(dataset: LanceDataset, lasts: timedelta) -> tuple[int, str]:
+    """Gives version and tag. Whoever is held up after opening a table in a storm of commits holds what it is
+    then. Raises CommitContendedError."""
+    for _ in range(RACES_MAX):
+        with contextlib.suppress(TableMissingError):
+            return dataset.version, take_lease(dataset, dataset.version, lasts)
+        dataset = newest(dataset)
+    raise contended(f"holding {dataset.uri.rsplit('/', 1)[-1]}")
 
 
 def take_lease(dataset: LanceDataset, version: int, lasts: timedelta) -> str:

@@ -5,7 +5,9 @@ Only the newest are, as long as each next one is small or no larger than those m
 row is rewritten grows with the logarithm of the table.
 **No reader loses a file that it opened**: before fragments are merged, the version that names them is
 tagged as a lease; every version since the last merge is a part of it. Old versions without a tag lose their
-manifest alone, after an age in which whoever was told a number opens it.
+manifest alone.
+**Manifests never outgrow rows**: each names all fragments, so that of a table in a storm of commits only the
+newest versions can be opened by number, and those that a tag holds.
 **Tags are kept, and what was never committed is left to Lance's own floor of seven days.**
 """
 
@@ -25,7 +27,7 @@ from lake.leases import end_lease, end_outdated, take_lease
 from lake.manifests import manifest_paths, read_manifest
 from lake.seen import seen_rows
 from lake.stores.store import ObjectStore
-from lake.table_care import typed_panics, without_row_ages
+from lake.table_care import restated, typed_panics, without_row_ages
 from lake.table_races import outrun
 from lake.table_sync import now, sync_data, sync_recent
 from lake.table_tags import protect, tags_of
@@ -39,16 +41,18 @@ _log = logging.getLogger("tracelake")
 class Upkeep(NamedTuple):
     """When a table is put in order, and what is kept."""
 
-    fragments_max: int = 64
+    fragments_max: int = 32
     """More fragments that are not full yet are merged."""
-    small_bytes: int = 2**20
+    small_bytes: int = 2**16
     """A fragment of this size or less is merged with any."""
     fragment_bytes_max: int = 256 * 2**20
     """A fragment of this size is full."""
     batch_bytes: int = 8 * 2**20
     """Stored bytes that a merge holds at once, about."""
+    versions_kept: int = 32
+    """An event table's newest versions can be opened by number, however fast commits come."""
     version_age: timedelta = timedelta(minutes=1)
-    """An event table's version without a tag can be opened by number for this long at least."""
+    """`maintain` leaves versions of an event table alone that are younger."""
     superseded_age: timedelta = timedelta(hours=1)
     """A reader that opened a version before a merge finds its files for this long at least."""
     derived_version_age: timedelta = timedelta(days=7)
@@ -90,7 +94,7 @@ def tend(dataset: LanceDataset, upkeep: Upkeep = UPKEEP) -> None:
     try:
         merge_fragments(dataset, upkeep)
         end_outdated(dataset)
-        remove_versions(dataset, upkeep.version_age)
+        keep_newest(dataset, upkeep.versions_kept)
     except (TracelakeError, OSError, ValueError, RuntimeError) as error:
         _log.warning("upkeep of %s was put off: %s", dataset.uri, error)
 
@@ -118,7 +122,7 @@ def merge_fragments(dataset: LanceDataset, upkeep: Upkeep = UPKEEP) -> bool:
         "num_threads": 1,
         "excluded_fragment_ids": [each.fragment_id for each in fragments if each.fragment_id not in ids],
     }
-    hold = take_lease(dataset, dataset.version, upkeep.superseded_age)
+    hold = take_lease(dataset, restated(dataset).version, upkeep.superseded_age)
     try:
         with typed_panics(dataset.uri):
             done = _merged(dataset, options)
@@ -132,9 +136,18 @@ def merge_fragments(dataset: LanceDataset, upkeep: Upkeep = UPKEEP) -> bool:
 
 def remove_versions(dataset: LanceDataset, age: timedelta) -> None:
     """Versions of at least this age, without a tag and not the newest, and files that only they name."""
+    _clean_up(dataset, older_than=age)
+
+
+def keep_newest(dataset: LanceDataset, count: int) -> None:
+    """As `remove_versions`, all but the newest ones."""
+    _clean_up(dataset, retain_versions=count)
+
+
+def _clean_up(dataset: LanceDataset, **which: Any) -> None:
     outrun(
         f"cleaning up {dataset.uri}",
-        lambda: dataset.cleanup_old_versions(older_than=age, error_if_tagged_old_versions=False),
+        lambda: dataset.cleanup_old_versions(error_if_tagged_old_versions=False, **which),
     )
 
 

@@ -66,6 +66,18 @@ class FullStore(PassingStore):
             return self.inner.put_new(path, data)
 
 
+class CountedStore(PassingStore):
+    """Counts its listings."""
+
+    def __init__(self, inner: LocalStore) -> None:
+        super().__init__(inner)
+        self.listing_count = 0
+
+    def list(self, prefix: str, suffix: str = "") -> list[str]:
+        self.listing_count += 1
+        return self.inner.list(prefix, suffix)
+
+
 class HoleyStore(PassingStore):
     """Its first listing misses the files named, as a listing may that runs while they land."""
 

@@ -8,9 +8,11 @@ import time
 from pathlib import Path
 
 from lake import Lake
-from lake.landed_files import landed_by_kind, landed_of
+from lake.landed_files import files_ahead, landed_by_kind, landed_name, landed_of
 from lake.layout import EVENTS, kind_prefix
-from tests.lake.facts import of_three_kinds
+from lake.stores.local_store import LocalStore
+from tests.lake.facts import of_three_kinds, reward
+from tests.lake.store_wrappers import CountedStore
 
 KINDS = ["turn_completed", "reward_assigned", "rollout_ended"]
 
@@ -54,3 +56,26 @@ def test_what_is_gone_is_not_shown(fresh_lake: Lake) -> None:
     shutil.rmtree(fresh_lake.store.location(kind_prefix(KINDS[1])))
     assert same(fresh_lake)
     assert landed_by_kind(fresh_lake.store, [KINDS[1]]) == {KINDS[1]: []}
+
+
+def test_only_a_file_before_which_nothing_can_be_missing_is_taken_without_a_second_listing(
+    fresh_lake: Lake,
+) -> None:
+    with fresh_lake.writer("run") as writer:
+        for index in range(3):
+            writer.append([reward(2 * index), reward(2 * index + 1)])
+            writer.flush()
+    for store in (CountedStore(LocalStore(Path(fresh_lake.uri))), fresh_lake.store):
+        files = landed_of(store, "reward_assigned")
+        epoch = landed_name(files[0]).writer_epoch
+        for shown, cursor, ahead, listing_count in (
+            (files[:1], {}, files[:1], 0),
+            (files[1:2], {epoch: 1}, files[1:2], 0),
+            (files[1:2], {}, files[:2], 1),
+            (files[2:], {epoch: 1}, files[1:], 1),
+            (files, {}, files, 1),
+        ):
+            before = store.listing_count if isinstance(store, CountedStore) else 0
+            assert files_ahead(store, "reward_assigned", shown, cursor) == ahead
+            if isinstance(store, CountedStore):
+                assert store.listing_count - before == listing_count

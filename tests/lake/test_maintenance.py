@@ -18,9 +18,11 @@ import pytest
 from lake import Lake
 from lake.derived import Derivation, open_dataset
 from lake.layout import pin_tag, table_path
-from lake.leases import leased
+from lake.leases import leased, take_lease, take_lease_of_newest
 from lake.maintenance import UPKEEP, maintain, merge_fragments, remove_versions, tend
 from lake.stores.local_store import LocalStore
+from lake.table_sync import manifest_path
+from lake.table_tags import tags_of
 from schemas.errors import TableMissingError
 from tests.lake.facts import digests, reward, table_ids
 from tests.lake.store_wrappers import HeldUpStore
@@ -68,8 +70,15 @@ def test_a_projection_merges_by_itself_when_fragments_have_become_many(fresh_lak
     grow(fresh_lake, range(UPKEEP.fragments_max + 1))
     assert len(dataset(fresh_lake).get_fragments()) == 1
     assert len(set(table_ids(fresh_lake, KIND))) == UPKEEP.fragments_max + 1
-    # Whoever was told a number in the last minute finds it.
-    assert versions(fresh_lake)[0] == 1
+    newest = dataset(fresh_lake).version
+    assert versions(fresh_lake) == list(range(newest - UPKEEP.versions_kept + 1, newest + 1))
+    # What is held for readers for long is a version that brought nothing, right after the last that did.
+    [lease] = tags_of(dataset(fresh_lake)).values()
+    held, brought = (
+        manifest_path(Path(dataset(fresh_lake).uri), version).stat().st_size
+        for version in (lease["version"], lease["version"] - 1)
+    )
+    assert held < 0.6 * brought
     assert fresh_lake.verify(deep=True).ok
 
 
@@ -142,6 +151,20 @@ def test_a_lease_whose_reader_died_ends_by_itself(fresh_lake: Lake) -> None:
     lease.__exit__(None, None, None)
     with pytest.raises(TableMissingError), leased(fresh_lake.store, KIND, version):
         pass
+
+
+def test_a_reader_that_was_overtaken_before_it_held_a_version_holds_the_newest(fresh_lake: Lake) -> None:
+    grow(fresh_lake, range(2))
+    overtaken = dataset(fresh_lake)
+    grow(fresh_lake, range(2, 5))
+    for _ in range(2):
+        maintain(fresh_lake.store, [KIND], EAGER)
+    assert overtaken.version not in versions(fresh_lake)
+    version, tag = take_lease_of_newest(overtaken, timedelta(minutes=1))
+    assert version == dataset(fresh_lake).version
+    assert tags_of(overtaken)[tag]["version"] == version
+    with pytest.raises(TableMissingError, match="cannot be held"):
+        take_lease(overtaken, overtaken.version, timedelta(minutes=1))
 
 
 def test_a_pin_that_lost_its_tag_is_tagged_again_before_anything_is_cleaned(fresh_lake: Lake) -> None:
