@@ -36,8 +36,8 @@ class _Folder(NamedTuple):
 
 
 _folders: dict[str, _Folder] = {}
-_ended: dict[str, int] = {}
-"""Folders of closed epochs, with the number at which their last file begins."""
+_ended: dict[str, dict[str, int]] = {}
+"""By a kind's folder: closed epochs, with the number at which their last file begins."""
 
 
 def landed_by_kind(store: ObjectStore, kinds: Sequence[str] | None = None) -> dict[str, list[str]]:
@@ -93,18 +93,16 @@ def landed_past(store: ObjectStore, kind: str, cursor: dict[str, int]) -> list[s
     if not isinstance(store, LocalStore):
         return files_past(landed_of(store, kind), cursor)
     prefix = kind_prefix(kind)
+    root = store.location(prefix)
     past: list[str] = []
-    for folder in _epochs(Path(store.location(prefix))):
-        taken = cursor.get(folder.name)
-        # A table that lost its newest versions stands before what it had taken once.
-        if taken is not None and taken >= _ended.get(folder.path, taken + 1):
-            continue
+    for epoch in _unfinished(root, cursor):
+        taken = cursor.get(epoch)
         # Asked before the folder is read: what a closed writer landed is all there.
-        closed = taken is not None and store.exists(ledger_path(folder.name))
-        names = _names(folder.path)
-        past += _past(f"{prefix}/{folder.name}", names, taken)
+        closed = taken is not None and store.exists(ledger_path(epoch))
+        names = _names(f"{root}/{epoch}")
+        past += _past(f"{prefix}/{epoch}", names, taken)
         if closed and names:
-            _ended[folder.path] = landed_name(f"{prefix}/{folder.name}/{max(names)}").first_seq
+            _ended.setdefault(root, {})[epoch] = landed_name(f"{prefix}/{epoch}/{max(names)}").first_seq
     return past
 
 
@@ -126,11 +124,22 @@ def landed_name(path: str) -> LandedName:
     return parse_landed_path(path)
 
 
+def _unfinished(root: str, cursor: dict[str, int]) -> list[str]:
+    """Epochs of a kind that are not known to be taken to their end, sorted."""
+    try:
+        epochs = os.listdir(root)
+    except FileNotFoundError:
+        return []
+    ended = _ended.get(root, {})
+    # A table that lost its newest versions stands before what it had taken once.
+    return sorted(epoch for epoch in epochs if epoch not in ended or cursor.get(epoch, -1) < ended[epoch])
+
+
 def _names(folder: str) -> list[str]:
     """Of the landed files in an epoch's folder, in no order."""
     try:
         return [name for name in os.listdir(folder) if name.endswith(SUFFIX) and name[0] != "."]
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return []
 
 

@@ -29,7 +29,7 @@ from lake.seen import seen_rows
 from lake.stores.store import ObjectStore
 from lake.table_care import restated, typed_panics, without_row_ages
 from lake.table_races import outrun
-from lake.table_sync import now, sync_data, sync_recent
+from lake.table_sync import now, sync_data, sync_recent_commits
 from lake.table_tags import protect, tags_of
 from schemas.errors import CheckFailedError, TracelakeError
 from schemas.events import CLASS_OF_KIND
@@ -160,7 +160,7 @@ def _merged(dataset: LanceDataset, options: Any) -> bool:
     if not results:
         return False
     Compaction.commit(dataset, results)
-    sync_recent(dataset.uri, began)
+    sync_recent_commits(dataset.uri, began)
     before, after = (
         {file.path for result in results for each in getattr(result, side) for file in each.files}
         for side in ("original_fragments", "new_fragments")

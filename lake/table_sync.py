@@ -70,17 +70,18 @@ def sync_recent(uri: str, began: float) -> None:
     folder = local_folder(uri)
     if folder is None or not folder.is_dir():
         return
-    folders = {folder.parent, folder.parent.parent}
-    for root, _, names in os.walk(folder):
-        paths = [Path(root, name) for name in names]
-        for path in paths:
-            with contextlib.suppress(FileNotFoundError):
-                if path.stat().st_mtime >= began - CLOCK_SLACK_S:
-                    _sync_file(path)
-        folders.add(Path(root))
-    for each in folders:
+    folders = [Path(root) for root, _, _ in os.walk(folder)]
+    _sync_new(folders, began)
+    for each in (folder.parent, folder.parent.parent):
         with contextlib.suppress(FileNotFoundError):
             sync_folder(each)
+
+
+def sync_recent_commits(uri: str, began: float) -> None:
+    """As `sync_recent`, of commits whose data files are durable: they may be thousands."""
+    folder = local_folder(uri)
+    if folder is not None:
+        _sync_new([folder / TRANSACTIONS, folder / VERSIONS], began)
 
 
 def sync_tag(dataset: LanceDataset, tag: str) -> None:
@@ -98,6 +99,17 @@ def now() -> float:
 
 def manifest_path(folder: Path, version: int) -> Path:
     return folder / VERSIONS / f"{MANIFEST_NAMES_END - version:020d}{MANIFEST_SUFFIX}"
+
+
+def _sync_new(folders: Iterable[Path], began: float) -> None:
+    """Files of these folders, and the folders."""
+    for folder in folders:
+        with contextlib.suppress(FileNotFoundError):
+            for entry in os.scandir(folder):
+                with contextlib.suppress(FileNotFoundError):
+                    if entry.is_file() and entry.stat().st_mtime >= began - CLOCK_SLACK_S:
+                        _sync_file(Path(entry.path))
+            sync_folder(folder)
 
 
 def _sync_file(path: Path) -> None:
