@@ -26,8 +26,8 @@ from bench.report import Figure, report
 from lake import Lake
 from lake.derived import open_dataset
 from lake.leases import end_lease
-from lake.maintenance import UPKEEP
 from lake.table_tags import tags_of
+from lake.upkeep import UPKEEP
 from schemas.rollout_events import RewardAssigned
 
 KIND = "reward_assigned"

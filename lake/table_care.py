@@ -78,6 +78,11 @@ def without_row_ages(result: Any) -> Any:
     return type(result).from_json(json.dumps(fields))
 
 
+def as_of(result: Any, version: int) -> Any:
+    """A merge as if it had been made of this version, in which all of its files must be."""
+    return type(result).from_json(json.dumps({**json.loads(result.json()), "read_version": version}))
+
+
 def restated(dataset: LanceDataset) -> LanceDataset:
     """The table as a version that brought nothing: its manifest names a fragment once, where one that brought
     rows names it three times. What is to be held for long is held as such a one. Raises OSError if another

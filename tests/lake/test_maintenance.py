@@ -17,12 +17,13 @@ import pytest
 
 from lake import Lake
 from lake.derived import Derivation, open_dataset
-from lake.layout import pin_tag, table_path
+from lake.layout import pin_tag
 from lake.leases import leased, take_lease, take_lease_of_newest
-from lake.maintenance import UPKEEP, maintain, merge_fragments, remove_versions, tend
+from lake.maintenance import maintain, remove_versions, tend
 from lake.stores.local_store import LocalStore
 from lake.table_sync import manifest_path
 from lake.table_tags import tags_of
+from lake.upkeep import UPKEEP
 from schemas.errors import TableMissingError
 from tests.lake.facts import digests, reward, table_ids
 from tests.lake.store_wrappers import HeldUpStore
@@ -86,30 +87,6 @@ def test_few_fragments_are_left_alone(fresh_lake: Lake) -> None:
     grow(fresh_lake, range(3))
     tend(dataset(fresh_lake), EAGER)
     assert len(dataset(fresh_lake).get_fragments()) == 3
-
-
-def test_what_is_large_is_not_rewritten_for_what_is_small(fresh_lake: Lake) -> None:
-    with fresh_lake.writer("large") as writer:
-        writer.append([reward(index) for index in range(1000, 2000)])
-    fresh_lake.project()
-    [large] = dataset(fresh_lake).get_fragments()
-    grow(fresh_lake, range(3))
-    small = UPKEEP._replace(small_bytes=large.metadata.files[0].file_size_bytes // 4)
-    assert merge_fragments(dataset(fresh_lake), small)
-    first, _ = dataset(fresh_lake).get_fragments()
-    assert first.metadata.files[0].path == large.metadata.files[0].path
-    assert not merge_fragments(dataset(fresh_lake), UPKEEP._replace(fragment_bytes_max=1))
-
-
-def test_merging_again_and_again_leaves_manifests_small(fresh_lake: Lake) -> None:
-    sizes: list[int] = []
-    for start in range(0, 24, 6):
-        grow(fresh_lake, range(start, start + 6))
-        merge_fragments(dataset(fresh_lake))
-        newest = min(Path(fresh_lake.store.location(table_path(KIND)), "_versions").glob("*.manifest"))
-        sizes.append(newest.stat().st_size)
-    # The transaction that a manifest repeats names what was merged; the table itself does not grow.
-    assert max(sizes[1:]) - min(sizes[1:]) < 400
 
 
 def test_a_reader_that_opened_a_version_before_a_merge_finds_its_files(fresh_lake: Lake) -> None:

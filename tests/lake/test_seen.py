@@ -12,7 +12,7 @@ import pytest
 
 from lake import Lake
 from lake.layout import table_path
-from lake.maintenance import merge_fragments
+from lake.merging import merge_fragments
 from lake.seen import FILTER_VALUES_MAX, SeenRows, quoted, seen_rows
 from lake.tables import append_with_cursor, open_table
 from schemas.event import event_identity

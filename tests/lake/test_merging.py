@@ -1,0 +1,62 @@
+"""Goal: a merge changes where rows lie and nothing else, whatever is committed while it runs.
+
+Method: handles of a table that others have outrun meanwhile, as in a process that was held up.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from lake import Lake
+from lake.layout import table_path
+from lake.merging import merge_fragments
+from lake.table_tags import tags_of
+from lake.upkeep import UPKEEP
+from tests.lake.facts import reward, table_ids
+from tests.lake.test_maintenance import KIND, dataset, grow
+
+
+def test_what_is_large_is_not_rewritten_for_what_is_small(fresh_lake: Lake) -> None:
+    with fresh_lake.writer("large") as writer:
+        writer.append([reward(index) for index in range(1000, 2000)])
+    fresh_lake.project()
+    [large] = dataset(fresh_lake).get_fragments()
+    grow(fresh_lake, range(3))
+    small = UPKEEP._replace(small_bytes=large.metadata.files[0].file_size_bytes // 4)
+    assert merge_fragments(dataset(fresh_lake), small)
+    first, _ = dataset(fresh_lake).get_fragments()
+    assert first.metadata.files[0].path == large.metadata.files[0].path
+    assert not merge_fragments(dataset(fresh_lake), UPKEEP._replace(fragment_bytes_max=1))
+
+
+def test_a_merge_that_others_outran_is_one_of_the_table_as_it_is_then(fresh_lake: Lake) -> None:
+    grow(fresh_lake, range(4))
+    overtaken = dataset(fresh_lake)
+    grow(fresh_lake, range(4, 6), "other")
+    ids = table_ids(fresh_lake, KIND)
+    assert merge_fragments(overtaken)
+    assert sorted(each.count_rows() for each in dataset(fresh_lake).get_fragments()) == [1, 1, 4]
+    assert table_ids(fresh_lake, KIND) == ids
+    assert fresh_lake.project([KIND]) == {KIND: 0}
+
+
+def test_of_two_merges_of_the_same_files_one_is_none(fresh_lake: Lake) -> None:
+    grow(fresh_lake, range(4))
+    overtaken = dataset(fresh_lake)
+    assert merge_fragments(dataset(fresh_lake))
+    ids, leases = table_ids(fresh_lake, KIND), tags_of(overtaken)
+    assert not merge_fragments(overtaken)
+    assert len(dataset(fresh_lake).get_fragments()) == 1
+    assert table_ids(fresh_lake, KIND) == ids
+    assert tags_of(overtaken) == leases
+
+
+def test_merging_again_and_again_leaves_manifests_small(fresh_lake: Lake) -> None:
+    sizes: list[int] = []
+    for start in range(0, 24, 6):
+        grow(fresh_lake, range(start, start + 6))
+        merge_fragments(dataset(fresh_lake))
+        newest = min(Path(fresh_lake.store.location(table_path(KIND)), "_versions").glob("*.manifest"))
+        sizes.append(newest.stat().st_size)
+    # The transaction that a manifest repeats names what was merged; the table itself does not grow.
+    assert max(sizes[1:]) - min(sizes[1:]) < 400
