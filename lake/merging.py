@@ -69,22 +69,20 @@ def _merged(dataset: LanceDataset, options: Any) -> bool:
 
 
 def _committed(dataset: LanceDataset, results: list[Any], before: set[str], after: set[str]) -> bool:
-    """Rows that are merged stay right whatever else is added: a commit that came first makes it one of the
-    table as it is then. False once another merge took the files."""
+    """Rows that are merged stay right whatever was added since: the merge is one of the table as it is now.
+    False once another merge took the files."""
     for _ in range(RACES_MAX):
+        dataset = newest(dataset)
+        files = {file.path for each in dataset.get_fragments() for file in each.metadata.files}
+        # A connection that was reset did not tell that the commit stands.
+        if after <= files or not before <= files:
+            return after <= files
         try:
             Compaction.commit(dataset, [as_of(result, dataset.version) for result in results])
             return True
         except (ValueError, OSError, RuntimeError) as error:
             if not lost_race(error) and not was_reset(error):
                 raise
-        dataset = newest(dataset)
-        files = {file.path for each in dataset.get_fragments() for file in each.metadata.files}
-        if after <= files:
-            # A connection that was reset does not tell that the commit stands.
-            return True
-        if not before <= files:
-            break
     return False
 
 
