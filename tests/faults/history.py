@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,6 +18,7 @@ import polars as pl
 from lake import Lake
 from lake.derived import Derivation
 from lake.maintenance import maintain as put_in_order
+from lake.upkeep import UPKEEP, Upkeep
 from schemas.errors import LakeMissingError, TableMissingError, TracelakeError
 from schemas.event import Event, event_identity
 from tests.faults.children import Say
@@ -25,6 +27,9 @@ from tests.lake.facts import digests, of_three_kinds, table_ids
 KINDS = ("turn_completed", "reward_assigned", "rollout_ended")
 DERIVED = "sums"
 MADE = Derivation(key=("rollout_id",), code_version="1")
+AT_ONCE = timedelta(0)
+NOTHING_YOUNG = UPKEEP._replace(version_age=AT_ONCE, derived_version_age=AT_ONCE)
+"""A scenario is over before a version is old enough to be cleaned away. What protects readers is as ever."""
 AFTERWARDS = 900_000_000
 """First index of the events that a check appends to see that work goes on."""
 
@@ -97,9 +102,10 @@ def pin_all(lake: Lake, say: Say) -> None:
     say(f"pin {pin.reference} {pin.digest}")
 
 
-def maintain(lake: Lake) -> list[str]:
+def maintain(lake: Lake, upkeep: Upkeep = NOTHING_YOUNG) -> list[str]:
     """Tables put in order; why some of them were left as they are."""
-    return [table.problem for table in put_in_order(lake.store) if table.problem is not None]
+    done = put_in_order(lake.store, upkeep=upkeep)
+    return [table.problem for table in done if table.problem is not None]
 
 
 def recover(root: Path) -> None:

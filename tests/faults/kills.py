@@ -19,6 +19,8 @@ from typing import NamedTuple
 from lake import Lake
 from tests.faults.children import Say, in_child, side_by_side
 from tests.faults.history import (
+    AT_ONCE,
+    NOTHING_YOUNG,
     Told,
     append_each,
     append_many,
@@ -190,7 +192,7 @@ def _actions(state: State) -> dict[str, Callable[[Path, Say], object]]:
             "pin": lambda root, say: pin_all(Lake.open(str(root)), say),
             "recover": lambda root, _: recover(root),
         }
-        actions["maintain"] = lambda root, _: maintain(Lake.open(str(root)))
+        actions["maintain"] = lambda root, _: _maintain(root)
     return actions
 
 
@@ -207,6 +209,14 @@ def _derive(root: Path) -> None:
     lake = Lake.open(str(root))
     lake.project()
     derive_sums(lake)
+
+
+def _maintain(root: Path) -> None:
+    """The first merges, the second takes away what the first has replaced."""
+    lake = Lake.open(str(root))
+    for _ in range(2):
+        if problems := maintain(lake, NOTHING_YOUNG._replace(superseded_age=AT_ONCE)):
+            raise AssertionError(f"maintain: {problems[:3]}")
 
 
 def _states(context: Context) -> list[State]:
@@ -228,8 +238,9 @@ def _states(context: Context) -> list[State]:
 def _use(root: Path, say: Say) -> None:
     """Tables, a pin, and events after them; the process ends without a close."""
     lake = Lake.create(str(root))
-    append_many(lake, "first", 0, 4, say)
-    lake.project()
-    derive_sums(lake)
+    for first in (0, 2):
+        append_many(lake, "first", first, 2, say)
+        lake.project()
+        derive_sums(lake)
     pin_all(lake, say)
     append_each(lake, "second", range(4, 7), say, land_after=4)

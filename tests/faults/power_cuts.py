@@ -1,8 +1,8 @@
 """Power cuts: a file system of its own goes down without writing its log or any dirty page.
 
-Flow: a worker appends, projects, derives and pins on a loop-mounted ext4 or xfs → the shutdown ioctl at a
-drawn moment → unmount, mount, perhaps a second cut while it recovers → recovery, and what was told is
-compared.
+Flow: a worker appends, projects, derives, pins and maintains on a loop-mounted ext4 or xfs → the shutdown
+ioctl at a drawn moment → unmount, mount, perhaps a second cut while it recovers → recovery, and what was
+told is compared.
 
 Needs root, loop devices, and the Debian packages `e2fsprogs`, `xfsprogs` and `mount`.
 """
@@ -45,6 +45,7 @@ from tests.faults.history import (
     append_many,
     checked,
     derive_sums,
+    maintain,
     pin_all,
     recover,
 )
@@ -196,6 +197,8 @@ def _work_on(root: Path, first: int, say: Say) -> None:
         lake.project()
         derive_sums(lake)
         pin_all(lake, say)
+        if problems := maintain(lake):
+            raise AssertionError(f"maintain: {problems}")
 
 
 class Disk:
