@@ -21,7 +21,7 @@ from lake.derived import open_dataset, table_names
 from lake.layout import pin_tag
 from lake.leases import end_outdated
 from lake.manifests import manifest_paths, read_manifest
-from lake.merging import merge_fragments, stored_bytes
+from lake.merging import merge_fragments, mergeable
 from lake.stores.store import ObjectStore
 from lake.table_races import is_gone, outrun
 from lake.table_tags import protect, tags_of
@@ -57,10 +57,7 @@ class TableUpkeep(BaseModel):
 
 def tend(dataset: LanceDataset, upkeep: Upkeep = UPKEEP) -> None:
     """Put an event table in order if it is time. What goes wrong is logged: the rows are committed anyway."""
-    if (
-        sum(stored_bytes(each) < upkeep.fragment_bytes_max for each in dataset.get_fragments())
-        <= upkeep.fragments_max
-    ):
+    if len(mergeable(dataset.get_fragments(), upkeep)) <= upkeep.fragments_max:
         return
     try:
         if merge_fragments(dataset, upkeep):

@@ -24,14 +24,27 @@ from lake.tables import newest
 from lake.upkeep import UPKEEP, Upkeep
 
 
+def mergeable(fragments: list[Any], upkeep: Upkeep = UPKEEP) -> list[Any]:
+    """The newest fragments, as far back as each is no larger than all after it."""
+    run: list[Any] = []
+    total = 0
+    for fragment in reversed(fragments):
+        size = _stored_bytes(fragment)
+        if total + size > upkeep.fragment_bytes_max or (run and size > max(total, upkeep.small_bytes)):
+            break
+        run.append(fragment)
+        total += size
+    return run
+
+
 def merge_fragments(dataset: LanceDataset, upkeep: Upkeep = UPKEEP) -> bool:
     """Merge the newest fragments; false if there are no two, or another merge came in between."""
     fragments = dataset.get_fragments()
-    run = _run(fragments, upkeep)
+    run = mergeable(fragments, upkeep)
     if len(run) < 2:
         return False
     rows = sum(fragment.metadata.physical_rows for fragment in run)
-    row_bytes = max(1, sum(map(stored_bytes, run)) // max(1, rows))
+    row_bytes = max(1, sum(map(_stored_bytes, run)) // max(1, rows))
     ids = {fragment.fragment_id for fragment in run}
     options: Any = {
         "target_rows_per_fragment": rows + 1,
@@ -86,19 +99,5 @@ def _committed(dataset: LanceDataset, results: list[Any], before: set[str], afte
     return False
 
 
-def _run(fragments: list[Any], upkeep: Upkeep) -> list[Any]:
-    """The newest fragments, as far back as each is no larger than all after it."""
-    run: list[Any] = []
-    total = 0
-    for fragment in reversed(fragments):
-        size = stored_bytes(fragment)
-        if total + size > upkeep.fragment_bytes_max or (run and size > max(total, upkeep.small_bytes)):
-            break
-        run.append(fragment)
-        total += size
-    return run
-
-
-def stored_bytes(fragment: Any) -> int:
-    """Of its data files."""
+def _stored_bytes(fragment: Any) -> int:
     return sum(file.file_size_bytes or 0 for file in fragment.metadata.files)

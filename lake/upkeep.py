@@ -10,11 +10,11 @@ class Upkeep(NamedTuple):
     """The limits; sizes are those of stored files."""
 
     fragments_max: int = 32
-    """More fragments that are not full yet are merged."""
+    """More of the newest fragments that can be merged are."""
     small_bytes: int = 2**16
     """A fragment of this size or less is merged with any."""
     fragment_bytes_max: int = 256 * 2**20
-    """A fragment of this size is full."""
+    """No merge makes a larger fragment."""
     batch_bytes: int = 8 * 2**20
     """Stored bytes that a merge holds at once, about."""
     versions_kept: int = 32

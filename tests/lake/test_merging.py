@@ -9,7 +9,8 @@ from pathlib import Path
 
 from lake import Lake
 from lake.layout import table_path
-from lake.merging import merge_fragments
+from lake.maintenance import tend
+from lake.merging import merge_fragments, mergeable
 from lake.table_tags import tags_of
 from lake.upkeep import UPKEEP
 from tests.lake.facts import reward, table_ids
@@ -27,6 +28,23 @@ def test_what_is_large_is_not_rewritten_for_what_is_small(fresh_lake: Lake) -> N
     first, _ = dataset(fresh_lake).get_fragments()
     assert first.metadata.files[0].path == large.metadata.files[0].path
     assert not merge_fragments(dataset(fresh_lake), UPKEEP._replace(fragment_bytes_max=1))
+
+
+def test_fragments_that_cannot_be_merged_are_no_reason_to_merge_others(fresh_lake: Lake) -> None:
+    for start in range(0, 3000, 1000):
+        with fresh_lake.writer("large") as writer:
+            writer.append([reward(index) for index in range(start, start + 1000)])
+        fresh_lake.project()
+    larges = dataset(fresh_lake).get_fragments()
+    size = max(each.metadata.files[0].file_size_bytes for each in larges)
+    narrow = UPKEEP._replace(fragments_max=3, small_bytes=1, fragment_bytes_max=int(1.5 * size))
+    grow(fresh_lake, range(5000, 5003))
+    assert len(mergeable(dataset(fresh_lake).get_fragments(), narrow)) == 3
+    tend(dataset(fresh_lake), narrow)
+    assert len(dataset(fresh_lake).get_fragments()) == 6
+    grow(fresh_lake, range(5003, 5004))
+    tend(dataset(fresh_lake), narrow)
+    assert [each.count_rows() for each in dataset(fresh_lake).get_fragments()] == [1000, 1000, 1000, 4]
 
 
 def test_a_merge_that_others_outran_is_one_of_the_table_as_it_is_then(fresh_lake: Lake) -> None:
