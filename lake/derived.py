@@ -136,6 +136,9 @@ def _stored_digest(dataset: LanceDataset, key: Sequence[str]) -> str:
     def load(name: str) -> pa.ChunkedArray:
         return dataset.to_table(columns=[name])[name]
 
+    for fragment in dataset.get_fragments():
+        # A damaged file may tell another length of each column: one by one they read as if they were whole.
+        fragment.head(1)
     return columns_digest(dataset.schema, dataset.to_table(columns=list(key)), load)
 
 

@@ -262,6 +262,21 @@ def _read_now(lake: Lake) -> object:
         return contents(lake)
 
 
+def test_a_table_whose_columns_can_only_be_read_one_by_one_is_named(fresh_lake: Lake) -> None:
+    rows = pl.DataFrame({"id": list("abcde"), "score": [0.1, 0.2, 0.3, 0.4, 0.5]})
+    fresh_lake.derive("scores", rows, MADE)
+    [path] = Path(fresh_lake.store.location(table_path("scores")), "data").iterdir()
+    data = path.read_bytes()
+    unequal = 0
+    # Somewhere in it the file says of each column that it has five rows.
+    for at in (at for at, byte in enumerate(data) if byte == rows.height):
+        path.write_bytes(data[:at] + bytes([rows.height + 8]) + data[at + 1 :])
+        told = problems(fresh_lake, deep=True)
+        unequal += "differing lengths" in told
+        assert told or fresh_lake.scan("scores").collect().sort("id").equals(rows)
+    assert unequal == len(rows.columns)
+
+
 def test_what_depends_on_a_damaged_file_is_named(healthy_lake: Lake) -> None:
     frame = pl.DataFrame({"id": [1]})
     healthy_lake.derive("scored", frame, Derivation(key=("id",), code_version="1", inputs={KIND: "digest"}))
