@@ -12,14 +12,14 @@ from collections.abc import Callable
 
 import polars as pl
 
-from assets.derivations import DERIVED_TABLES, TABLE_OF_NAME, BuildParameters, DerivedTable
-from assets.inputs import InputTable, Quarantine, load_events, load_quarantine
-from lake import Lake
-from lake.derived import Derivation
-from lake.writing.judging import Origin, Receipt
-from producers.harvest import harvest
-from schemas.events import CLASS_OF_KIND
-from schemas.pin import PinnedTable
+from tracelake.assets.derivations import DERIVED_TABLES, TABLE_OF_NAME, BuildParameters, DerivedTable
+from tracelake.assets.inputs import InputTable, Quarantine, load_events, load_quarantine
+from tracelake.lake import Lake
+from tracelake.lake.tables.derived import Derivation
+from tracelake.lake.writing.judging import Origin, Receipt
+from tracelake.producers.harvest import harvest
+from tracelake.schemas.events.kinds import CLASS_OF_KIND
+from tracelake.schemas.pin import PinnedTable
 
 HARVEST_RUN = "harvest"
 HARVEST_AFTER = "turns"

@@ -1,12 +1,14 @@
-"""What `dg dev` opens: everything below `assets/defs`."""
+"""What `dg dev` opens: event tables, derived tables and the lake they are in."""
 
 from __future__ import annotations
 
-from pathlib import Path
+from dagster import Definitions, definitions
 
-from dagster import Definitions, definitions, load_from_defs_folder
+from tracelake.assets.defs.derived_tables import derived_tables
+from tracelake.assets.defs.event_tables import event_tables
+from tracelake.assets.defs.lake_resource import resources
 
 
 @definitions
 def defs() -> Definitions:
-    return load_from_defs_folder(path_within_project=Path(__file__).parent)
+    return Definitions.merge(event_tables(), derived_tables(), resources())

@@ -14,15 +14,15 @@ from typing import NamedTuple
 import polars as pl
 from pydantic import BaseModel, ConfigDict
 
-from assets.folds.answers import answers
-from assets.folds.disagreement import agreement_summary, disagreement, disagreement_by_trace
-from assets.folds.evaluations import evaluations, spend
-from assets.folds.exposures import exposures
-from assets.folds.pairs import preference_pairs
-from assets.folds.teacher_spend import KEY as TEACHER_SPEND_KEY
-from assets.folds.teacher_spend import teacher_spend
-from assets.folds.training_rows import training_rows
-from assets.folds.turns import trajectories, turns
+from tracelake.assets.folds.pairs.answers import answers
+from tracelake.assets.folds.pairs.disagreement import agreement_summary, disagreement, disagreement_by_trace
+from tracelake.assets.folds.pairs.pairs import preference_pairs
+from tracelake.assets.folds.replay_cost.teacher_spend import KEY as TEACHER_SPEND_KEY
+from tracelake.assets.folds.replay_cost.teacher_spend import teacher_spend
+from tracelake.assets.folds.traces.exposures import exposures
+from tracelake.assets.folds.traces.training_rows import training_rows
+from tracelake.assets.folds.traces.turns import trajectories, turns
+from tracelake.assets.folds.verdict.evaluations import evaluations, spend
 
 LEVELS = ("L0", "L1")
 

@@ -14,12 +14,18 @@ from typing import NamedTuple
 
 import polars as pl
 
-from lake import Lake
-from schemas.columns import arrow_schema, payload_columns
-from schemas.errors import TableMissingError
-from schemas.event import Event
-from schemas.events import class_of_kind
-from schemas.rollout_events import RewardAssigned, RolloutEnded, RolloutStarted, ToolReturned, TurnCompleted
+from tracelake.lake import Lake
+from tracelake.schemas.errors import TableMissingError
+from tracelake.schemas.events.columns import arrow_schema, payload_columns
+from tracelake.schemas.events.event import Event
+from tracelake.schemas.events.kinds import class_of_kind
+from tracelake.schemas.events.rollout_events import (
+    RewardAssigned,
+    RolloutEnded,
+    RolloutStarted,
+    ToolReturned,
+    TurnCompleted,
+)
 
 ROLLOUT_RECORD: tuple[type[Event], ...] = (
     RolloutStarted,

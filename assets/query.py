@@ -6,9 +6,9 @@ from typing import Any
 
 import polars as pl
 
-from lake import Lake
-from lake.pins import OpenPin
-from schemas.errors import QueryError
+from tracelake.lake import Lake
+from tracelake.lake.pins.pins import OpenPin
+from tracelake.schemas.errors import QueryError
 
 
 def run_query(lake: Lake, sql: str, at: str | None = None) -> pl.DataFrame:

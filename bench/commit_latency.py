@@ -23,12 +23,12 @@ from unittest import mock
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from bench.report import Figure, report
-from lake import Lake
-from lake.derived import open_dataset
-from lake.leases import end_lease
-from lake.table_tags import tags_of
-from lake.upkeep import UPKEEP
-from schemas.rollout_events import RewardAssigned
+from tracelake.lake import Lake
+from tracelake.lake.maintenance.upkeep import UPKEEP
+from tracelake.lake.tables.derived import open_dataset
+from tracelake.lake.tables.leases import end_lease
+from tracelake.lake.tables.tags import tags_of
+from tracelake.schemas.events.rollout_events import RewardAssigned
 
 KIND = "reward_assigned"
 WINDOW = 100
@@ -157,7 +157,7 @@ def main() -> None:
         _end_leases(lake)
         lake.maintain()
         report([share_figure(lake, "once no reader can be left that began before the merges")])
-        with mock.patch("lake.projection.tend"):
+        with mock.patch("tracelake.lake.projection.project.tend"):
             bare = Lake.create(f"{folder}/bare")
             commit = Commits(bare, events)
             report(latency_figures("not maintained", [commit() for _ in range(commit_count // 3)]))

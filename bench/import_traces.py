@@ -20,8 +20,8 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from bench.report import Figure, report, side_by_side
-from lake import Lake
-from producers.importers.ingest import import_sources
+from tracelake.lake import Lake
+from tracelake.producers.importers.import_sources import import_sources
 
 ARCHIVE = (
     Path(os.environ.get("TRACELAKE_SHARED_DATA", Path(__file__).parent.parent.parent / "shared" / "data"))

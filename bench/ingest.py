@@ -30,7 +30,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from bench.ingest_systems import rows_of
 from bench.report import Figure, report
-from lake.landing import ZSTD_LEVEL
+from tracelake.lake.landed.writing import ZSTD_LEVEL
 
 HERE = Path(__file__).parent
 OURS = "tracelake"

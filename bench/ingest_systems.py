@@ -60,9 +60,9 @@ def rows_of(count: int, tokens: int, seed: int) -> list[Row]:
 @contextmanager
 def tracelake(folder: Path) -> Iterator[Take]:
     sys.path.insert(0, str(Path(__file__).parent.parent))
-    from lake import Lake
-    from schemas.errors import LakeExistsError
-    from schemas.rollout_events import TurnCompleted
+    from tracelake.lake import Lake
+    from tracelake.schemas.errors import LakeExistsError
+    from tracelake.schemas.events.rollout_events import TurnCompleted
 
     try:
         lake = Lake.create(str(folder))
@@ -208,7 +208,7 @@ def held(system: str, folder: Path) -> int:
     """Rows that a reader finds, after whatever recovery opening it means; the warm-up's are not counted."""
     if system == "tracelake":
         sys.path.insert(0, str(Path(__file__).parent.parent))
-        from lake import Lake
+        from tracelake.lake import Lake
 
         lake = Lake.open(str(folder))
         lake.project()

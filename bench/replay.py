@@ -36,11 +36,11 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from bench.replay_systems import MAX_TOKENS, MODEL
 from bench.report import Figure, report
-from lake import Lake
-from producers.teachers.questions import select
-from producers.teachers.request_body import request_body
-from producers.teachers.teacher_file import TeacherSpec
 from tests.producers.teachers.question_lake import question_lake
+from tracelake.lake import Lake
+from tracelake.producers.teachers.asking.questions import select
+from tracelake.producers.teachers.asking.request_body import request_body
+from tracelake.producers.teachers.spec.teacher_file import TeacherSpec
 
 ROOT = Path(__file__).parent.parent
 OURS = "tracelake"

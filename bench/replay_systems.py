@@ -51,16 +51,16 @@ class Tracelake:
 
     def __init__(self, folder: Path, at_once: int) -> None:
         sys.path.insert(0, str(ROOT))
-        from lake import Lake
+        from tracelake.lake import Lake
 
         self.lake, self.at_once = Lake.open(str(folder / "lake")), at_once
         self.limits: dict[str, int] = {}
 
     def ask(self, url: str) -> None:
-        from producers.teachers.prepared import ReplayOptions
-        from producers.teachers.questions import select
-        from producers.teachers.replay import replay
-        from producers.teachers.teacher_file import TeacherSpec
+        from tracelake.producers.teachers.asking.questions import select
+        from tracelake.producers.teachers.run.prepared import ReplayOptions
+        from tracelake.producers.teachers.run.replay import replay
+        from tracelake.producers.teachers.spec.teacher_file import TeacherSpec
 
         fields = {"name": "one", "base_url": url, "model": MODEL, "price": PRICE}
         spec = TeacherSpec.model_validate(

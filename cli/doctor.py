@@ -12,11 +12,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from lake import Lake
-from lake.stores.local_store import LocalStore
-from lake.stores.probe import prove_conditions
-from lake.stores.store import is_local, open_store
-from schemas.errors import LakeMissingError, TracelakeError
+from tracelake.lake import Lake
+from tracelake.lake.stores.local_store import LocalStore
+from tracelake.lake.stores.probe import prove_conditions
+from tracelake.lake.stores.store import is_local, open_store
+from tracelake.schemas.errors import LakeMissingError, TracelakeError
 
 PYTHON_OLDEST = (3, 11)
 DISK_FREE_GIB_WANTED = 2.0

@@ -5,16 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NamedTuple
 
-from cli.worlds import policy_folder_of, world_of
-from consumers.evaluate import Checkpoint
-from consumers.launch import Launch, training_id_of
-from consumers.quiet import settle_libraries
-from consumers.registration import locked, register
-from lake import Lake
-from schemas.errors import BadInputError, ExperimentInvalidError, TrainingError
-from schemas.experiment import Experiment, load_runnable
-from schemas.lock import Lock
-from schemas.world import World
+from tracelake.cli.worlds import policy_folder_of, world_of
+from tracelake.consumers.evaluate import Checkpoint
+from tracelake.consumers.launches.launch import Launch, training_id_of
+from tracelake.consumers.launches.registration import locked, register
+from tracelake.consumers.torch_process import settle_libraries
+from tracelake.lake import Lake
+from tracelake.schemas.errors import BadInputError, ExperimentInvalidError, TrainingError
+from tracelake.schemas.experiments.experiment import Experiment, load_runnable
+from tracelake.schemas.experiments.lock import Lock
+from tracelake.schemas.world import World
 
 POLICIES = "policies"
 

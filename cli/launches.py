@@ -24,15 +24,15 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple, Self, TypeVar
 
-from cli.experiments import OpenExperiment, checkpoint_of
-from cli.worlds import world_of
-from consumers.evaluate import Evaluated, evaluate_checkpoint, found_evaluation
-from consumers.launch import Launch, Trained, found_training, train_arm
-from consumers.quiet import core_count, settle_libraries
-from lake import Lake
-from schemas.errors import TrainingError
-from schemas.experiment import Experiment
-from schemas.lock import Lock
+from tracelake.cli.experiments import OpenExperiment, checkpoint_of
+from tracelake.cli.worlds import world_of
+from tracelake.consumers.evaluate import Evaluated, evaluate_checkpoint, found_evaluation
+from tracelake.consumers.launches.launch import Launch, Trained, found_training, train_arm
+from tracelake.consumers.torch_process import core_count, settle_libraries
+from tracelake.lake import Lake
+from tracelake.schemas.errors import TrainingError
+from tracelake.schemas.experiments.experiment import Experiment
+from tracelake.schemas.experiments.lock import Lock
 
 LOOK_EVERY_S = 0.2
 MEMORY = "memory://"

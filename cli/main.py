@@ -8,21 +8,21 @@ from typing import Annotated
 
 import typer
 
-from cli import (
-    build_commands,
-    care_commands,
-    costs_command,
-    experiment_commands,
-    import_command,
-    lake_commands,
-    ledger_command,
-    registration_command,
-    replay_command,
-    teachers_command,
+from tracelake.cli.commands import (
+    build,
+    care,
+    costs,
+    experiments,
+    import_traces,
+    lake,
+    ledger,
+    register,
+    replay,
+    teachers,
 )
-from cli.output import Format, complain, print_text
-from schemas.errors import TracelakeError
-from schemas.version import TRACELAKE_VERSION
+from tracelake.cli.output import Format, complain, print_text
+from tracelake.schemas.errors import TracelakeError
+from tracelake.schemas.version import TRACELAKE_VERSION
 
 app = typer.Typer(
     name="tracelake",
@@ -33,18 +33,7 @@ app = typer.Typer(
     rich_markup_mode="rich",
 )
 
-for module in (
-    lake_commands,
-    care_commands,
-    ledger_command,
-    import_command,
-    replay_command,
-    teachers_command,
-    costs_command,
-    build_commands,
-    registration_command,
-    experiment_commands,
-):
+for module in (lake, care, ledger, import_traces, replay, teachers, costs, build, register, experiments):
     module.register(app)
 
 

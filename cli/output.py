@@ -29,7 +29,7 @@ from rich.progress import (
 )
 from rich.table import Table
 
-from schemas.errors import TracelakeError
+from tracelake.schemas.errors import TracelakeError
 
 LAKE_VARIABLE = "TRACELAKE_LAKE"
 LAKE_DEFAULT = "lake-data"

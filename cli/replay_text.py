@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from cli.output import print_rows
+from tracelake.cli.output import print_rows
 
 if TYPE_CHECKING:
-    from producers.teachers.plan import Interval, ReplayPlan, TeacherPlan
-    from producers.teachers.replay_report import ReplayReport, TeacherReport
-    from producers.teachers.tiers import TierOutcome
+    from tracelake.producers.teachers.asking.tiers import TierOutcome
+    from tracelake.producers.teachers.forecast.plan import Interval, ReplayPlan, TeacherPlan
+    from tracelake.producers.teachers.run.replay_report import ReplayReport, TeacherReport
 
 
 def print_plan_rows(plan: ReplayPlan) -> None:

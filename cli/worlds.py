@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 
 import orjson
 
-from lake import Lake
-from schemas.errors import ExperimentInvalidError
-from schemas.experiment import Experiment
-from schemas.message import content_text
-from schemas.world import World
+from tracelake.lake import Lake
+from tracelake.schemas.errors import ExperimentInvalidError
+from tracelake.schemas.experiments.experiment import Experiment
+from tracelake.schemas.message import content_text
+from tracelake.schemas.world import World
 
 if TYPE_CHECKING:
-    from consumers.policy import TinyPolicy
+    from tracelake.consumers.tiny_policy.policy import TinyPolicy
 
 TINY_RANDOM_SEED = 0
 
@@ -36,11 +36,11 @@ def world_of(lake: Lake, experiment: Experiment) -> World:
 
 def _named_world(lake: Lake, experiment: Experiment) -> World:
     if experiment.world == "tiny-functions":
-        from producers.world.tiny_functions import tiny_functions
+        from tracelake.producers.worlds.tiny_functions.world import tiny_functions
 
         return tiny_functions()
     if experiment.world == "recorded-states":
-        from producers.recorded_states import recorded_world
+        from tracelake.producers.worlds.recorded_states import recorded_world
 
         return recorded_world(lake.open_pin(experiment.data.pin).scan("training_rows").collect())
     raise ExperimentInvalidError(
@@ -51,7 +51,7 @@ def _named_world(lake: Lake, experiment: Experiment) -> World:
 def policy_folder_of(lake: Lake, experiment: Experiment, folder: Path) -> Path:
     """Where the experiment's initial weights lie; made below `folder` if they are not there yet."""
     if experiment.policy == "warm-start":
-        from cli.warm_policy import warm_policy_folder
+        from tracelake.cli.demo.warm_policy import warm_policy_folder
 
         return warm_policy_folder(folder)
     if experiment.policy == "tiny-random":
@@ -70,7 +70,7 @@ def policy_folder_of(lake: Lake, experiment: Experiment, folder: Path) -> Path:
 
 def _tiny_random(prompts: list[str]) -> TinyPolicy:
     """Its vocabulary is that of the recorded prompts, so that they fit its window."""
-    from consumers.policy import ModelShape, new_policy
+    from tracelake.consumers.tiny_policy.policy import ModelShape, new_policy
 
     texts = [content_text(message.get("content")) for prompt in prompts for message in orjson.loads(prompt)]
     return new_policy(texts, ModelShape(hidden=32, layers=2, heads=2, feed_forward=64), seed=TINY_RANDOM_SEED)

@@ -12,18 +12,18 @@ from typing import NamedTuple
 
 import polars as pl
 
-from consumers.checkpoints import weights_digest
-from consumers.policy import TinyPolicy
-from consumers.rollout import play_rollouts
-from consumers.rollout_events import RolloutContext, rollout_events
-from lake import Lake
-from schemas.canonical import hash_of
-from schemas.environment import Environment, RolloutRecord, TaskIdentity
-from schemas.errors import TableMissingError
-from schemas.event import Event
-from schemas.experiment import Experiment
-from schemas.training_events import TaskEvaluated
-from schemas.world import World
+from tracelake.consumers.launches.checkpoints import weights_digest
+from tracelake.consumers.rollouts.events import RolloutContext, rollout_events
+from tracelake.consumers.rollouts.play import play_rollouts
+from tracelake.consumers.tiny_policy.policy import TinyPolicy
+from tracelake.lake import Lake
+from tracelake.schemas.canonical import hash_of
+from tracelake.schemas.environment import Environment, RolloutRecord, TaskIdentity
+from tracelake.schemas.errors import TableMissingError
+from tracelake.schemas.events.event import Event
+from tracelake.schemas.events.training_events import TaskEvaluated
+from tracelake.schemas.experiments.experiment import Experiment
+from tracelake.schemas.world import World
 
 BATCH_SIZE = 40
 # Sampling from almost a point: the most likely token, unless two are as good as equal.

@@ -18,28 +18,28 @@ from contextlib import AbstractContextManager
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from lake.layout import FORMAT_VERSION, MARKER
-from lake.stores.probe import prove_conditions
-from lake.stores.store import ObjectStore, is_local, open_store
-from lake.writing.collector import QUEUED_MAX, Collector
-from lake.writing.judging import Origin, redaction_key
-from lake.writing.recovery import recover
-from lake.writing.writer import Writer
-from schemas.errors import CorruptFileError, LakeError, LakeExistsError, LakeMissingError
-from schemas.event import Event
-from schemas.lake_events import ConflictFound
-from schemas.version import TRACELAKE_VERSION
+from tracelake.lake.layout import FORMAT_VERSION, MARKER
+from tracelake.lake.stores.probe import prove_conditions
+from tracelake.lake.stores.store import ObjectStore, is_local, open_store
+from tracelake.lake.writing.collector import QUEUED_MAX, Collector
+from tracelake.lake.writing.judging import Origin, redaction_key
+from tracelake.lake.writing.recovery import recover
+from tracelake.lake.writing.writer import Writer
+from tracelake.schemas.errors import CorruptFileError, LakeError, LakeExistsError, LakeMissingError
+from tracelake.schemas.events.event import Event
+from tracelake.schemas.events.lake_events import ConflictFound
+from tracelake.schemas.version import TRACELAKE_VERSION
 
 if TYPE_CHECKING:
     import polars as pl
 
-    from lake.audits.audit import Audit
-    from lake.derived import Derivation
-    from lake.ledger import Ledger
-    from lake.maintenance import TableUpkeep
-    from lake.pins import OpenPin
-    from lake.rebuild import Rebuilt
-    from schemas.pin import Pin, PinnedTable
+    from tracelake.lake.audits.audit import Audit
+    from tracelake.lake.landed.ledger import Ledger
+    from tracelake.lake.maintenance.maintain import TableUpkeep
+    from tracelake.lake.pins.pins import OpenPin
+    from tracelake.lake.projection.rebuild import Rebuilt
+    from tracelake.lake.tables.derived import Derivation
+    from tracelake.schemas.pin import Pin, PinnedTable
 
 PROJECT_RUN = "project"
 _log = logging.getLogger("tracelake")
@@ -108,7 +108,7 @@ class Lake:
 
     def ledger(self) -> Ledger:
         """What became of every event that was given. Raises CorruptFileError."""
-        from lake.ledger import ledger
+        from tracelake.lake.landed.ledger import ledger
 
         self._settle()
         return ledger(self._store)
@@ -121,9 +121,9 @@ class Lake:
         """Bring event tables up to date, all of them or those named; rows added by kind. What this lake's
         own writers have acknowledged lands first, and so does what dead writers left. Of all tables, derived
         ones too, a newest version that a power cut tore is put aside."""
-        from lake.landed_files import to_project
-        from lake.projection import project_kind
-        from lake.table_care import heal_tables
+        from tracelake.lake.landed.listing import to_project
+        from tracelake.lake.projection.project import project_kind
+        from tracelake.lake.tables.care import heal_tables
 
         self._settle()
         if kinds is None:
@@ -145,7 +145,7 @@ class Lake:
 
     def tables(self) -> list[str]:
         """Names of all tables, event tables and derived ones."""
-        from lake.derived import table_names
+        from tracelake.lake.tables.derived import table_names
 
         return table_names(self._store)
 
@@ -156,8 +156,8 @@ class Lake:
         A number stands for as long as a lease or a pin holds it; other versions are cleaned away in time.
         Raises TableMissingError, PinMissingError, PinChangedError.
         """
-        from lake.derived import open_dataset
-        from lake.tables import scan_table
+        from tracelake.lake.tables.commits import scan_table
+        from tracelake.lake.tables.derived import open_dataset
 
         if isinstance(at, str):
             return self.open_pin(at).scan(table)
@@ -165,37 +165,37 @@ class Lake:
 
     def state(self, table: str, at: int | None = None) -> PinnedTable:
         """Version, rows and digest of a table as it is now, or at a version. Raises TableMissingError."""
-        from lake.derived import table_state
+        from tracelake.lake.tables.derived import table_state
 
         return table_state(self._store, table, at)
 
     def derive(self, table: str, frame: pl.DataFrame, derivation: Derivation) -> PinnedTable:
         """Write a derived table. Raises BadInputError if its key does not tell all rows apart."""
-        from lake.derived import write_derived
+        from tracelake.lake.tables.derived import write_derived
 
         return write_derived(self._store, table, frame, derivation)
 
     def pin(self, name: str, tables: Sequence[str], *, allowed: Sequence[str] = ()) -> Pin:
         """`allowed` are places of findings that are no secrets, as the error names them. Raises
         TableMissingError, BadInputError, SecretFoundError."""
-        from lake.pins import make_pin
+        from tracelake.lake.pins.pins import make_pin
 
         return make_pin(self._store, name, tables, allowed)
 
     def pins(self) -> list[Pin]:
-        from lake.manifests import list_pins
+        from tracelake.lake.pins.manifests import list_pins
 
         return list_pins(self._store)
 
     def open_pin(self, reference: str) -> OpenPin:
         """Raises PinMissingError, PinChangedError."""
-        from lake.pins import open_pin
+        from tracelake.lake.pins.pins import open_pin
 
         return open_pin(self._store, reference)
 
     def maintain(self, tables: Sequence[str] | None = None) -> list[TableUpkeep]:
         """Merge small files and drop old versions that nothing names. Raises TableMissingError."""
-        from lake.maintenance import maintain
+        from tracelake.lake.maintenance.maintain import maintain
 
         return maintain(self._store, None if tables is None else list(tables))
 
@@ -204,7 +204,7 @@ class Lake:
 
         Raises BadInputError for another table, CorruptFileError for a damaged landed file.
         """
-        from lake.rebuild import rebuild
+        from tracelake.lake.projection.rebuild import rebuild
 
         return rebuild(self._store, tables)
 
@@ -213,12 +213,12 @@ class Lake:
     ) -> AbstractContextManager[int]:
         """Holds a version, the newest by default, against maintenance while the `with` lasts; gives its
         number. Raises TableMissingError."""
-        from lake.leases import leased
+        from tracelake.lake.tables.leases import leased
 
         return leased(self._store, table, version, lasts=lasts)
 
     def verify(self, *, deep: bool = False) -> Audit:
-        from lake.audits.audit import audit
+        from tracelake.lake.audits.audit import audit
 
         return audit(self._store, deep=deep)
 

@@ -20,8 +20,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from schemas.errors import BadInputError
-from schemas.pin_reference import NAME_PATTERN
+from tracelake.schemas.errors import BadInputError
+from tracelake.schemas.pin_reference import NAME_PATTERN
 
 MARKER = "lake.json"
 EVENTS = "events/v1"

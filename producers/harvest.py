@@ -15,9 +15,9 @@ from typing import Any
 import polars as pl
 import pyarrow as pa
 
-from schemas.canonical import hash_of
-from schemas.errors import BadInputError
-from schemas.teacher_events import TeacherAnswered
+from tracelake.schemas.canonical import hash_of
+from tracelake.schemas.errors import BadInputError
+from tracelake.schemas.events.teacher_events import TeacherAnswered
 
 MODELS_MIN = 2
 COLUMNS = ("rollout_id", "turn_index", "state_key", "event_id", "model", "action_json")

@@ -14,7 +14,7 @@ from typing import Any, cast
 import orjson
 import rfc8785
 
-from schemas.errors import EventInvalidError
+from tracelake.schemas.errors import EventInvalidError
 
 INT_64_MAX = 2**63 - 1
 # Below this code point UTF-8 order and UTF-16 order agree.

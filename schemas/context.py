@@ -10,8 +10,8 @@ from collections.abc import Iterable
 
 import orjson
 
-from schemas.errors import EventInvalidError
-from schemas.message import Message
+from tracelake.schemas.errors import EventInvalidError
+from tracelake.schemas.message import Message
 
 CONTEXT_COLUMNS = ("rollout_id", "turn_index", "parent_turn_index", "new_messages_json", "action_json")
 TurnRow = tuple[str, int, int | None, str, str]

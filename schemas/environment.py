@@ -17,8 +17,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple, Protocol
 
-from schemas.message import Message
-from schemas.rollout_events import StopReason
+from tracelake.schemas.events.rollout_events import StopReason
+from tracelake.schemas.message import Message
 
 ToolDefinition = dict[str, Any]
 """`{"type": "function", "function": {"name", "description", "parameters"}}`."""

@@ -14,8 +14,8 @@ from typing import Any, cast
 
 import orjson
 
-from schemas.canonical import canonical_json, canonical_text
-from schemas.errors import EventInvalidError
+from tracelake.schemas.canonical import canonical_json, canonical_text
+from tracelake.schemas.errors import EventInvalidError
 
 Message = dict[str, Any]
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-from schemas.canonical import hash_of
+from tracelake.schemas.canonical import hash_of
 
 
 class PinnedTable(BaseModel):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 
-from schemas.errors import BadInputError
+from tracelake.schemas.errors import BadInputError
 
 # Names become folders and Lance tags; a tag must not hold two dots in a row.
 NAME_PATTERN = re.compile(r"(?!.*\.\.)[A-Za-z0-9][A-Za-z0-9._-]{0,127}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from schemas.environment import Environment, TaskIdentity
+from tracelake.schemas.environment import Environment, TaskIdentity
 
 
 class World(NamedTuple):

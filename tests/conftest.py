@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
-from lake import Lake
 from tests.s3_servers import environment, make_bucket, moto
+from tracelake.lake import Lake
 
 # `suite` draws the same examples every time; HYPOTHESIS_PROFILE=search draws many others.
 settings.register_profile(

@@ -8,8 +8,8 @@ from typing import Annotated, Any, Literal, get_args, get_origin
 
 from hypothesis import strategies as st
 
-from schemas.event import Event, storage_of
-from schemas.events import EVENT_CLASSES
+from tracelake.schemas.events.event import Event, storage_of
+from tracelake.schemas.events.kinds import EVENT_CLASSES
 
 INT_64 = st.integers(-(2**63), 2**63 - 1)
 # The range in which every zone's moment is still between the years 1 and 9999 in UTC.

@@ -14,9 +14,9 @@ from random import Random
 from typing import NamedTuple
 from urllib.parse import quote
 
-from schemas.canonical import canonical_text
-from schemas.event import Event
-from schemas.rollout_events import RolloutStarted, ToolReturned, TurnCompleted
+from tracelake.schemas.canonical import canonical_text
+from tracelake.schemas.events.event import Event
+from tracelake.schemas.events.rollout_events import RolloutStarted, ToolReturned, TurnCompleted
 
 ALPHANUMERIC = string.ascii_letters + string.digits
 URL_SAFE = ALPHANUMERIC + "-_"

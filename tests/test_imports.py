@@ -27,8 +27,11 @@ HEAVY = {
 
 
 def loaded(statement: str) -> set[str]:
-    """Top-level modules that a fresh interpreter holds after a statement."""
-    code = f"{statement}\nimport sys\nprint(*{{name.partition('.')[0] for name in sys.modules}})"
+    """Modules that a fresh interpreter holds after a statement: top-level ones, and the rooms of tracelake."""
+    code = (
+        f"{statement}\nimport sys\n"
+        "print(*{name.removeprefix('tracelake.').partition('.')[0] for name in sys.modules})"
+    )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     return set(done.stdout.split())
 
@@ -44,20 +47,20 @@ def test_every_module_of_the_light_packages_loads_nothing_heavy(package: str) ->
     names = [
         ".".join(path.relative_to(ROOT).with_suffix("").parts) for path in (ROOT / package).rglob("*.py")
     ]
-    statement = "\n".join(f"import {name.removesuffix('.__init__')}" for name in sorted(names))
+    statement = "\n".join(f"import tracelake.{name.removesuffix('.__init__')}" for name in sorted(names))
     assert loaded(statement) & HEAVY == set()
 
 
 def test_the_schemas_need_neither_polars_nor_lance() -> None:
-    assert (
-        loaded("import schemas.events, schemas.columns, schemas.pin") & {"polars", "lance", "lake"} == set()
-    )
+    names = ("events.kinds", "events.columns", "pin")
+    statement = "\n".join(f"import tracelake.schemas.{name}" for name in names)
+    assert loaded(statement) & {"polars", "lance", "lake"} == set()
 
 
 def test_opening_and_writing_need_neither_polars_nor_lance(tmp_path: Path) -> None:
     statement = (
-        "from lake import Lake\n"
-        "from schemas.rollout_events import RolloutEnded\n"
+        "from tracelake.lake import Lake\n"
+        "from tracelake.schemas.events.rollout_events import RolloutEnded\n"
         f"lake = Lake.create({str(tmp_path / 'lake')!r})\n"
         "with lake.writer('run') as writer:\n"
         "    writer.append([RolloutEnded(rollout_id='r', stop_reason='completed', turn_count=1)])\n"
@@ -67,4 +70,13 @@ def test_opening_and_writing_need_neither_polars_nor_lance(tmp_path: Path) -> No
 
 def test_the_command_line_starts_without_what_its_commands_need() -> None:
     needed = {"torch", "trl", "transformers", "dagster", "polars", "lance", "pyarrow", "pydantic"}
-    assert loaded("import cli.main") & needed == set()
+    assert loaded("import tracelake.cli.main") & needed == set()
+
+
+@pytest.mark.parametrize("package", ["schemas", "lake", "producers", "assets", "consumers", "cli"])
+def test_no_module_has_two_names(package: str) -> None:
+    """At the project's top a folder could be imported by its own name too."""
+    command = [sys.executable, "-c", f"import {package}"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert f"import it as `tracelake.{package}`" in done.stderr

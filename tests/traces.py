@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from lake import Lake
-from schemas.canonical import canonical_text
-from schemas.event import Event
-from schemas.message import Message, StateHasher
-from schemas.rollout_events import RewardAssigned, RolloutEnded, RolloutStarted, TurnCompleted
+from tracelake.lake import Lake
+from tracelake.schemas.canonical import canonical_text
+from tracelake.schemas.events.event import Event
+from tracelake.schemas.events.rollout_events import (
+    RewardAssigned,
+    RolloutEnded,
+    RolloutStarted,
+    TurnCompleted,
+)
+from tracelake.schemas.message import Message, StateHasher
 
 STUDENT = "student-1"
 ACTIONS = {

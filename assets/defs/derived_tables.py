@@ -7,13 +7,13 @@ from collections.abc import Iterator
 import dagster as dg
 import polars as pl
 
-from assets.build import derive, harvest_answers, load_input
-from assets.defs.event_tables import HARVESTED
-from assets.defs.lake_resource import LakeResource
-from assets.defs.metadata import table_metadata
-from assets.derivations import DERIVED_TABLES, DerivedTable
-from assets.inputs import load_quarantine
-from lake.derived import table_state
+from tracelake.assets.build import derive, harvest_answers, load_input
+from tracelake.assets.defs.event_tables import HARVESTED
+from tracelake.assets.defs.lake_resource import LakeResource
+from tracelake.assets.defs.metadata import table_metadata
+from tracelake.assets.derivations import DERIVED_TABLES, DerivedTable
+from tracelake.assets.inputs import load_quarantine
+from tracelake.lake.tables.derived import table_state
 
 GROUPS = {
     "turns": "traces",
@@ -114,7 +114,6 @@ def _ids(table: pl.LazyFrame) -> Iterator[str]:
     yield from table.select("pair_id").collect()["pair_id"]
 
 
-@dg.definitions
 def derived_tables() -> dg.Definitions:
     return dg.Definitions(
         assets=[*(derived_table_asset(table) for table in DERIVED_TABLES), harvested_answers],

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import dagster as dg
 
-from assets.defs.lake_resource import LakeResource
-from schemas.errors import TableMissingError
-from schemas.events import CLASS_OF_KIND
+from tracelake.assets.defs.lake_resource import LakeResource
+from tracelake.schemas.errors import TableMissingError
+from tracelake.schemas.events.kinds import CLASS_OF_KIND
 
 HARVESTED = "harvested_answers"
 # Harvested answers land before the table that holds all teachers' answers is projected.
@@ -45,6 +45,5 @@ def event_table_asset(kind: str) -> dg.AssetsDefinition:
     return event_table
 
 
-@dg.definitions
 def event_tables() -> dg.Definitions:
     return dg.Definitions(assets=[event_table_asset(kind) for kind in CLASS_OF_KIND])

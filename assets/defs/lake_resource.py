@@ -6,9 +6,9 @@ import os
 
 import dagster as dg
 
-from assets.derivations import BuildParameters
-from lake import Lake
-from schemas.errors import LakeMissingError
+from tracelake.assets.derivations import BuildParameters
+from tracelake.lake import Lake
+from tracelake.schemas.errors import LakeMissingError
 
 LAKE_VARIABLE = "TRACELAKE_LAKE"
 STUDENT_VARIABLE = "TRACELAKE_STUDENT"
@@ -34,7 +34,6 @@ class LakeResource(dg.ConfigurableResource):
         return BuildParameters(student=self.student or None, min_teachers=self.min_teachers)
 
 
-@dg.definitions
 def resources() -> dg.Definitions:
     lake = LakeResource(
         uri=os.environ.get(LAKE_VARIABLE, LAKE_DEFAULT), student=os.environ.get(STUDENT_VARIABLE, "")

@@ -10,7 +10,7 @@ import dagster as dg
 import polars as pl
 import vl_convert
 
-from schemas.pin import PinnedTable
+from tracelake.schemas.pin import PinnedTable
 
 PLOT_BYTES_MAX = 100_000
 PLOT_CATEGORIES_MAX = 20

@@ -15,23 +15,31 @@ from typing import NamedTuple
 from lance import LanceDataset
 from pydantic import BaseModel, ConfigDict
 
-from lake.audits.audit_log import log_problems, tree_problem
-from lake.audits.audit_rows import RowHashes, false_identities, strange_rows
-from lake.audits.dependents import Dependents
-from lake.cursors import read_cursor
-from lake.derived import open_dataset, table_names, table_state
-from lake.landed_log import landed_log
-from lake.landed_reading import read_landed, without_holes
-from lake.layout import EVENTS, QUARANTINE, TABLES, LandedName, kind_prefix, parse_landed_path, table_path
-from lake.ledger import ledger
-from lake.manifests import manifest_paths, read_manifest
-from lake.pins import check_table
-from lake.stores.store import ObjectStore
-from lake.table_care import left_as_is, torn_head, typed_panics
-from lake.tables import CURSOR, schema_note
-from lake.writing.recovery import DAMAGED, TORN
-from schemas.errors import TracelakeError
-from schemas.events import CLASS_OF_KIND
+from tracelake.lake.audits.audit_log import log_problems, tree_problem
+from tracelake.lake.audits.audit_rows import RowHashes, false_identities, strange_rows
+from tracelake.lake.audits.dependents import Dependents
+from tracelake.lake.landed.ledger import ledger
+from tracelake.lake.landed.log import landed_log
+from tracelake.lake.landed.reading import read_landed, without_holes
+from tracelake.lake.layout import (
+    EVENTS,
+    QUARANTINE,
+    TABLES,
+    LandedName,
+    kind_prefix,
+    parse_landed_path,
+    table_path,
+)
+from tracelake.lake.pins.manifests import manifest_paths, read_manifest
+from tracelake.lake.pins.pins import check_table
+from tracelake.lake.stores.store import ObjectStore
+from tracelake.lake.tables.care import left_as_is, torn_head, typed_panics
+from tracelake.lake.tables.commits import CURSOR, schema_note
+from tracelake.lake.tables.cursors import read_cursor
+from tracelake.lake.tables.derived import open_dataset, table_names, table_state
+from tracelake.lake.writing.recovery import DAMAGED, TORN
+from tracelake.schemas.errors import TracelakeError
+from tracelake.schemas.events.kinds import CLASS_OF_KIND
 
 
 class Audit(BaseModel):

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
-from lake.audits.dependents import Dependents
-from lake.landed_log import tree_of
-from lake.layout import parse_landed_path
-from schemas.errors import BadInputError
-from schemas.pin import Pin
+from tracelake.lake.audits.dependents import Dependents
+from tracelake.lake.landed.log import tree_of
+from tracelake.lake.layout import parse_landed_path
+from tracelake.schemas.errors import BadInputError
+from tracelake.schemas.pin import Pin
 
 
 def log_problems(log: Sequence[str], landed: Sequence[str], dependents: Dependents) -> Iterator[str]:

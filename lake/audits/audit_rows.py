@@ -10,11 +10,11 @@ import polars as pl
 import pyarrow as pa
 from lance import LanceDataset
 
-from schemas.columns import arrow_schema, payload_columns
-from schemas.errors import EventInvalidError
-from schemas.event import row_identity
-from schemas.events import class_of_kind
-from schemas.upcast import conformed
+from tracelake.schemas.errors import EventInvalidError
+from tracelake.schemas.events.columns import arrow_schema, payload_columns
+from tracelake.schemas.events.event import row_identity
+from tracelake.schemas.events.kinds import class_of_kind
+from tracelake.schemas.events.upcast import conformed
 
 
 class RowHashes(NamedTuple):

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from lake.derived import derived_note, table_names
-from lake.manifests import manifest_paths, read_manifest
-from lake.stores.store import ObjectStore
-from lake.table_care import typed_panics
-from schemas.errors import TracelakeError
-from schemas.pin import Pin
+from tracelake.lake.pins.manifests import manifest_paths, read_manifest
+from tracelake.lake.stores.store import ObjectStore
+from tracelake.lake.tables.care import typed_panics
+from tracelake.lake.tables.derived import derived_note, table_names
+from tracelake.schemas.errors import TracelakeError
+from tracelake.schemas.pin import Pin
 
 
 class Dependents:

@@ -25,13 +25,19 @@ from typing import Any, Literal, NamedTuple, Self, cast, get_args, get_origin
 
 import orjson
 
-from lake.secrets.known_secrets import secrets_of
-from lake.secrets.secret_patterns import NAMED_VALUE, SECRET_NAME, TOKEN_CLOSE, TOKEN_OPEN, looks_random
-from lake.secrets.secret_search import SecretSearch, Span
-from lake.secrets.text_parts import part_runs
-from schemas.canonical import canonical_text
-from schemas.errors import BadInputError, EventInvalidError
-from schemas.event import Event, storage_of, vector_fields
+from tracelake.lake.secrets.known_secrets import secrets_of
+from tracelake.lake.secrets.secret_patterns import (
+    NAMED_VALUE,
+    SECRET_NAME,
+    TOKEN_CLOSE,
+    TOKEN_OPEN,
+    looks_random,
+)
+from tracelake.lake.secrets.secret_search import SecretSearch, Span
+from tracelake.lake.secrets.text_parts import part_runs
+from tracelake.schemas.canonical import canonical_text
+from tracelake.schemas.errors import BadInputError, EventInvalidError
+from tracelake.schemas.events.event import Event, storage_of, vector_fields
 
 KEY_LENGTH_MIN = 16
 DROPPED_VECTOR = "token_vector"
@@ -85,8 +91,8 @@ class Redactor:
         return "Redactor()"
 
     def suspects(self, payload: bytes) -> bool:
-        """Whether JSON text of an event's fields, as `schemas.event.named` has it, or of several events one
-        after the other, may hold a secret. False is certain."""
+        """Whether JSON text of an event's fields, as `schemas/events/event.py: named` has it, or of several
+        events one after the other, may hold a secret. False is certain."""
         return self._search.suspects(payload)
 
     def suspects_of(self, payloads: Sequence[bytes]) -> list[int]:

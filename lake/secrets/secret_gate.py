@@ -18,9 +18,9 @@ from typing import Any, NamedTuple, cast
 
 import pyarrow as pa
 
-from lake.secrets.secret_patterns import looks_random
-from lake.secrets.secret_search import TOKEN, SecretSearch
-from schemas.errors import SecretFoundError
+from tracelake.lake.secrets.secret_patterns import looks_random
+from tracelake.lake.secrets.secret_search import TOKEN, SecretSearch
+from tracelake.schemas.errors import SecretFoundError
 
 PATTERNS_GATE = "patterns"
 BETTERLEAKS_GATE = "betterleaks"

@@ -13,10 +13,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import accumulate
 from typing import NamedTuple
 
-from lake.secrets.known_secrets import forms_of, literals_of
-from lake.secrets.literal_search import LiteralSearch
-from lake.secrets.secret_patterns import CHECKS, PATTERNS, TOKEN_CLOSE, TOKEN_OPEN, looks_random
-from lake.secrets.text_parts import PART_TRIGGERS
+from tracelake.lake.secrets.known_secrets import forms_of, literals_of
+from tracelake.lake.secrets.literal_search import LiteralSearch
+from tracelake.lake.secrets.secret_patterns import CHECKS, PATTERNS, TOKEN_CLOSE, TOKEN_OPEN, looks_random
+from tracelake.lake.secrets.text_parts import PART_TRIGGERS
 
 BATCH_SIZE = 64
 UNNAMED_TYPE = "environment"

@@ -12,7 +12,7 @@ import fcntl
 import mmap
 import os
 
-from lake.stores.sync import write_all
+from tracelake.lake.stores.sync import write_all
 
 DIRECT_FROM_BYTES = 2**20
 PIECE_BYTES = 2**20

@@ -11,10 +11,10 @@ import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
-from lake.stores.direct_write import write_large
-from lake.stores.location import Location
-from lake.stores.sync import make_folder, sync_folder
-from schemas.errors import LakeMissingError
+from tracelake.lake.stores.direct_write import write_large
+from tracelake.lake.stores.location import Location
+from tracelake.lake.stores.sync import make_folder, sync_folder
+from tracelake.schemas.errors import LakeMissingError
 
 
 class LocalStore:

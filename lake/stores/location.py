@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 
-from schemas.errors import StoreUnavailableError
+from tracelake.schemas.errors import StoreUnavailableError
 
 SECRET_VARIABLES = ("AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_ACCESS_KEY_ID")
 SECRET_LENGTH_MIN = 4

@@ -13,8 +13,8 @@ import threading
 import weakref
 from pathlib import Path
 
-from lake.stores.local_store import LocalStore
-from lake.stores.location import Location
+from tracelake.lake.stores.local_store import LocalStore
+from tracelake.lake.stores.location import Location
 
 
 class _Space:

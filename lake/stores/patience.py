@@ -9,7 +9,7 @@ import random
 import time
 from collections.abc import Iterator, Mapping
 
-from schemas.errors import BadInputError
+from tracelake.schemas.errors import BadInputError
 
 PATIENCE_VARIABLE = "TRACELAKE_STORE_PATIENCE_S"
 PATIENCE_S = 30.0

@@ -10,8 +10,8 @@ import threading
 import uuid
 from concurrent.futures import ThreadPoolExecutor
 
-from lake.stores.store import ObjectStore
-from schemas.errors import LakeMissingError, StoreUnavailableError, StoreUnfitError
+from tracelake.lake.stores.store import ObjectStore
+from tracelake.schemas.errors import LakeMissingError, StoreUnavailableError, StoreUnfitError
 
 SCRATCH = "probe"
 RACERS = 16

@@ -25,9 +25,9 @@ import obstore
 from obstore.exceptions import AlreadyExistsError, BaseError, GenericError
 from obstore.store import S3Store as Bucket
 
-from lake.stores.location import Location, told_by, was_reset
-from lake.stores.patience import PAUSE_S_MAX, patience, tries
-from schemas.errors import BadInputError, LakeMissingError, StoreUnavailableError
+from tracelake.lake.stores.location import Location, told_by, was_reset
+from tracelake.lake.stores.patience import PAUSE_S_MAX, patience, tries
+from tracelake.schemas.errors import BadInputError, LakeMissingError, StoreUnavailableError
 
 REQUEST_S_MAX = 120.0
 # Lance tries about so many rounds, each with the patience that it was given.

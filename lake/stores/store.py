@@ -9,8 +9,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Protocol
 
-from lake.stores.location import Location
-from schemas.errors import BadInputError
+from tracelake.lake.stores.location import Location
+from tracelake.schemas.errors import BadInputError
 
 
 class ObjectStore(Protocol):
@@ -55,16 +55,16 @@ def open_store(uri: str) -> ObjectStore:
     # The libraries of one place are not loaded for the others.
     scheme, separator, rest = uri.partition("://")
     if not separator or scheme == "file":
-        from lake.stores.local_store import LocalStore
+        from tracelake.lake.stores.local_store import LocalStore
 
         path = Path(rest if separator else uri).expanduser()
         return LocalStore(path if path.is_absolute() else Path.cwd() / path)
     if scheme == "s3":
-        from lake.stores.s3_store import S3Store, parse_s3
+        from tracelake.lake.stores.s3_store import S3Store, parse_s3
 
         return S3Store(*parse_s3(rest))
     if scheme == "memory":
-        from lake.stores.memory_store import MemoryStore
+        from tracelake.lake.stores.memory_store import MemoryStore
 
         return MemoryStore(rest)
     raise BadInputError(

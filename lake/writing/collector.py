@@ -15,10 +15,10 @@ import threading
 from collections.abc import Iterable
 from types import TracebackType
 
-from lake.writing.judging import LIVE, Origin
-from lake.writing.writer import Writer
-from schemas.errors import LakeError, TracelakeError
-from schemas.event import Event
+from tracelake.lake.writing.judging import LIVE, Origin
+from tracelake.lake.writing.writer import Writer
+from tracelake.schemas.errors import LakeError, TracelakeError
+from tracelake.schemas.events.event import Event
 
 QUEUED_MAX = 10_000
 BATCH_MAX = 256

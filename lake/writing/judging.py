@@ -14,15 +14,15 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Literal, NamedTuple
 
-from lake.layout import REDACTION_KEY
-from lake.ledger import Counting, Outcome
-from lake.secrets.redaction import DROPPED_VECTOR, Redactor
-from lake.stores.store import ObjectStore
-from lake.writing.known import KnownKeys
-from lake.writing.segment import Spooled
-from schemas.canonical import canonical_text
-from schemas.event import Event, Named, named, vector_fields
-from schemas.lake_events import ConflictFound, EventRejected
+from tracelake.lake.landed.ledger import Counting, Outcome
+from tracelake.lake.layout import REDACTION_KEY
+from tracelake.lake.secrets.redaction import DROPPED_VECTOR, Redactor
+from tracelake.lake.stores.store import ObjectStore
+from tracelake.lake.writing.known import KnownKeys
+from tracelake.lake.writing.segment import Spooled
+from tracelake.schemas.canonical import canonical_text
+from tracelake.schemas.events.event import Event, Named, named, vector_fields
+from tracelake.schemas.events.lake_events import ConflictFound, EventRejected
 
 KEY_BYTES = 32
 

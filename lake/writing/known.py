@@ -16,12 +16,12 @@ from collections.abc import Iterable
 
 import pyarrow as pa
 
-from lake.landed_files import are_more_than, landed_of, landed_past
-from lake.landed_reading import read_envelopes
-from lake.layout import table_path
-from lake.stores.store import ObjectStore
-from lake.writing.key_index import KeyIndex
-from schemas.errors import CorruptFileError, TracelakeError
+from tracelake.lake.landed.listing import are_more_than, landed_of, landed_past
+from tracelake.lake.landed.reading import read_envelopes
+from tracelake.lake.layout import table_path
+from tracelake.lake.stores.store import ObjectStore
+from tracelake.lake.writing.key_index import KeyIndex
+from tracelake.schemas.errors import CorruptFileError, TracelakeError
 
 # Fewer files are read sooner than Lance is loaded.
 FILES_READ_MAX = 64
@@ -117,8 +117,8 @@ class KnownKeys:
 
     def _from_table(self, kind: str) -> tuple[KeyIndex | None, list[str] | None]:
         """The table's keys, and the files that it does not hold; null if it cannot be asked."""
-        from lake.cursors import read_cursor
-        from lake.tables import CURSOR, open_table, schema_note
+        from tracelake.lake.tables.commits import CURSOR, open_table, schema_note
+        from tracelake.lake.tables.cursors import read_cursor
 
         try:
             dataset = open_table(self._store.location(table_path(kind)))

@@ -15,12 +15,12 @@ from collections.abc import Callable
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from typing import TypeVar
 
-from lake.landing import LandedFile, land
-from lake.stores.store import ObjectStore, is_local
-from lake.writing.sealer import SealingProcess
-from lake.writing.sealing import seal_segment
-from lake.writing.spool import ClosedSegment
-from schemas.columns import arrow_schema
+from tracelake.lake.landed.writing import LandedFile, land
+from tracelake.lake.stores.store import ObjectStore, is_local
+from tracelake.lake.writing.sealer import SealingProcess
+from tracelake.lake.writing.sealing import seal_segment
+from tracelake.lake.writing.spool import ClosedSegment
+from tracelake.schemas.events.columns import arrow_schema
 
 PROCESS_FROM_BYTES = 4 * 2**20
 _Given = TypeVar("_Given")

@@ -16,16 +16,16 @@ from typing import NamedTuple
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from lake.landed_reading import read_landed
-from lake.landing import LandedFile, land, landed_file
-from lake.layout import kind_prefix, parse_landed_path
-from lake.stores.store import ObjectStore
-from lake.stores.sync import make_folder, sync_folder
-from lake.writing.sealing import sealed_tables
-from lake.writing.segment import read_segment
-from lake.writing.spool import SUFFIX, locked, remove_folder, segment_number
-from schemas.columns import arrow_schema
-from schemas.errors import CorruptFileError
+from tracelake.lake.landed.reading import read_landed
+from tracelake.lake.landed.writing import LandedFile, land, landed_file
+from tracelake.lake.layout import kind_prefix, parse_landed_path
+from tracelake.lake.stores.store import ObjectStore
+from tracelake.lake.stores.sync import make_folder, sync_folder
+from tracelake.lake.writing.sealing import sealed_tables
+from tracelake.lake.writing.segment import read_segment
+from tracelake.lake.writing.spool import SUFFIX, locked, remove_folder, segment_number
+from tracelake.schemas.errors import CorruptFileError
+from tracelake.schemas.events.columns import arrow_schema
 
 TORN = "torn"
 DAMAGED = ".damaged"

@@ -9,12 +9,12 @@ from typing import Any, NamedTuple
 
 import pyarrow as pa
 
-from lake.writing.columns import landed_table, packed_lists
-from schemas.columns import arrow_schema
-from schemas.event import Event, vector_fields
-from schemas.events import class_of_kind
-from schemas.identity import EventIdentity
-from schemas.vector import packed
+from tracelake.lake.writing.columns import landed_table, packed_lists
+from tracelake.schemas.events.columns import arrow_schema
+from tracelake.schemas.events.event import Event, vector_fields
+from tracelake.schemas.events.identity import EventIdentity
+from tracelake.schemas.events.kinds import class_of_kind
+from tracelake.schemas.events.vector import packed
 
 ROWS_AT_ONCE = 80
 """Transposed at a time: their values stay near the processor."""

@@ -18,13 +18,13 @@ from typing import Any
 import orjson
 import pyarrow as pa
 
-from lake.landing import land, landed_file
-from lake.stores.store import ObjectStore
-from lake.writing.columns import Packed, landed_table, packed_lists
-from lake.writing.segment import SegmentHead, Spooled, read_segment
-from lake.writing.spool import retire_segment, segment_number
-from schemas.errors import CorruptFileError
-from schemas.identity import EventIdentity
+from tracelake.lake.landed.writing import land, landed_file
+from tracelake.lake.stores.store import ObjectStore
+from tracelake.lake.writing.columns import Packed, landed_table, packed_lists
+from tracelake.lake.writing.segment import SegmentHead, Spooled, read_segment
+from tracelake.lake.writing.spool import retire_segment, segment_number
+from tracelake.schemas.errors import CorruptFileError
+from tracelake.schemas.events.identity import EventIdentity
 
 SchemaOf = Callable[[str], pa.Schema]
 """The Arrow schema of a kind, envelope included."""

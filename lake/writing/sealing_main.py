@@ -15,9 +15,9 @@ from typing import Any
 import orjson
 import pyarrow as pa
 
-from lake.stores.store import open_store
-from lake.writing.sealing import seal_segment
-from schemas.errors import TracelakeError
+from tracelake.lake.stores.store import open_store
+from tracelake.lake.writing.sealing import seal_segment
+from tracelake.schemas.errors import TracelakeError
 
 READY = b"ready\n"
 

@@ -1,6 +1,6 @@
 """A spool segment: what was acknowledged and has not landed yet, as length + CRC frames in one file.
 
-Flow: accepted events → frames → segment file → (lake.writing.sealing) one Parquet file per kind.
+Flow: accepted events → frames → segment file → (tracelake.lake.writing.sealing) one Parquet file per kind.
 
     head frame | mark, frame | mark, frame | ... | END | whatever lay there before
 
@@ -22,9 +22,9 @@ from typing import NamedTuple
 
 import orjson
 
-from lake.writing.columns import Packed
-from schemas.errors import CorruptFileError
-from schemas.identity import EventIdentity
+from tracelake.lake.writing.columns import Packed
+from tracelake.schemas.errors import CorruptFileError
+from tracelake.schemas.events.identity import EventIdentity
 
 SEGMENT_VERSION = 2
 END = bytes(8)

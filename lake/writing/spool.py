@@ -1,7 +1,7 @@
 """The local spool: acknowledged events on disk, until they have landed.
 
     spool/EPOCH/lock              held by the writer while it lives
-    spool/EPOCH/000000.segment    frames (lake.writing.segment)
+    spool/EPOCH/000000.segment    frames (tracelake.lake.writing.segment)
     spool/EPOCH/000000.spare      a segment that has landed, to be written over by a later one
 
 **Durable when `commit` returns**: the frames were written and the file synced; its name was synced before.
@@ -21,10 +21,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
-from lake.stores.sync import make_folder, sync_data, sync_folder, write_parts
-from lake.writing.columns import Packed
-from lake.writing.segment import END, Frame, SegmentHead, head_frame, mark_of, marked
-from schemas.errors import SpoolError
+from tracelake.lake.stores.sync import make_folder, sync_data, sync_folder, write_parts
+from tracelake.lake.writing.columns import Packed
+from tracelake.lake.writing.segment import END, Frame, SegmentHead, head_frame, mark_of, marked
+from tracelake.schemas.errors import SpoolError
 
 LOCK = "lock"
 SUFFIX = ".segment"

@@ -22,17 +22,17 @@ from datetime import UTC, datetime
 from functools import partial
 from types import TracebackType
 
-from lake.landing import landed_file
-from lake.ledger import put_book
-from lake.stores.store import ObjectStore
-from lake.writing.judging import LIVE, Accepted, Judge, Origin, Receipt
-from lake.writing.lander import Lander
-from lake.writing.recovery import recover
-from lake.writing.rows import Stamped, stamped_table
-from lake.writing.segment import event_frame
-from lake.writing.spool import Spool
-from schemas.errors import LakeError
-from schemas.event import Event
+from tracelake.lake.landed.ledger import put_book
+from tracelake.lake.landed.writing import landed_file
+from tracelake.lake.stores.store import ObjectStore
+from tracelake.lake.writing.judging import LIVE, Accepted, Judge, Origin, Receipt
+from tracelake.lake.writing.lander import Lander
+from tracelake.lake.writing.recovery import recover
+from tracelake.lake.writing.rows import Stamped, stamped_table
+from tracelake.lake.writing.segment import event_frame
+from tracelake.lake.writing.spool import Spool
+from tracelake.schemas.errors import LakeError
+from tracelake.schemas.events.event import Event
 
 # Small enough that what sealing one needs of memory is little: fresh memory costs more time than it seems.
 SEGMENT_BYTES = 8 * 2**20

@@ -1,1 +1,1 @@
-"""Traces of other tools, read into events: `import_sources` of `producers.importers.ingest`."""
+"""Traces of other tools, read into events by `import_sources`."""

@@ -14,12 +14,12 @@ from typing import Any, TypeVar, cast
 import orjson
 from pydantic import BaseModel
 
-from producers.importers.fields import mapping, sequence, text
-from schemas.canonical import canonical_text
-from schemas.errors import SourceFormatError
-from schemas.event import Event
-from schemas.message import Message, StateHasher
-from schemas.rollout_events import TurnCompleted
+from tracelake.producers.importers.fields import mapping, sequence, text
+from tracelake.schemas.canonical import canonical_text
+from tracelake.schemas.errors import SourceFormatError
+from tracelake.schemas.events.event import Event
+from tracelake.schemas.events.rollout_events import TurnCompleted
+from tracelake.schemas.message import Message, StateHasher
 
 EventType = TypeVar("EventType", bound=Event)
 
@@ -119,7 +119,7 @@ def messages_text(messages: list[Message]) -> str:
 
 
 def checked_fact(cls: type[EventType], fields: dict[str, Any]) -> EventType:
-    """An event of fields that `producers.importers.fields` has read, other fields as their defaults.
+    """An event of fields that `fields.py` has read; other fields have their defaults.
 
     Their types are known: pydantic checking them a second time would be a tenth of an import.
     """

@@ -12,7 +12,7 @@ import reprlib
 from datetime import UTC, datetime
 from typing import Any, cast
 
-from schemas.errors import SourceFormatError
+from tracelake.schemas.errors import SourceFormatError
 
 INT_64 = 2**63
 SECONDS_MAX = 253402300799

@@ -19,8 +19,8 @@ from typing import Any, NamedTuple
 from fsspec.core import url_to_fs
 from fsspec.implementations.local import LocalFileSystem
 
-from producers.importers.source import SourceFile, source_file, well_formed
-from schemas.errors import SourceFormatError, SourceMissingError, TracelakeError
+from tracelake.producers.importers.source import SourceFile, source_file, well_formed
+from tracelake.schemas.errors import SourceFormatError, SourceMissingError, TracelakeError
 
 TRACE_SUFFIXES = frozenset({".json", ".jsonl", ".ndjson", ".traj"})
 METADATA = "metadata.json"

@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator
 
-from lake.writing.judging import Origin, Receipt
-from lake.writing.writer import Writer
-from producers.importers.beside import Part, Told
-from producers.importers.finding import Found, FoundSiblings, Loaded, load
-from producers.importers.formats import importer_of
-from producers.importers.report import FileTally, ImportReport, Landed, RefusedPiece, import_report
-from producers.importers.source import (
+from tracelake.lake.writing.judging import Origin, Receipt
+from tracelake.lake.writing.writer import Writer
+from tracelake.producers.importers.finding import Found, FoundSiblings, Loaded, load
+from tracelake.producers.importers.format_registry import importer_of
+from tracelake.producers.importers.parallel_import import Part, Told
+from tracelake.producers.importers.report import FileTally, ImportReport, Landed, RefusedPiece, import_report
+from tracelake.producers.importers.source import (
     LFS_POINTER,
     HandedIn,
     Imported,
@@ -27,10 +27,10 @@ from producers.importers.source import (
     refused,
     refused_pointer,
 )
-from producers.importers.verdicts import PATCH, Verdict, rewards_of, verdicts_in
-from schemas.errors import EventInvalidError, SourceFormatError
-from schemas.event import Event
-from schemas.lake_events import EventRejected
+from tracelake.producers.importers.verdicts import PATCH, Verdict, rewards_of, verdicts_in
+from tracelake.schemas.errors import EventInvalidError, SourceFormatError
+from tracelake.schemas.events.event import Event
+from tracelake.schemas.events.lake_events import EventRejected
 
 # Small enough that one batch lands while the next is read.
 FLUSH_BYTES = 16 * 2**20

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 from typing import Any, cast
 
-from producers.importers.fields import integer, logprobs, mapping, sequence, text, token_ids
-from schemas.message import Message
+from tracelake.producers.importers.fields import integer, logprobs, mapping, sequence, text, token_ids
+from tracelake.schemas.message import Message
 
 _CUT_BY = {"length": "max_tokens", "max_output_tokens": "max_tokens", "content_filter": "content_filter"}
 _NOT_CUT = ("stop", "tool_calls", "function_call", "completed")

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from pydantic import BaseModel, ConfigDict
 
-from producers.importers.source import Imported, Refused
+from tracelake.producers.importers.source import Imported, Refused
 
 
 class _Frozen(BaseModel):

@@ -18,9 +18,9 @@ from typing import Any, NamedTuple, Protocol
 
 import orjson
 
-from schemas.canonical import canonical_json
-from schemas.errors import SourceFormatError, explain
-from schemas.event import Event
+from tracelake.schemas.canonical import canonical_json
+from tracelake.schemas.errors import SourceFormatError, explain
+from tracelake.schemas.events.event import Event
 
 LFS_POINTER = b"version https://git-lfs.github.com/spec/"
 GZIP = b"\x1f\x8b"

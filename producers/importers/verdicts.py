@@ -16,10 +16,10 @@ import re
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
-from producers.importers.fields import flag
-from producers.importers.source import HandedIn, Opened, well_formed
-from schemas.canonical import canonical_text
-from schemas.rollout_events import RewardAssigned
+from tracelake.producers.importers.fields import flag
+from tracelake.producers.importers.source import HandedIn, Opened, well_formed
+from tracelake.schemas.canonical import canonical_text
+from tracelake.schemas.events.rollout_events import RewardAssigned
 
 GRADER = "swebench"
 PATCH = "patch.diff"

@@ -7,13 +7,13 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from assets.build import build
-from assets.derivations import DERIVED_TABLES, BuildParameters
-from assets.query import run_query
-from lake import Lake
-from schemas.errors import QueryError
-from schemas.training_events import BatchConsumed
 from tests.traces import STUDENT, all_rollouts, lake_of_rollouts, rollout
+from tracelake.assets.build import build
+from tracelake.assets.derivations import DERIVED_TABLES, BuildParameters
+from tracelake.assets.query import run_query
+from tracelake.lake import Lake
+from tracelake.schemas.errors import QueryError
+from tracelake.schemas.events.training_events import BatchConsumed
 
 PARAMETERS = BuildParameters(student=STUDENT)
 

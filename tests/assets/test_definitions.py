@@ -7,12 +7,12 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from assets.build import build
-from assets.definitions import defs
-from assets.defs.lake_resource import LakeResource
-from assets.derivations import DERIVED_TABLES, BuildParameters
-from schemas.events import CLASS_OF_KIND
 from tests.traces import STUDENT, lake_of_rollouts
+from tracelake.assets.build import build
+from tracelake.assets.definitions import defs
+from tracelake.assets.defs.lake_resource import LakeResource
+from tracelake.assets.derivations import DERIVED_TABLES, BuildParameters
+from tracelake.schemas.events.kinds import CLASS_OF_KIND
 
 
 @pytest.fixture(scope="module")

@@ -10,12 +10,12 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from assets.build import build
-from assets.derivations import BuildParameters
-from lake import Lake
-from lake.tables import open_table
-from producers.importers.ingest import import_sources
-from schemas.pin import PinnedTable
+from tracelake.assets.build import build
+from tracelake.assets.derivations import BuildParameters
+from tracelake.lake import Lake
+from tracelake.lake.tables.commits import open_table
+from tracelake.producers.importers.import_sources import import_sources
+from tracelake.schemas.pin import PinnedTable
 
 pytestmark = pytest.mark.realdata
 

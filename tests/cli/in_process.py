@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from cli.main import main
+from tracelake.cli.main import main
 
 
 class Answer(NamedTuple):

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from cli.main import main
-from lake import Lake
-from schemas.version import TRACELAKE_VERSION
 from tests.traces import STUDENT, lake_of_rollouts
+from tracelake.cli.main import main
+from tracelake.lake import Lake
+from tracelake.schemas.version import TRACELAKE_VERSION
 
 
 class Answer:

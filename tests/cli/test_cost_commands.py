@@ -9,15 +9,15 @@ from typing import Any
 
 import pytest
 
-from cli.main import main
-from lake import Lake
-from schemas.event import Event
-from schemas.rollout_events import TurnCompleted
 from tests.cli.in_process import Run, commands_on
 from tests.producers.teachers.priced_server import PricedServer
 from tests.producers.teachers.question_lake import question_lake
-from tests.schemas.test_cost_experiment import COST
+from tests.schemas.experiments.test_cost_experiment import COST
 from tests.traces import STUDENT, rollout
+from tracelake.cli.main import main
+from tracelake.lake import Lake
+from tracelake.schemas.events.event import Event
+from tracelake.schemas.events.rollout_events import TurnCompleted
 
 TEACHER = """
 [[teachers]]

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from cli.doctor import Finding, examine
-from lake.stores.patience import PATIENCE_VARIABLE
-from schemas.errors import BadInputError
 from tests.s3_servers import free_port, ignores_conditions, in_front_of
+from tracelake.cli.doctor import Finding, examine
+from tracelake.lake.stores.patience import PATIENCE_VARIABLE
+from tracelake.schemas.errors import BadInputError
 
 ROOT = Path(__file__).parents[2]
 
@@ -54,7 +54,15 @@ def test_a_store_that_ignores_conditions_is_refused(
     with in_front_of(s3_server, ignores_conditions) as endpoint:
         monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
         done = subprocess.run(
-            [sys.executable, "-m", "cli.main", command, "--lake", f"s3://{bucket}/lake", "--format=json"],
+            [
+                sys.executable,
+                "-m",
+                "tracelake.cli.main",
+                command,
+                "--lake",
+                f"s3://{bucket}/lake",
+                "--format=json",
+            ],
             cwd=ROOT,
             capture_output=True,
             text=True,

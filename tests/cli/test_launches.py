@@ -16,15 +16,15 @@ from pathlib import Path
 
 import pytest
 
-from assets.build import build
-from assets.derivations import BuildParameters
-from cli.experiments import OpenExperiment, open_experiment
-from cli.launches import Workers, at_once_by_default, evaluate_all, train_all
-from consumers.checkpoints import weights_digest
-from consumers.launch import Launch
-from lake import Lake
-from schemas.errors import ExperimentInvalidError, PinMissingError, TrainingError
 from tests.traces import STUDENT, rollout
+from tracelake.assets.build import build
+from tracelake.assets.derivations import BuildParameters
+from tracelake.cli.experiments import OpenExperiment, open_experiment
+from tracelake.cli.launches import Workers, at_once_by_default, evaluate_all, train_all
+from tracelake.consumers.launches.checkpoints import weights_digest
+from tracelake.consumers.launches.launch import Launch
+from tracelake.lake import Lake
+from tracelake.schemas.errors import ExperimentInvalidError, PinMissingError, TrainingError
 
 TRAIN_STEPS = 3
 EXPERIMENT = f"""
@@ -168,7 +168,7 @@ def is_running(pid: int) -> bool:
 def begun(place: Path) -> tuple[subprocess.Popen[bytes], list[int]]:
     """A command that trains two at once, when both have a checkpoint, and its processes."""
     arguments = ["train", "experiment.toml", "--lake", "lake", "--runs", "runs", "--at-once", "2"]
-    command = [sys.executable, "-m", "cli.main", *arguments]
+    command = [sys.executable, "-m", "tracelake.cli.main", *arguments]
     environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
     # A group of its own: an interrupt of ours is not one of its terminal.
     parent = subprocess.Popen(

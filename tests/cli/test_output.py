@@ -12,7 +12,9 @@ ROWS = [
     {"model": "deepseek/deepseek-chat", "turns": 10551, "recomputed": 8.5734},
     {"model": "[red]none", "turns": None, "recomputed": 0.5},
 ]
-PRINTED = f"from cli.output import print_rows; print_rows({ROWS!r}, {list(ROWS[0])!r}, title='costs')"
+PRINTED = (
+    f"from tracelake.cli.output import print_rows; print_rows({ROWS!r}, {list(ROWS[0])!r}, title='costs')"
+)
 
 
 def printed_at(width: int) -> list[str]:

@@ -11,17 +11,17 @@ from pathlib import Path
 
 import pytest
 
-from assets.build import build
-from assets.derivations import BuildParameters
-from cli.lake_commands import PINNED_BY_DEFAULT
-from consumers.collect import Collection, collect_rollouts
-from lake import Lake
-from producers.teachers.ask import Endpoint, ask_teachers
-from producers.teachers.local.server import TeacherServer
-from producers.teachers.questions import questions_of
-from producers.world.oracle import LEARNER_BLUNDERS, OraclePolicy
-from producers.world.tiny_functions import tiny_functions
-from schemas.clock import STILL, VARIABLE
+from tracelake.assets.build import build
+from tracelake.assets.derivations import BuildParameters
+from tracelake.cli.commands.lake import PINNED_BY_DEFAULT
+from tracelake.consumers.rollouts.collect import Collection, collect_rollouts
+from tracelake.lake import Lake
+from tracelake.producers.teachers.asking.questions import questions_of
+from tracelake.producers.teachers.local.server import TeacherServer
+from tracelake.producers.teachers.run.ask import Endpoint, ask_teachers
+from tracelake.producers.worlds.tiny_functions.oracle import LEARNER_BLUNDERS, OraclePolicy
+from tracelake.producers.worlds.tiny_functions.world import tiny_functions
+from tracelake.schemas.clock import STILL, VARIABLE
 
 TEACHERS = ("tiny-teacher-95", "tiny-teacher-80", "tiny-teacher-65")
 

@@ -17,10 +17,10 @@ from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 from trl import GRPOConfig
 
-from consumers.pair_batches import PairDataset
-from consumers.replay_config import ReplayConfig
-from consumers.replay_dpo import reference_logprobs
-from consumers.replay_grpo import ReplayGRPOTrainer
+from tracelake.consumers.pairs.dpo_loss import reference_logprobs
+from tracelake.consumers.pairs.pair_batches import PairDataset
+from tracelake.consumers.trainer.auxiliary_grpo import ReplayGRPOTrainer
+from tracelake.consumers.trainer.auxiliary_losses import ReplayConfig
 
 # Rollout functions are experimental in TRL, and it says so at each construction unless told not to.
 os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")

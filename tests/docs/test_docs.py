@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from schemas.experiment import load_experiment
+from tracelake.schemas.experiments.experiment import load_experiment
 
 ROOT = Path(__file__).parent.parent.parent
 PAGES = sorted([ROOT / "README.md", ROOT / "ARCHITECTURE.md", *(ROOT / "docs").rglob("*.md")])

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from lake.layout import MARKER, LandedName, landed_path, pin_path, table_path
-from schemas.columns import ENVELOPE_COLUMNS, payload_columns
-from schemas.event import Event
-from schemas.events import EVENT_CLASSES
+from tracelake.lake.layout import MARKER, LandedName, landed_path, pin_path, table_path
+from tracelake.schemas.events.columns import ENVELOPE_COLUMNS, payload_columns
+from tracelake.schemas.events.event import Event
+from tracelake.schemas.events.kinds import EVENT_CLASSES
 
 ROOT = Path(__file__).parents[2]
 DATA_MAP = (ROOT / "docs" / "data_map.md").read_text(encoding="utf-8")

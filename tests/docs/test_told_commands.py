@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import typer
 
-from cli.main import app
+from tracelake.cli.main import app
 
 ROOT = Path(__file__).parent.parent.parent
 PACKAGES = ("schemas", "lake", "producers", "assets", "consumers", "cli", "bench")

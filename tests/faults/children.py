@@ -25,7 +25,12 @@ Say = Callable[[str], None]
 """Tells the harness one line, at once."""
 
 WAIT_SECONDS = 120.0
-NEEDED = ("lake.lake", "lake.audits.audit", "lake.pins", "lake.projection")
+NEEDED = (
+    "tracelake.lake.lake",
+    "tracelake.lake.audits.audit",
+    "tracelake.lake.pins.pins",
+    "tracelake.lake.projection.project",
+)
 
 
 class ChildError(Exception):

@@ -17,12 +17,12 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import seed as seeded
 from hypothesis import strategies as st
 
-from lake import Lake
-from schemas.event import Event, event_identity
-from schemas.rollout_events import RewardAssigned
 from tests.faults.children import side_by_side
 from tests.faults.scenario import Context, Counts, FaultFoundError
 from tests.lake.facts import table_ids
+from tracelake.lake import Lake
+from tracelake.schemas.events.event import Event, event_identity
+from tracelake.schemas.events.rollout_events import RewardAssigned
 
 EXAMPLES_FULL, EXAMPLES_SMALL = 300, 25
 FACTS_MAX = 12

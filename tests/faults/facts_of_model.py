@@ -5,8 +5,8 @@ from __future__ import annotations
 from functools import cache
 from typing import NamedTuple
 
-from schemas.event import event_identity
-from schemas.rollout_events import RewardAssigned
+from tracelake.schemas.events.event import event_identity
+from tracelake.schemas.events.rollout_events import RewardAssigned
 
 
 class Fact(NamedTuple):

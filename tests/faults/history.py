@@ -15,14 +15,14 @@ from typing import NamedTuple
 
 import polars as pl
 
-from lake import Lake
-from lake.derived import Derivation
-from lake.maintenance import maintain as put_in_order
-from lake.upkeep import UPKEEP, Upkeep
-from schemas.errors import LakeMissingError, TableMissingError, TracelakeError
-from schemas.event import Event, event_identity
 from tests.faults.children import Say
 from tests.lake.facts import digests, of_three_kinds, table_ids
+from tracelake.lake import Lake
+from tracelake.lake.maintenance.maintain import maintain as put_in_order
+from tracelake.lake.maintenance.upkeep import UPKEEP, Upkeep
+from tracelake.lake.tables.derived import Derivation
+from tracelake.schemas.errors import LakeMissingError, TableMissingError, TracelakeError
+from tracelake.schemas.events.event import Event, event_identity
 
 KINDS = ("turn_completed", "reward_assigned", "rollout_ended")
 DERIVED = "sums"

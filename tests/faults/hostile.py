@@ -15,14 +15,14 @@ from random import Random
 from types import FrameType
 from typing import Any
 
-from producers.importers.formats import IMPORTERS, importer_of
-from producers.importers.source import Imported, NoSiblings, Refused, opened, source_file
-from schemas.errors import SourceFormatError
-from schemas.event import event_identity
 from tests.faults.children import side_by_side
 from tests.faults.s3_faults import flipped
 from tests.faults.scenario import Context, Counts, FaultFoundError, by_part
 from tests.producers.importers.samples import SAMPLES, mini_text
+from tracelake.producers.importers.format_registry import IMPORTERS, importer_of
+from tracelake.producers.importers.source import Imported, NoSiblings, Refused, opened, source_file
+from tracelake.schemas.errors import SourceFormatError
+from tracelake.schemas.events.event import event_identity
 
 INPUTS_FULL, INPUTS_SMALL = 20_000, 1_500
 SECONDS_MAX = 10

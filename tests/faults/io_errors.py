@@ -16,8 +16,6 @@ from itertools import count
 from pathlib import Path
 from typing import NamedTuple
 
-from lake import Lake
-from schemas.errors import TracelakeError
 from tests.faults.children import Say, in_child, side_by_side
 from tests.faults.history import (
     Told,
@@ -31,6 +29,8 @@ from tests.faults.history import (
 from tests.faults.power_cuts import grown, small_disk
 from tests.faults.scenario import Context, Counts, FaultFoundError, NotPossibleError, by_part
 from tests.faults.syscalls import WRITES, Call, Verdict, watched
+from tracelake.lake import Lake
+from tracelake.schemas.errors import TracelakeError
 
 SORTS: dict[str, tuple[int, frozenset[str]]] = {
     "EIO sync": (errno.EIO, frozenset({"fsync", "fdatasync"})),

@@ -16,7 +16,6 @@ from pathlib import Path
 from random import Random
 from typing import NamedTuple
 
-from lake import Lake
 from tests.faults.children import Say, in_child, side_by_side
 from tests.faults.history import (
     AT_ONCE,
@@ -33,6 +32,7 @@ from tests.faults.history import (
 )
 from tests.faults.scenario import Context, Counts, FaultFoundError, by_part
 from tests.faults.syscalls import KILL, TEAR, WRITES, Call, Verdict, watched
+from tracelake.lake import Lake
 
 TARGET_FULL, TARGET_SMALL = 1_000, 100
 PROCESSES = 2

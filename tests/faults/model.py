@@ -19,16 +19,16 @@ from hypothesis import seed as seeded
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule, run_state_machine_as_test
 
-from lake import Lake
-from lake.writing.writer import Writer
-from schemas.lake_events import ConflictFound
-from schemas.rollout_events import RewardAssigned
 from tests.faults.children import side_by_side
 from tests.faults.facts_of_model import Fact, event_of, id_of
 from tests.faults.history import maintain
 from tests.faults.scenario import Context, Counts, FaultFoundError
 from tests.faults.zygote import Order, Zygote
 from tests.lake.facts import digests, table_ids
+from tracelake.lake import Lake
+from tracelake.lake.writing.writer import Writer
+from tracelake.schemas.events.lake_events import ConflictFound
+from tracelake.schemas.events.rollout_events import RewardAssigned
 
 RULES_FULL, RULES_SMALL = 10_000, 600
 RUN_LENGTH = 30

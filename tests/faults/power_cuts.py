@@ -24,8 +24,6 @@ from pathlib import Path
 from random import Random
 from typing import NamedTuple
 
-from lake import Lake
-from schemas.errors import LakeMissingError
 from tests.faults.children import (
     Say,
     answer,
@@ -50,6 +48,8 @@ from tests.faults.history import (
     recover,
 )
 from tests.faults.scenario import Context, Counts, FaultFoundError, NotPossibleError
+from tracelake.lake import Lake
+from tracelake.schemas.errors import LakeMissingError
 
 CUTS_FULL, CUTS_SMALL = 50, 4
 CUTS_PER_LAKE = 5

@@ -19,17 +19,17 @@ from typing import Any, NamedTuple
 
 import pyarrow as pa
 
-from lake import Lake
-from lake.landed_reading import read_landed
-from lake.layout import EVENTS
-from lake.writing.segment import read_segment
-from lake.writing.spool import SUFFIX
-from schemas.errors import TracelakeError
 from tests.faults.children import Say, in_child, side_by_side
 from tests.faults.history import Told, append_each, append_many, derive_sums, membership, pin_all
 from tests.faults.s3_faults import flipped
 from tests.faults.scenario import Context, Counts, FaultFoundError, by_part
 from tests.faults.syscalls import watched
+from tracelake.lake import Lake
+from tracelake.lake.landed.reading import read_landed
+from tracelake.lake.layout import EVENTS
+from tracelake.lake.writing.segment import read_segment
+from tracelake.lake.writing.spool import SUFFIX
+from tracelake.schemas.errors import TracelakeError
 
 WEIGHTS = {"events": 12, "tables": 6, "pins": 3, "spool": 4, "lake.json": 1}
 """Shares of the flips by the first part of a file's path; other parts have the share 1."""

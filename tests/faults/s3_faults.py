@@ -25,8 +25,6 @@ from random import Random
 from threading import Lock
 from typing import NamedTuple
 
-from lake import Lake
-from schemas.errors import TracelakeError
 from tests.faults.children import (
     Child,
     Result,
@@ -42,6 +40,8 @@ from tests.faults.children import (
 from tests.faults.history import Told, append_each, append_many, checked, derive_sums, pin_all
 from tests.faults.scenario import Context, Counts, FaultFoundError, by_part
 from tests.s3_servers import RESET, Answer, Pass, Request, environment, in_front_of, make_bucket, moto
+from tracelake.lake import Lake
+from tracelake.schemas.errors import TracelakeError
 
 FAULTS_FULL, FAULTS_SMALL = 200, 30
 FAULT_SHARE = 0.12

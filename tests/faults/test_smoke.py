@@ -21,7 +21,7 @@ ROOT = Path(__file__).parents[2]
 WATCH = """
 import sys
 from pathlib import Path
-from lake import Lake
+from tracelake.lake import Lake
 from tests.faults.children import imported, in_child
 from tests.faults.history import Told, append_each, checked
 from tests.faults.syscalls import KILL, watched

@@ -19,8 +19,6 @@ from itertools import count
 from pathlib import Path
 from typing import NamedTuple
 
-from lake import Lake
-from schemas.errors import CommitContendedError, TableMissingError
 from tests.faults.children import Child, Say, ended, forked, in_child, speaker, whole_lines
 from tests.faults.history import (
     KINDS,
@@ -33,6 +31,8 @@ from tests.faults.history import (
     pin_all,
 )
 from tests.faults.scenario import Context, Counts, FaultFoundError
+from tracelake.lake import Lake
+from tracelake.schemas.errors import CommitContendedError, TableMissingError
 
 PAUSES_FULL, PAUSES_SMALL = 60, 6
 PAUSES_PER_LAKE = 6

@@ -13,9 +13,9 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from lake import Lake
 from tests.faults.children import forked, whole_lines
 from tests.faults.facts_of_model import Fact, event_of
+from tracelake.lake import Lake
 
 
 class Order(NamedTuple):

@@ -15,14 +15,14 @@ from typing import Any
 
 import pyarrow as pa
 
-from lake import Lake
-from lake.landing import land, landed_file
-from lake.stores.local_store import LocalStore
-from lake.writing.rows import Stamped, stamped_table
-from schemas.canonical import canonical_text
-from schemas.columns import arrow_schema, arrow_schemas
-from schemas.event import Event, event_identity
-from schemas.events import EVENT_CLASSES
+from tracelake.lake import Lake
+from tracelake.lake.landed.writing import land, landed_file
+from tracelake.lake.stores.local_store import LocalStore
+from tracelake.lake.writing.rows import Stamped, stamped_table
+from tracelake.schemas.canonical import canonical_text
+from tracelake.schemas.events.columns import arrow_schema, arrow_schemas
+from tracelake.schemas.events.event import Event, event_identity
+from tracelake.schemas.events.kinds import EVENT_CLASSES
 
 MOMENT = datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
 ORDINARY: dict[str, Any] = {

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from lake import Lake
-from lake.landed_reading import read_landed
-from lake.layout import EVENTS, kind_prefix, parse_landed_path
-from lake.stores.store import ObjectStore
-from schemas.event import Event
-from schemas.rollout_events import RewardAssigned, RolloutEnded, TurnCompleted
+from tracelake.lake import Lake
+from tracelake.lake.landed.reading import read_landed
+from tracelake.lake.layout import EVENTS, kind_prefix, parse_landed_path
+from tracelake.lake.stores.store import ObjectStore
+from tracelake.schemas.events.event import Event
+from tracelake.schemas.events.rollout_events import RewardAssigned, RolloutEnded, TurnCompleted
 
 
 def reward(index: int, score: float = 1.0) -> RewardAssigned:

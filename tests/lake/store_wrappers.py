@@ -6,9 +6,9 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
-from lake.layout import EVENTS
-from lake.stores.local_store import LocalStore
-from lake.stores.location import Location
+from tracelake.lake.layout import EVENTS
+from tracelake.lake.stores.local_store import LocalStore
+from tracelake.lake.stores.location import Location
 
 
 class PassingStore:

@@ -11,24 +11,27 @@ from pathlib import Path
 
 import pytest
 
-from lake import Lake
-from producers.importers.beside import FILES_MIN
-from producers.importers.ingest import import_sources
-from tests.lake import test_derived, test_lake, test_pins, test_projection
+from tests.lake import test_lake
+from tests.lake.pins import test_pins
+from tests.lake.projection import test_project
+from tests.lake.tables import test_derived
 from tests.lake.writing import test_writer
 from tests.producers.importers.samples import tau
+from tracelake.lake import Lake
+from tracelake.producers.importers.import_sources import import_sources
+from tracelake.producers.importers.parallel_import import FILES_MIN
 
 AGAIN = (
     test_lake.test_a_scan_is_of_now_of_a_version_or_of_a_pin,
     test_writer.test_a_second_delivery_is_all_duplicates_and_lands_nothing,
     test_writer.test_two_payloads_under_one_key_are_both_kept_and_told,
     test_writer.test_an_envelope_says_who_wrote_what_and_from_where,
-    test_projection.test_a_second_projection_adds_nothing_and_makes_no_version,
-    test_projection.test_writers_that_did_not_see_each_other_leave_a_duplicate_once_and_a_conflict_told_once,
-    test_projection.test_a_commit_that_lost_its_race_changes_nothing,
-    test_projection.test_an_empty_table_that_another_process_has_just_made_is_taken,
-    test_projection.test_a_large_backlog_comes_in_by_pieces_that_make_the_same_table,
-    test_projection.test_a_table_that_an_older_version_made_is_widened_and_keeps_its_pins,
+    test_project.test_a_second_projection_adds_nothing_and_makes_no_version,
+    test_project.test_writers_that_did_not_see_each_other_leave_a_duplicate_once_and_a_conflict_told_once,
+    test_project.test_a_commit_that_lost_its_race_changes_nothing,
+    test_project.test_an_empty_table_that_another_process_has_just_made_is_taken,
+    test_project.test_a_large_backlog_comes_in_by_pieces_that_make_the_same_table,
+    test_project.test_a_table_that_an_older_version_made_is_widened_and_keeps_its_pins,
     test_derived.test_a_frame_comes_back_as_it_was_whatever_the_order_of_its_rows,
     test_derived.test_only_a_change_makes_a_version,
     test_derived.test_a_table_or_version_that_is_not_there_is_a_typed_error,
@@ -69,5 +72,5 @@ class TestBehindS3:
         return Lake.create(f"s3://{bucket}/lake")
 
     test_racing_processes_bring_each_event_in_once = staticmethod(
-        test_projection.test_projectors_and_writers_that_race_in_processes_bring_each_event_in_once
+        test_project.test_projectors_and_writers_that_race_in_processes_bring_each_event_in_once
     )

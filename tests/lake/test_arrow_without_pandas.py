@@ -7,7 +7,7 @@ import sys
 
 FORGONE = """
 import sys
-from lake.arrow_without_pandas import forgo_pandas
+from tracelake.lake.arrow_without_pandas import forgo_pandas
 forgo_pandas()
 import pyarrow as pa
 table = pa.table({"name": pa.array(["a", None]), "count": [1, 2]})

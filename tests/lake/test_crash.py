@@ -11,14 +11,14 @@ from pathlib import Path
 
 import pytest
 
-from lake import Lake
-from schemas.event import event_identity
 from tests.lake.facts import landed_ids, landed_seqs, of_three_kinds, table_ids
+from tracelake.lake import Lake
+from tracelake.schemas.events.event import event_identity
 
 ROOT = Path(__file__).parents[2]
 WRITE = """
 import sys
-from lake import Lake
+from tracelake.lake import Lake
 from tests.lake.facts import of_three_kinds
 with Lake.open(sys.argv[1]).writer("killed") as writer:
     for index in range(10_000):
@@ -27,7 +27,7 @@ with Lake.open(sys.argv[1]).writer("killed") as writer:
 """
 PROJECT = """
 import sys
-from lake import Lake
+from tracelake.lake import Lake
 lake = Lake.open(sys.argv[1])
 print("ready", flush=True)
 while True:

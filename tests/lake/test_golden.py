@@ -13,13 +13,13 @@ from typing import Any
 
 import pytest
 
-from lake import Lake
-from lake.landed_reading import read_landed
-from lake.layout import kind_prefix
-from lake.stores.local_store import LocalStore
-from schemas.columns import arrow_schema, payload_columns
-from schemas.event import event_identity
-from schemas.events import CLASS_OF_KIND, parse_event
+from tracelake.lake import Lake
+from tracelake.lake.landed.reading import read_landed
+from tracelake.lake.layout import kind_prefix
+from tracelake.lake.stores.local_store import LocalStore
+from tracelake.schemas.events.columns import arrow_schema, payload_columns
+from tracelake.schemas.events.event import event_identity
+from tracelake.schemas.events.kinds import CLASS_OF_KIND, parse_event
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 VERSIONS = sorted(path.name for path in GOLDEN.iterdir() if path.name.startswith("v"))

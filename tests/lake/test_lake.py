@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from lake import Lake
-from lake.layout import FORMAT_VERSION, MARKER
-from schemas.errors import CorruptFileError, LakeError, LakeExistsError, LakeMissingError
 from tests.lake.facts import of_three_kinds, reward
+from tracelake.lake import Lake
+from tracelake.lake.layout import FORMAT_VERSION, MARKER
+from tracelake.schemas.errors import CorruptFileError, LakeError, LakeExistsError, LakeMissingError
 
 
 def test_a_lake_is_made_once_and_then_opened(tmp_path: Path) -> None:

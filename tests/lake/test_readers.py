@@ -15,11 +15,11 @@ import pyarrow.parquet as pq
 import pytest
 from polars.testing import assert_frame_equal
 
-from lake import Lake
-from lake.derived import Derivation
-from lake.layout import EVENTS, TABLES, kind_prefix, table_path
-from schemas.event import event_identity
 from tests.lake.facts import of_three_kinds, turn
+from tracelake.lake import Lake
+from tracelake.lake.layout import EVENTS, TABLES, kind_prefix, table_path
+from tracelake.lake.tables.derived import Derivation
+from tracelake.schemas.events.event import event_identity
 
 KIND = "turn_completed"
 UNUSUAL = turn(

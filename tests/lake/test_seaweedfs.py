@@ -13,13 +13,13 @@ from pathlib import Path
 
 import pytest
 
-from lake import Lake
-from lake.stores.store import ObjectStore
-from schemas.errors import StoreUnavailableError
-from schemas.event import event_identity
 from tests.lake.facts import landed_ids, of_three_kinds, table_ids
 from tests.s3_servers import environment
 from tests.seaweedfs import BUCKET, SeaweedFS, weed
+from tracelake.lake import Lake
+from tracelake.lake.stores.store import ObjectStore
+from tracelake.schemas.errors import StoreUnavailableError
+from tracelake.schemas.events.event import event_identity
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(weed() is None, reason="SeaweedFS is not installed")]
 BATCHES = 40

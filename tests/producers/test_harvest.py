@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from producers.harvest import harvest, models_by_state
-from schemas.errors import BadInputError
+from tracelake.producers.harvest import harvest, models_by_state
+from tracelake.schemas.errors import BadInputError
 
 
 def turns(*rows: tuple[str, str | None, str]) -> pl.DataFrame:

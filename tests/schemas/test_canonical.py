@@ -15,8 +15,8 @@ import rfc8785
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from schemas.canonical import canonical_json, canonical_text, hash_of, number_json, number_text
-from schemas.errors import EventInvalidError
+from tracelake.schemas.canonical import canonical_json, canonical_text, hash_of, number_json, number_text
+from tracelake.schemas.errors import EventInvalidError
 
 SAFE_INTEGERS = st.integers(-(2**53) + 1, 2**53 - 1)
 NUMBERS = st.floats(allow_nan=False, allow_infinity=False)

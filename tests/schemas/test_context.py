@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schemas.context import ContextFold, TurnRow
-from schemas.errors import EventInvalidError
+from tracelake.schemas.context import ContextFold, TurnRow
+from tracelake.schemas.errors import EventInvalidError
 
 
 def row(index: int, parent: int | None, *, rollout_id: str = "r") -> TurnRow:

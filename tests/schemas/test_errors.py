@@ -13,8 +13,8 @@ from typing import NamedTuple
 
 import pytest
 
-from schemas import errors
-from schemas.errors import GOT_LENGTH_MAX, TracelakeError, explain
+from tracelake.schemas import errors
+from tracelake.schemas.errors import GOT_LENGTH_MAX, TracelakeError, explain
 
 
 class Drawn(NamedTuple):
@@ -49,7 +49,7 @@ CLASSES = subclasses(TracelakeError)
 def test_the_drawn_tree_is_the_tree_of_classes() -> None:
     tree = {(cls.__name__, cls.__bases__[0].__name__) for cls in CLASSES if cls is not TracelakeError}
     assert {(line.name, line.parent) for line in drawn_tree() if line.parent} == tree
-    assert {cls.__module__ for cls in CLASSES} == {"schemas.errors"}
+    assert {cls.__module__ for cls in CLASSES} == {"tracelake.schemas.errors"}
 
 
 def test_each_class_is_kin_to_the_standard_error_that_the_tree_names() -> None:

@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schemas.errors import EventInvalidError
-from schemas.message import (
+from tracelake.schemas.errors import EventInvalidError
+from tracelake.schemas.message import (
     Message,
     StateHasher,
     canonical_action,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from schemas.pin import LedgerLine, PinnedTable, pin_digest
+from tracelake.schemas.pin import LedgerLine, PinnedTable, pin_digest
 
 TABLE: dict[str, Any] = {
     "version": 7,

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schemas.errors import BadInputError
-from schemas.pin_reference import parse_reference
+from tracelake.schemas.errors import BadInputError
+from tracelake.schemas.pin_reference import parse_reference
 
 
 @given(

@@ -12,8 +12,8 @@ import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from producers.world.oracle import Blunders, action_message, next_call, repair_state
-from schemas.message import Message, StateHasher
+from tracelake.producers.worlds.tiny_functions.oracle import Blunders, action_message, next_call, repair_state
+from tracelake.schemas.message import Message, StateHasher
 
 TEACHER_NAME = re.compile(r"tiny-teacher-(\d{1,3})")
 LISTED_TEACHERS = ("tiny-teacher-95", "tiny-teacher-80", "tiny-teacher-65")

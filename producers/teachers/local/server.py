@@ -1,13 +1,12 @@
 """A local OpenAI-compatible endpoint whose models are tiny teachers: real HTTP, no key, no cost.
 
-Flow: POST /v1/chat/completions → checks → `producers.teachers.local.answers` → a completion; GET /v1/models
-lists some names.
+Flow: POST /v1/chat/completions → checks → `answers.py` → a completion; GET /v1/models lists some names.
 
 **Errors have OpenAI's shape**: 404 `model_not_found`, 400 for a request that cannot be taken. The server
 outlives all of them.
 **Only 127.0.0.1 is served** unless a host is named.
 
-Run: `python -m producers.teachers.local.server --port 8815`.
+Run: `python -m tracelake.producers.teachers.local.server --port 8815`.
 """
 
 from __future__ import annotations
@@ -21,10 +20,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
 from typing import Any, Self
 
-from producers.teachers.local.answers import LISTED_TEACHERS, Teacher, answer, teacher_named
-from schemas.canonical import hash_of
-from schemas.errors import EventInvalidError
-from schemas.message import Message
+from tracelake.producers.teachers.local.answers import LISTED_TEACHERS, Teacher, answer, teacher_named
+from tracelake.schemas.canonical import hash_of
+from tracelake.schemas.errors import EventInvalidError
+from tracelake.schemas.message import Message
 
 BODY_SIZE_BYTES_MAX = 16 * 2**20
 TOKEN = re.compile(r"\w+|\S")

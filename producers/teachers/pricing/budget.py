@@ -13,8 +13,8 @@ from collections.abc import Mapping
 from decimal import ROUND_FLOOR, Decimal
 from typing import NamedTuple
 
-from producers.teachers.pricing.prices import MICROUSD_PER_USD
-from schemas.errors import BadInputError
+from tracelake.producers.teachers.pricing.prices import MICROUSD_PER_USD
+from tracelake.schemas.errors import BadInputError
 
 
 class BudgetState(NamedTuple):

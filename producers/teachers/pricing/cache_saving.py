@@ -5,9 +5,9 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import NamedTuple
 
-from producers.teachers.pricing.price_table import Prices
-from producers.teachers.pricing.prices import exact_cost_usd
-from producers.teachers.pricing.usage import Usage
+from tracelake.producers.teachers.pricing.price_table import Prices
+from tracelake.producers.teachers.pricing.prices import exact_cost_usd
+from tracelake.producers.teachers.pricing.usage import Usage
 
 
 class CacheSaving(NamedTuple):

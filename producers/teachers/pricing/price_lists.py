@@ -16,9 +16,15 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from producers.teachers.pricing.price_table import Prices, Tier, dearest_of, per_token, prices_of_rates
-from producers.teachers.pricing.usage import TOKEN_COUNT_MAX
-from schemas.errors import SourceFormatError, SourceMissingError
+from tracelake.producers.teachers.pricing.price_table import (
+    Prices,
+    Tier,
+    dearest_of,
+    per_token,
+    prices_of_rates,
+)
+from tracelake.producers.teachers.pricing.usage import TOKEN_COUNT_MAX
+from tracelake.schemas.errors import SourceFormatError, SourceMissingError
 
 HALF_HOURS_PER_DAY = 48
 # A dollar a token is a thousand times the dearest model.

@@ -13,11 +13,11 @@ from dataclasses import replace
 from decimal import ROUND_CEILING, Context, Decimal
 from pathlib import Path
 
-from producers.teachers.pricing.price_lists import genai_prices, litellm_prices
-from producers.teachers.pricing.price_table import EXACT, FREE, Prices, Tier, per_token
-from producers.teachers.pricing.usage import Usage
-from producers.teachers.teacher_file import TeacherSpec
-from producers.teachers.teacher_parts import MaxPrice, PriceTable
+from tracelake.producers.teachers.pricing.price_lists import genai_prices, litellm_prices
+from tracelake.producers.teachers.pricing.price_table import EXACT, FREE, Prices, Tier, per_token
+from tracelake.producers.teachers.pricing.usage import Usage
+from tracelake.producers.teachers.spec.teacher_file import TeacherSpec
+from tracelake.producers.teachers.spec.teacher_parts import MaxPrice, PriceTable
 
 MICROUSD_PER_USD = 1_000_000
 CEILING = Context(prec=80, rounding=ROUND_CEILING)

@@ -12,11 +12,11 @@ from collections.abc import Callable, Iterable, Sequence
 from decimal import Decimal
 from typing import TYPE_CHECKING, NamedTuple
 
-from producers.teachers.pricing.prices import Prices, exact_cost_usd
-from producers.teachers.pricing.usage import Usage, read_cost
+from tracelake.producers.teachers.pricing.prices import Prices, exact_cost_usd
+from tracelake.producers.teachers.pricing.usage import Usage, read_cost
 
 if TYPE_CHECKING:
-    from lake import Lake
+    from tracelake.lake import Lake
 
 COST_COLUMNS = (
     "model_requested",

@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from schemas.errors import BadInputError
+from tracelake.schemas.errors import BadInputError
 
 # Recorded prompts of providers are up to 679 tokens longer than the request says: their own instructions.
 UNSEEN_TOKEN_MAX = 1024

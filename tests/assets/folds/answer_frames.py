@@ -7,7 +7,7 @@ from typing import Any
 
 import polars as pl
 
-from assets.folds.classified import ANSWER_SCHEMA
+from tracelake.assets.folds.actions.classified import ANSWER_SCHEMA
 
 
 def shell_action(command: str, content: str = "") -> str:

@@ -7,13 +7,18 @@ from typing import Any, NamedTuple
 
 import polars as pl
 
-from assets.folds.replay_cost import CostEvents
-from assets.folds.replay_cost_model import CostSpec
-from schemas.columns import arrow_schema, payload_columns
-from schemas.cost_experiment import CostRule, CostThresholds
-from schemas.event import Event
-from schemas.events import class_of_kind
-from schemas.teacher_events import TeacherAnswered, TeacherCallReserved, TeacherCallSettled, TeacherFailed
+from tracelake.assets.folds.replay_cost.model import CostSpec
+from tracelake.assets.folds.replay_cost.verdict import CostEvents
+from tracelake.schemas.events.columns import arrow_schema, payload_columns
+from tracelake.schemas.events.event import Event
+from tracelake.schemas.events.kinds import class_of_kind
+from tracelake.schemas.events.teacher_events import (
+    TeacherAnswered,
+    TeacherCallReserved,
+    TeacherCallSettled,
+    TeacherFailed,
+)
+from tracelake.schemas.experiments.cost_experiment import CostRule, CostThresholds
 
 CLAIMED = ("opus", "gpt", "deepseek")
 TURNS = 4

@@ -13,14 +13,15 @@ import lance
 import polars as pl
 import pytest
 
-from lake import Lake, table_care
-from lake.derived import Derivation
-from lake.landing import land, landed_file
-from lake.layout import EVENTS, parse_landed_path, table_path
-from lake.table_care import typed_panics
-from lake.writing.rows import Stamped, stamped_table
-from schemas.event import event_identity
 from tests.lake.facts import of_three_kinds, reward, turn
+from tracelake.lake import Lake
+from tracelake.lake.landed.writing import land, landed_file
+from tracelake.lake.layout import EVENTS, parse_landed_path, table_path
+from tracelake.lake.tables import care
+from tracelake.lake.tables.care import typed_panics
+from tracelake.lake.tables.derived import Derivation
+from tracelake.lake.writing.rows import Stamped, stamped_table
+from tracelake.schemas.events.event import event_identity
 
 KIND = "reward_assigned"
 FLIPS = 6
@@ -246,7 +247,7 @@ def test_every_flipped_bit_is_found_or_changes_nothing_that_is_read(
         at, bit = draw.randrange(len(data)), draw.randrange(8)
         data[at] ^= 1 << bit
         path.write_bytes(data)
-        table_care.forget_tables()
+        care.forget_tables()
         told = healthy_lake.verify(deep=True)
         assert path.exists(), "an audit moves nothing"
         if told.ok and _read_now(healthy_lake) != before:

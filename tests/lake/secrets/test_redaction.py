@@ -18,15 +18,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lake.secrets.known_secrets import is_trivial, secrets_of
-from lake.secrets.redaction import DROPPED_VECTOR, UNSETTLED, Redactor
-from lake.secrets.secret_gate import strings_in
-from lake.secrets.secret_search import TOKEN
-from producers.importers import mini_swe_agent, source
-from schemas.canonical import canonical_text
-from schemas.errors import BadInputError
-from schemas.event import Event, named
-from schemas.rollout_events import ToolReturned, TurnCompleted
 from tests.event_strategies import EVENTS
 from tests.secret_corpus import (
     MAKERS,
@@ -39,6 +30,16 @@ from tests.secret_corpus import (
     secret_part,
     turn,
 )
+from tracelake.lake.secrets.known_secrets import is_trivial, secrets_of
+from tracelake.lake.secrets.redaction import DROPPED_VECTOR, UNSETTLED, Redactor
+from tracelake.lake.secrets.secret_gate import strings_in
+from tracelake.lake.secrets.secret_search import TOKEN
+from tracelake.producers.importers import source
+from tracelake.producers.importers.formats import mini_swe_agent
+from tracelake.schemas.canonical import canonical_text
+from tracelake.schemas.errors import BadInputError
+from tracelake.schemas.events.event import Event, named
+from tracelake.schemas.events.rollout_events import ToolReturned, TurnCompleted
 
 KEY = b"a lake's own key"
 REDACTOR = Redactor(KEY)

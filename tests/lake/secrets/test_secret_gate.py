@@ -14,11 +14,17 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from lake.secrets import secret_gate
-from lake.secrets.redaction import Redactor
-from lake.secrets.secret_gate import BETTERLEAKS_GATE, PATTERNS_GATE, Finding, check_for_secrets, strings_in
-from schemas.errors import SecretFoundError
 from tests.secret_corpus import MAKERS, benign_lines, secret_part
+from tracelake.lake.secrets import secret_gate
+from tracelake.lake.secrets.redaction import Redactor
+from tracelake.lake.secrets.secret_gate import (
+    BETTERLEAKS_GATE,
+    PATTERNS_GATE,
+    Finding,
+    check_for_secrets,
+    strings_in,
+)
+from tracelake.schemas.errors import SecretFoundError
 
 HAS_BETTERLEAKS = importlib.util.find_spec("betterleaks") is not None
 KEY = b"a lake's own key"

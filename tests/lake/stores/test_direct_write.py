@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from lake.stores.direct_write import BLOCK_BYTES, DIRECT_FROM_BYTES, PIECE_BYTES, write_large
+from tracelake.lake.stores.direct_write import BLOCK_BYTES, DIRECT_FROM_BYTES, PIECE_BYTES, write_large
 
 LENGTHS = [
     0,

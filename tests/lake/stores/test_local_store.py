@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from lake.stores.local_store import LocalStore
+from tracelake.lake.stores.local_store import LocalStore
 
 
 @pytest.fixture

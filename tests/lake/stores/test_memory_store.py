@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from lake.stores.memory_store import MemoryStore
-from lake.tables import create_table
+from tracelake.lake.stores.memory_store import MemoryStore
+from tracelake.lake.tables.commits import create_table
 
 
 def test_two_names_are_two_places() -> None:
@@ -29,7 +29,10 @@ def test_tables_are_listed_with_the_files() -> None:
 
 
 def test_the_folder_of_tables_goes_with_its_process() -> None:
-    code = "from lake.stores.memory_store import MemoryStore; print(MemoryStore('x').location('tables'))"
+    code = (
+        "from tracelake.lake.stores.memory_store import MemoryStore\n"
+        "print(MemoryStore('x').location('tables'))"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.startswith("/")
     assert not Path(done.stdout.strip()).parent.exists()

@@ -6,8 +6,8 @@ import time
 
 import pytest
 
-from lake.stores.patience import PATIENCE_VARIABLE, patience, tries
-from schemas.errors import BadInputError
+from tracelake.lake.stores.patience import PATIENCE_VARIABLE, patience, tries
+from tracelake.schemas.errors import BadInputError
 
 
 def test_patience_is_a_number_of_seconds() -> None:

@@ -10,14 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from lake import Lake
-from lake.stores.local_store import LocalStore
-from lake.stores.memory_store import MemoryStore
-from lake.stores.probe import SCRATCH, prove_conditions
-from lake.stores.store import ObjectStore, open_store
-from schemas.errors import LakeMissingError, StoreUnfitError
 from tests.lake.store_wrappers import PassingStore
 from tests.s3_servers import Behaviour, drops_metadata, ignores_conditions, in_front_of, looks_then_writes
+from tracelake.lake import Lake
+from tracelake.lake.stores.local_store import LocalStore
+from tracelake.lake.stores.memory_store import MemoryStore
+from tracelake.lake.stores.probe import SCRATCH, prove_conditions
+from tracelake.lake.stores.store import ObjectStore, open_store
+from tracelake.schemas.errors import LakeMissingError, StoreUnfitError
 
 
 @pytest.mark.parametrize("place", ["local", "memory", "s3"])

@@ -12,14 +12,14 @@ import lance
 import pyarrow as pa
 import pytest
 
-from lake import Lake
-from lake.stores.patience import PATIENCE_VARIABLE
-from lake.stores.s3_store import S3Store, parse_s3, reach
-from lake.stores.store import open_store
-from lake.tables import append_with_cursor, create_table, open_table, replace_rows
-from schemas.errors import BadInputError, LakeMissingError, StoreUnavailableError
 from tests.lake.facts import landed_ids, of_three_kinds
 from tests.s3_servers import Answer, Faults, Pass, Request, drops_metadata, free_port, in_front_of
+from tracelake.lake import Lake
+from tracelake.lake.stores.patience import PATIENCE_VARIABLE
+from tracelake.lake.stores.s3_store import S3Store, parse_s3, reach
+from tracelake.lake.stores.store import open_store
+from tracelake.lake.tables.commits import append_with_cursor, create_table, open_table, replace_rows
+from tracelake.schemas.errors import BadInputError, LakeMissingError, StoreUnavailableError
 
 LOST_ANSWERS = ("done, then 500", "done, then silence", "done, then reset")
 FAULTS = (*LOST_ANSWERS, "reset", "unavailable", "refused with 409")

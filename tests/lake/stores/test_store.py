@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from lake.stores.location import Location
-from lake.stores.store import ObjectStore, open_store
-from schemas.errors import BadInputError, LakeMissingError
 from tests.s3_servers import PAGE_KEYS
+from tracelake.lake.stores.location import Location
+from tracelake.lake.stores.store import ObjectStore, open_store
+from tracelake.schemas.errors import BadInputError, LakeMissingError
 
 PLACES = ("local", "memory", "s3")
 

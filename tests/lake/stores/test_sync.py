@@ -10,11 +10,11 @@ import subprocess
 import sys
 from pathlib import Path
 
-from lake.stores.sync import PARTS_MAX, write_parts
+from tracelake.lake.stores.sync import PARTS_MAX, write_parts
 
 LIMITED = """
 import os, resource, signal, sys
-from lake.stores.sync import write_parts
+from tracelake.lake.stores.sync import write_parts
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (1000, resource.RLIM_INFINITY))
 descriptor = os.open(sys.argv[1], os.O_WRONLY | os.O_CREAT)

@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from lake import Lake
-from lake.stores.local_store import LocalStore
-from lake.writing.collector import Collector
-from lake.writing.writer import Writer
-from schemas.errors import LakeError
 from tests.lake.facts import landed_ids, reward
 from tests.lake.store_wrappers import FullStore
+from tracelake.lake import Lake
+from tracelake.lake.stores.local_store import LocalStore
+from tracelake.lake.writing.collector import Collector
+from tracelake.lake.writing.writer import Writer
+from tracelake.schemas.errors import LakeError
 
 
 class SlowStore(FullStore):

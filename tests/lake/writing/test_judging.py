@@ -11,12 +11,12 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from lake import Lake
-from lake.layout import EVENTS, REDACTION_KEY
-from lake.secrets.redaction import TOKEN_OPEN
-from schemas.errors import SecretFoundError
-from schemas.rollout_events import ToolReturned
 from tests.lake.facts import ended, turn
+from tracelake.lake import Lake
+from tracelake.lake.layout import EVENTS, REDACTION_KEY
+from tracelake.lake.secrets.redaction import TOKEN_OPEN
+from tracelake.schemas.errors import SecretFoundError
+from tracelake.schemas.events.rollout_events import ToolReturned
 
 KNOWN = "Zq7rT2mWx9LkB4vN8pHd"
 ANTHROPIC = (

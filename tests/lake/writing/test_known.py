@@ -14,13 +14,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lake import Lake
-from lake.layout import table_path
-from lake.writing.judging import Receipt
-from lake.writing.key_index import KeyIndex
-from lake.writing.known import FILES_READ_MAX, KnownKeys
-from schemas.event import event_identity
 from tests.lake.facts import reward, turn
+from tracelake.lake import Lake
+from tracelake.lake.layout import table_path
+from tracelake.lake.writing.judging import Receipt
+from tracelake.lake.writing.key_index import KeyIndex
+from tracelake.lake.writing.known import FILES_READ_MAX, KnownKeys
+from tracelake.schemas.events.event import event_identity
 
 COUNT = FILES_READ_MAX + 6
 
@@ -71,8 +71,8 @@ def test_facts_are_known_from_the_table_and_from_files_beside_it(many_files: Lak
 def test_a_writer_knows_what_it_told_long_ago(
     fresh_lake: Lake, monkeypatch: pytest.MonkeyPatch, young_max: int, indexed_max: int
 ) -> None:
-    monkeypatch.setattr("lake.writing.known.YOUNG_MAX", young_max)
-    monkeypatch.setattr("lake.writing.known.INDEXED_MAX", indexed_max)
+    monkeypatch.setattr("tracelake.lake.writing.known.YOUNG_MAX", young_max)
+    monkeypatch.setattr("tracelake.lake.writing.known.INDEXED_MAX", indexed_max)
     changed = reward(1, score=0.25)
     with fresh_lake.writer("long") as writer:
         for start in range(0, 64, 4):

@@ -15,24 +15,24 @@ from pathlib import Path
 
 import pytest
 
-from lake import Lake
-from lake.landed_reading import read_landed
-from lake.layout import EVENTS
-from lake.writing.recovery import recover
-from lake.writing.sealer import SCRIPT, SealingProcess
-from lake.writing.sealing import seal_segment
-from lake.writing.segment import END, read_segment
-from lake.writing.spool import SPARE, SUFFIX
-from schemas.columns import arrow_schema
-from schemas.errors import CorruptFileError, SpoolError
-from schemas.event import event_identity
 from tests.lake.facts import landed_ids, reward, turn
 from tests.lake.writing.test_spool import abandoned
+from tracelake.lake import Lake
+from tracelake.lake.landed.reading import read_landed
+from tracelake.lake.layout import EVENTS
+from tracelake.lake.writing.recovery import recover
+from tracelake.lake.writing.sealer import SCRIPT, SealingProcess
+from tracelake.lake.writing.sealing import seal_segment
+from tracelake.lake.writing.segment import END, read_segment
+from tracelake.lake.writing.spool import SPARE, SUFFIX
+from tracelake.schemas.errors import CorruptFileError, SpoolError
+from tracelake.schemas.events.columns import arrow_schema
+from tracelake.schemas.events.event import event_identity
 
 TOKENS = list(range(20_000))
 FAST_APPENDER = """
 import sys
-from lake import Lake
+from tracelake.lake import Lake
 from tests.lake.facts import turn
 lake = Lake.open(sys.argv[1])
 with lake.writer("fast") as writer:
@@ -109,7 +109,9 @@ def test_sealing_loads_neither_event_classes_nor_what_they_need() -> None:
         cwd=Path(__file__).parents[3],
     ).stdout.split()
     assert "pyarrow.parquet" in loaded
-    assert {"pydantic", "schemas.event", "numpy._core", "pandas.core", "lance"}.isdisjoint(loaded)
+    assert {"pydantic", "tracelake.schemas.events.event", "numpy._core", "pandas.core", "lance"}.isdisjoint(
+        loaded
+    )
 
 
 def test_both_ways_of_sealing_land_the_same_file(tmp_path: Path) -> None:

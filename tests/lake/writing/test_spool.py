@@ -18,15 +18,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lake import Lake
-from lake.landing import landed_file
-from lake.layout import EVENTS
-from lake.stores.local_store import LocalStore
-from lake.writing.judging import Accepted, Origin
-from lake.writing.recovery import TORN, recover
-from lake.writing.rows import Stamped, stamped_table
-from lake.writing.sealing import sealed_tables
-from lake.writing.segment import (
+from tests.event_strategies import EVENTS as ANY_EVENTS
+from tests.event_strategies import events_of
+from tests.lake.facts import landed_ids, of_three_kinds, reward, turn
+from tests.lake.landed.test_writing import MOMENT
+from tracelake.lake import Lake
+from tracelake.lake.landed.writing import landed_file
+from tracelake.lake.layout import EVENTS
+from tracelake.lake.stores.local_store import LocalStore
+from tracelake.lake.writing.judging import Accepted, Origin
+from tracelake.lake.writing.recovery import TORN, recover
+from tracelake.lake.writing.rows import Stamped, stamped_table
+from tracelake.lake.writing.sealing import sealed_tables
+from tracelake.lake.writing.segment import (
     END,
     Frame,
     SegmentHead,
@@ -36,16 +40,12 @@ from lake.writing.segment import (
     marked,
     read_segment,
 )
-from lake.writing.spool import SPARE, SPARES_MAX, SUFFIX, Spool
-from lake.writing.writer import Writer
-from schemas.columns import arrow_schema, payload_columns
-from schemas.errors import CorruptFileError, SpoolError
-from schemas.event import Event, event_identity, named
-from schemas.events import EVENT_CLASSES, parse_event
-from tests.event_strategies import EVENTS as ANY_EVENTS
-from tests.event_strategies import events_of
-from tests.lake.facts import landed_ids, of_three_kinds, reward, turn
-from tests.lake.test_landing import MOMENT
+from tracelake.lake.writing.spool import SPARE, SPARES_MAX, SUFFIX, Spool
+from tracelake.lake.writing.writer import Writer
+from tracelake.schemas.errors import CorruptFileError, SpoolError
+from tracelake.schemas.events.columns import arrow_schema, payload_columns
+from tracelake.schemas.events.event import Event, event_identity, named
+from tracelake.schemas.events.kinds import EVENT_CLASSES, parse_event
 
 ORIGIN = Origin("imported", "a.jsonl", "ab" * 32)
 HEAD = SegmentHead("20260102T030405678901-abc", "run", 7, 3)

@@ -17,17 +17,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lake import Lake
-from lake.layout import EVENTS, parse_landed_path
-from lake.stores.local_store import LocalStore
-from lake.writing.judging import Origin, Receipt, redaction_key
-from lake.writing.writer import Writer
-from schemas.errors import EventInvalidError, LakeError
-from schemas.event import Event, event_identity
-from schemas.lake_events import ConflictFound
 from tests.event_strategies import EVENTS as ANY_EVENTS
 from tests.lake.facts import digests, ended, landed_ids, landed_seqs, of_three_kinds, reward, table_ids, turn
 from tests.lake.store_wrappers import FullStore
+from tracelake.lake import Lake
+from tracelake.lake.layout import EVENTS, parse_landed_path
+from tracelake.lake.stores.local_store import LocalStore
+from tracelake.lake.writing.judging import Origin, Receipt, redaction_key
+from tracelake.lake.writing.writer import Writer
+from tracelake.schemas.errors import EventInvalidError, LakeError
+from tracelake.schemas.events.event import Event, event_identity
+from tracelake.schemas.events.lake_events import ConflictFound
 
 
 def ids_of(events: list[Event]) -> list[str]:

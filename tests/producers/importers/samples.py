@@ -6,9 +6,9 @@ import copy
 import json
 from typing import Any
 
-from producers.importers.formats import IMPORTERS, importer_of
-from producers.importers.source import Imported, NoSiblings, Refused, opened, source_file
-from schemas.event import Event
+from tracelake.producers.importers.format_registry import IMPORTERS, importer_of
+from tracelake.producers.importers.source import Imported, NoSiblings, Refused, opened, source_file
+from tracelake.schemas.events.event import Event
 
 INSTANCE = "astropy__astropy-1"
 

@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from producers.importers.formats import IMPORTERS, importer_of
-from producers.importers.source import (
+from tests.producers.importers.samples import SAMPLES, mini_text, read_document, swe
+from tracelake.producers.importers.format_registry import IMPORTERS, importer_of
+from tracelake.producers.importers.source import (
     SHAPE_ERRORS,
     Imported,
     NoSiblings,
@@ -19,9 +20,8 @@ from producers.importers.source import (
     opened,
     source_file,
 )
-from schemas.errors import SourceFormatError
-from schemas.event import event_identity
-from tests.producers.importers.samples import SAMPLES, mini_text, read_document, swe
+from tracelake.schemas.errors import SourceFormatError
+from tracelake.schemas.events.event import event_identity
 
 SCALARS = st.one_of(
     st.none(),

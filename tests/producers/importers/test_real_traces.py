@@ -8,10 +8,10 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from lake import Lake
-from producers.harvest import harvest, models_by_state
-from producers.importers.ingest import import_sources
-from producers.importers.report import ImportReport
+from tracelake.lake import Lake
+from tracelake.producers.harvest import harvest, models_by_state
+from tracelake.producers.importers.import_sources import import_sources
+from tracelake.producers.importers.report import ImportReport
 
 pytestmark = pytest.mark.realdata
 
@@ -121,7 +121,7 @@ def test_state_keys_fold_from_the_stored_messages(imported):
     """The context that the turns store, folded, hashes to the state that they state."""
     import json
 
-    from schemas.message import StateHasher
+    from tracelake.schemas.message import StateHasher
 
     for source in ("swe-agent", "tau-bench"):
         lake, _ = imported(source)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from producers.importers.source import HandedIn, opened, source_file
-from producers.importers.verdicts import Verdict, rewards_of, verdicts_in
+from tracelake.producers.importers.source import HandedIn, opened, source_file
+from tracelake.producers.importers.verdicts import Verdict, rewards_of, verdicts_in
 
 PATCH = "diff --git a/x b/x\n+fixed \n \n context\n"
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from lake import Lake
-from producers.importers.ingest import import_sources
+from tracelake.lake import Lake
+from tracelake.producers.importers.import_sources import import_sources
 
 
 @pytest.fixture(scope="session")

@@ -7,12 +7,12 @@ from pathlib import Path
 from random import Random
 from typing import NamedTuple
 
-from producers.teachers.calling.retry import RetryPolicy
-from producers.teachers.prepared import ReplayOptions
-from producers.teachers.questions import select
-from producers.teachers.replay import replay
 from tests.producers.teachers.priced_server import FAULTS, PricedServer
 from tests.producers.teachers.question_lake import question_lake, teacher
+from tracelake.producers.calling.retry import RetryPolicy
+from tracelake.producers.teachers.asking.questions import select
+from tracelake.producers.teachers.run.prepared import ReplayOptions
+from tracelake.producers.teachers.run.replay import replay
 
 PRICE = {"input": 3, "output": 15}
 RUNS = 3

@@ -15,10 +15,10 @@ from typing import NamedTuple
 
 import orjson
 
-from lake import Lake
-from producers.teachers.history import read_account, read_history
 from tests.producers.teachers.priced_server import Books, PricedServer
 from tests.producers.teachers.question_lake import question_lake
+from tracelake.lake import Lake
+from tracelake.producers.teachers.run.history import read_account, read_history
 
 ROOT = Path(__file__).parents[3]
 RUNS_MAX = 200

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from lake import Lake
-from producers.teachers.teacher_file import TeacherSpec
-from schemas.canonical import canonical_text
-from schemas.event import Event
-from schemas.message import Message, StateHasher
-from schemas.rollout_events import RolloutEnded, RolloutStarted, TurnCompleted
+from tracelake.lake import Lake
+from tracelake.producers.teachers.spec.teacher_file import TeacherSpec
+from tracelake.schemas.canonical import canonical_text
+from tracelake.schemas.events.event import Event
+from tracelake.schemas.events.rollout_events import RolloutEnded, RolloutStarted, TurnCompleted
+from tracelake.schemas.message import Message, StateHasher
 
 TOOLS = [{"type": "function", "function": {"name": "bash", "parameters": {"type": "object"}}}]
 

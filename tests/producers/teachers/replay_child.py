@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import sys
 
-from lake import Lake
-from producers.teachers.calling.retry import RetryPolicy
-from producers.teachers.prepared import ReplayOptions
-from producers.teachers.questions import select
-from producers.teachers.replay import replay
-from producers.teachers.teacher_file import TeacherSpec
 from tests.producers.teachers.question_lake import teacher
+from tracelake.lake import Lake
+from tracelake.producers.calling.retry import RetryPolicy
+from tracelake.producers.teachers.asking.questions import select
+from tracelake.producers.teachers.run.prepared import ReplayOptions
+from tracelake.producers.teachers.run.replay import replay
+from tracelake.producers.teachers.spec.teacher_file import TeacherSpec
 
 TEACHERS = ("a", "b", "c")
 PRICE = {"input": 3, "output": 15}

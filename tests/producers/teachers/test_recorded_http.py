@@ -19,12 +19,12 @@ import pytest
 import yaml
 from aiohttp import web
 
-from producers.teachers.calling.call import CallLimits, call
-from producers.teachers.calling.failures import FailureClass
-from producers.teachers.calling.http_client import teacher_client
-from producers.teachers.calling.outcome import Answered, Failed, Outcome
 from tests.producers.teachers.fault_scenarios import Exchange
 from tests.producers.teachers.fault_server import FaultServer
+from tracelake.producers.calling.call import CallLimits, call
+from tracelake.producers.calling.failures import FailureClass
+from tracelake.producers.calling.http_client import teacher_client
+from tracelake.producers.calling.outcome import Answered, Failed, Outcome
 
 pytestmark = pytest.mark.realdata
 CASSETTE_COUNT = 180

@@ -7,12 +7,12 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from assets.projected_cost import PROJECTED_COLUMNS, prices_of, project_cost
-from lake import Lake
-from producers.teachers.jobs import priced
-from producers.teachers.teacher_file import read_teacher_file
-from schemas.cost_experiment import CostExperiment
-from schemas.experiment import load_experiment
+from tracelake.assets.verdicts.projected_cost import PROJECTED_COLUMNS, prices_of, project_cost
+from tracelake.lake import Lake
+from tracelake.producers.teachers.asking.jobs import priced
+from tracelake.producers.teachers.spec.teacher_file import read_teacher_file
+from tracelake.schemas.experiments.cost_experiment import CostExperiment
+from tracelake.schemas.experiments.experiment import load_experiment
 
 FILE = Path(__file__).parents[3] / "examples" / "experiments" / "001-teacher-replay-cost.toml"
 

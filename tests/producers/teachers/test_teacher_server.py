@@ -16,9 +16,9 @@ import openai
 import pytest
 from scipy.stats import binomtest
 
-from producers.teachers.local.answers import LISTED_TEACHERS, answer, teacher_named
-from producers.teachers.local.server import TeacherServer
-from producers.world.oracle import (
+from tracelake.producers.teachers.local.answers import LISTED_TEACHERS, answer, teacher_named
+from tracelake.producers.teachers.local.server import TeacherServer
+from tracelake.producers.worlds.tiny_functions.oracle import (
     RepairState,
     action_message,
     best_call,
@@ -26,10 +26,10 @@ from producers.world.oracle import (
     repair_state,
     wrong_edits,
 )
-from producers.world.sandbox import Sandbox
-from producers.world.tasks import Task, generate_tasks
-from producers.world.workspace import TOOLS, RepairEnvironment, opening_messages
-from schemas.message import Message, canonical_action
+from tracelake.producers.worlds.tiny_functions.sandbox import Sandbox
+from tracelake.producers.worlds.tiny_functions.tasks import Task, generate_tasks
+from tracelake.producers.worlds.tiny_functions.workspace import TOOLS, RepairEnvironment, opening_messages
+from tracelake.schemas.message import Message, canonical_action
 
 TASKS = generate_tasks(2, 400, "train")
 

@@ -14,8 +14,14 @@ from pathlib import Path
 import openai
 import pytest
 
-from producers.teachers.local.smollm import MODEL, WEIGHTS_FILE, SmolServer, is_installed, verified_weights
-from schemas.errors import CorruptFileError, SourceMissingError
+from tracelake.producers.teachers.local.smollm import (
+    MODEL,
+    WEIGHTS_FILE,
+    SmolServer,
+    is_installed,
+    verified_weights,
+)
+from tracelake.schemas.errors import CorruptFileError, SourceMissingError
 
 ROOT = Path(__file__).parents[4]
 installed = pytest.mark.skipif(not is_installed(), reason="`make teachers` installs the local teacher")
@@ -115,7 +121,15 @@ def test_too_long_a_prompt_is_refused_and_the_server_lives_on(client: openai.Ope
 @installed
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_it_ends_cleanly(number: signal.Signals) -> None:
-    command = [sys.executable, "-m", "producers.teachers.local.smollm", "--port", "0", "--tiny-port", "0"]
+    command = [
+        sys.executable,
+        "-m",
+        "tracelake.producers.teachers.local.smollm",
+        "--port",
+        "0",
+        "--tiny-port",
+        "0",
+    ]
     with subprocess.Popen(
         command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as served:

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from producers.teachers.pricing.budget import Budget, cap_microusd
-from schemas.errors import BadInputError
+from tracelake.producers.teachers.pricing.budget import Budget, cap_microusd
+from tracelake.schemas.errors import BadInputError
 
 ACTIONS = st.lists(
     st.tuples(st.sampled_from(["hold", "settle", "unknown"]), st.integers(0, 9), st.integers(0, 60)),

@@ -10,12 +10,12 @@ from decimal import Decimal
 from hypothesis import given
 from hypothesis import strategies as st
 
-from producers.teachers.pricing.cache_saving import CacheSaving
-from producers.teachers.pricing.price_table import Prices
-from producers.teachers.pricing.prices import exact_cost_usd, prices_for
-from producers.teachers.pricing.usage import Usage
-from producers.teachers.teacher_parts import PriceTable
 from tests.producers.teachers.question_lake import teacher
+from tracelake.producers.teachers.pricing.cache_saving import CacheSaving
+from tracelake.producers.teachers.pricing.price_table import Prices
+from tracelake.producers.teachers.pricing.prices import exact_cost_usd, prices_for
+from tracelake.producers.teachers.pricing.usage import Usage
+from tracelake.producers.teachers.spec.teacher_parts import PriceTable
 
 COUNT = st.integers(0, 10**6)
 

@@ -18,9 +18,9 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from producers.teachers.pricing.price_lists import genai_prices, litellm_prices
-from producers.teachers.pricing.price_table import Tier, dearest_of
-from producers.teachers.pricing.prices import (
+from tracelake.producers.teachers.pricing.price_lists import genai_prices, litellm_prices
+from tracelake.producers.teachers.pricing.price_table import Tier, dearest_of
+from tracelake.producers.teachers.pricing.prices import (
     FREE,
     Prices,
     cost_microusd,
@@ -30,9 +30,9 @@ from producers.teachers.pricing.prices import (
     prices_for,
     reserved_prices,
 )
-from producers.teachers.pricing.usage import Usage
-from producers.teachers.teacher_file import TeacherSpec
-from schemas.errors import SourceFormatError, SourceMissingError
+from tracelake.producers.teachers.pricing.usage import Usage
+from tracelake.producers.teachers.spec.teacher_file import TeacherSpec
+from tracelake.schemas.errors import SourceFormatError, SourceMissingError
 
 OPENROUTER = "https://openrouter.ai/api/v1"
 PER_MILLION = Decimal("1e-6")
@@ -219,7 +219,7 @@ def test_looking_a_price_up_opens_no_connection_and_starts_no_thread() -> None:
 import socket, threading
 def refuse(*arguments, **more): raise AssertionError("a connection")
 socket.socket.connect = socket.create_connection = socket.getaddrinfo = refuse
-from producers.teachers.pricing.price_lists import genai_prices
+from tracelake.producers.teachers.pricing.price_lists import genai_prices
 assert genai_prices("openai/gpt-5-2025-08-07", "https://openrouter.ai/api/v1")
 assert threading.active_count() == 1, threading.enumerate()
 """

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from lake import Lake
-from producers.teachers.pricing.price_lists import litellm_prices
-from producers.teachers.pricing.price_table import Prices
-from producers.teachers.pricing.recorded_cost import ModelCost, compare_costs, recorded_costs
+from tracelake.lake import Lake
+from tracelake.producers.teachers.pricing.price_lists import litellm_prices
+from tracelake.producers.teachers.pricing.price_table import Prices
+from tracelake.producers.teachers.pricing.recorded_cost import ModelCost, compare_costs, recorded_costs
 
 PRICES = Prices(Decimal("1e-6"), Decimal("1e-7"), Decimal("1e-6"), Decimal("2e-6"))
 

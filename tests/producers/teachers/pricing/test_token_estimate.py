@@ -16,14 +16,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lake import Lake
-from producers.teachers.pricing.price_lists import litellm_prices
-from producers.teachers.pricing.prices import maximum_microusd, microusd
-from producers.teachers.pricing.token_estimate import Estimate, estimate, prompt_token_max
-from producers.teachers.pricing.usage import read_usage
-from schemas.context import CONTEXT_COLUMNS
-from schemas.errors import BadInputError
 from tests.producers.teachers.recorded_calls import recorded_calls
+from tracelake.lake import Lake
+from tracelake.producers.teachers.pricing.price_lists import litellm_prices
+from tracelake.producers.teachers.pricing.prices import maximum_microusd, microusd
+from tracelake.producers.teachers.pricing.token_estimate import Estimate, estimate, prompt_token_max
+from tracelake.producers.teachers.pricing.usage import read_usage
+from tracelake.schemas.context import CONTEXT_COLUMNS
+from tracelake.schemas.errors import BadInputError
 
 # The longest completion among the recorded calls is shorter.
 COMPLETION_TOKEN_MAX = 8192

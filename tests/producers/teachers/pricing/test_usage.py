@@ -16,9 +16,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from producers.teachers.pricing.price_lists import genai_prices
-from producers.teachers.pricing.prices import exact_cost_usd
-from producers.teachers.pricing.usage import (
+from tests.producers.teachers.recorded_calls import recorded_calls
+from tracelake.producers.teachers.pricing.price_lists import genai_prices
+from tracelake.producers.teachers.pricing.prices import exact_cost_usd
+from tracelake.producers.teachers.pricing.usage import (
     COST_USD_MAX,
     NOTHING_READ,
     TOKEN_COUNT_MAX,
@@ -26,7 +27,6 @@ from producers.teachers.pricing.usage import (
     read_cost,
     read_usage,
 )
-from tests.producers.teachers.recorded_calls import recorded_calls
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),

@@ -1,0 +1,1 @@
+"""Rows about rollouts: turns and trajectories, what training consumed, and training rows."""

@@ -1,0 +1,88 @@
+"""Commands that derive and read tables: build, query."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from tracelake.cli.output import (
+    LAKE_DEFAULT,
+    Format,
+    FormatOption,
+    LakeOption,
+    advance,
+    print_json,
+    print_rows,
+    progress,
+    say,
+)
+
+ROWS_SHOWN_MAX = 50
+
+
+def build(
+    lake: LakeOption = LAKE_DEFAULT,
+    output: FormatOption = Format.HUMAN,
+    student: Annotated[
+        str | None, typer.Option(envvar="TRACELAKE_STUDENT", help="Model whose actions are judged.")
+    ] = None,
+    min_teachers: Annotated[
+        int, typer.Option(min=1, help="Fewest teachers at a state that may outvote.")
+    ] = 2,
+) -> None:
+    """Derive every table from the events: turns, answers, disagreement, pairs…"""
+    from tracelake.assets.build import build as build_tables
+    from tracelake.assets.derivations import DERIVED_TABLES, BuildParameters
+    from tracelake.lake import Lake
+
+    opened = Lake.open(lake)
+    parameters = BuildParameters(student=student, min_teachers=min_teachers)
+    with progress("tables") as bar:
+        task = bar.add_task("build", total=len(DERIVED_TABLES), rate="–")
+        states = build_tables(opened, parameters, on_table=lambda *_: advance(bar, task))
+    if student is None:
+        say("No student was named, so there are no pairs: --student MODEL.")
+    if output is Format.JSON:
+        print_json({name: state.model_dump() for name, state in states.items()})
+    else:
+        rows = [
+            {"table": name, "rows": state.row_count, "version": state.version, "digest": state.digest[:16]}
+            for name, state in states.items()
+        ]
+        print_rows(rows, ["table", "rows", "version", "digest"])
+        say("Next: tracelake pin NAME")
+
+
+def query(
+    sql: Annotated[
+        str | None, typer.Argument(help="SQL over the tables; without it, the tables are listed.")
+    ] = None,
+    lake: LakeOption = LAKE_DEFAULT,
+    output: FormatOption = Format.HUMAN,
+    at: Annotated[
+        str | None, typer.Option("--at", help="Read a pin NAME@N and not the newest versions.")
+    ] = None,
+) -> None:
+    """Ask the tables in SQL."""
+    from tracelake.assets.query import list_tables, run_query
+    from tracelake.lake import Lake
+
+    opened = Lake.open(lake)
+    if sql is None:
+        rows: list[dict[str, Any]] = list_tables(opened, at)
+        columns = ["table", "rows", "version", "columns"]
+    else:
+        frame = run_query(opened, sql, at)
+        rows, columns = frame.to_dicts(), frame.columns
+    if output is Format.JSON:
+        print_json(rows)
+        return
+    print_rows(rows[:ROWS_SHOWN_MAX], columns)
+    if len(rows) > ROWS_SHOWN_MAX:
+        say(f"{len(rows)} rows, the first {ROWS_SHOWN_MAX} shown; --format json prints all.")
+
+
+def register(app: typer.Typer) -> None:
+    for command in (build, query):
+        app.command()(command)

@@ -1,0 +1,138 @@
+"""Commands about the lake itself: init, doctor, verify, pin, pins."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from tracelake.cli.output import (
+    EXIT_CHECK_FAILED,
+    LAKE_DEFAULT,
+    Format,
+    FormatOption,
+    LakeOption,
+    print_json,
+    print_rows,
+    print_text,
+    say,
+)
+
+
+def init(lake: LakeOption = LAKE_DEFAULT, output: FormatOption = Format.HUMAN) -> None:
+    """Make an empty lake."""
+    from tracelake.lake import Lake
+
+    made = Lake.create(lake)
+    if output is Format.JSON:
+        print_json({"lake": made.uri})
+    else:
+        print_text(f"An empty lake lies at {made.uri}.")
+        say("Next: tracelake import PATH…")
+
+
+def doctor(lake: LakeOption = LAKE_DEFAULT, output: FormatOption = Format.HUMAN) -> None:
+    """Look at the installation and the lake; every line says how to mend what is wrong."""
+    from tracelake.cli.doctor import examine
+
+    findings = examine(lake)
+    if output is Format.JSON:
+        print_json([finding._asdict() for finding in findings])
+    else:
+        print_rows([finding._asdict() for finding in findings], ["status", "what", "found", "cure"])
+    if any(finding.status == "FAIL" for finding in findings):
+        raise typer.Exit(EXIT_CHECK_FAILED)
+
+
+def verify(
+    lake: LakeOption = LAKE_DEFAULT,
+    output: FormatOption = Format.HUMAN,
+    deep: Annotated[bool, typer.Option("--deep", help="Re-hash every file, event and pinned table.")] = False,
+) -> None:
+    """Audit the lake: hashes, counts, gaps, orphans, pins."""
+    from tracelake.lake import Lake
+    from tracelake.lake.arrow_without_pandas import forgo_pandas
+
+    forgo_pandas()
+    audit = Lake.open(lake).verify(deep=deep)
+    if output is Format.JSON:
+        print_json(audit.model_dump() | {"ok": audit.ok})
+    else:
+        print_text(
+            f"{audit.landed_files} landed files, {audit.landed_events} events, {audit.tables} event tables, "
+            f"{audit.pins} pins: {'all well' if audit.ok else f'{len(audit.problems)} problems'}"
+        )
+        for problem in audit.problems:
+            print_text(f"  {problem}")
+    if not audit.ok:
+        raise typer.Exit(EXIT_CHECK_FAILED)
+
+
+PINNED_BY_DEFAULT = (
+    "answers",
+    "disagreement",
+    "disagreement_by_trace",
+    "pair_outcomes",
+    "preference_pairs",
+    "training_rows",
+)
+
+
+def pin(
+    name: Annotated[str, typer.Argument(help="Name of the pin; its number is given.")],
+    lake: LakeOption = LAKE_DEFAULT,
+    output: FormatOption = Format.HUMAN,
+    table: Annotated[
+        list[str] | None,
+        typer.Option("--table", help="A table to pin; may be repeated. Default: the pair tables."),
+    ] = None,
+    allow: Annotated[
+        list[str] | None,
+        typer.Option("--allow", help="TABLE/EVENT/RULE of a finding that is no secret; may be repeated."),
+    ] = None,
+) -> None:
+    """Name the exact contents of tables, for ever; refused if they hold what looks like a secret."""
+    from tracelake.lake import Lake
+
+    made = Lake.open(lake).pin(name, table or list(PINNED_BY_DEFAULT), allowed=allow or [])
+    if output is Format.JSON:
+        print_json(made.model_dump())
+    else:
+        print_text(f"{made.reference}  {made.digest}")
+        rows = [
+            {"table": key, "rows": value.row_count, "digest": value.digest[:16]}
+            for key, value in made.tables.items()
+        ]
+        print_rows(rows, ["table", "rows", "digest"])
+
+
+def pins(
+    lake: LakeOption = LAKE_DEFAULT,
+    output: FormatOption = Format.HUMAN,
+    check: Annotated[
+        str | None, typer.Option("--check", help="Open this pin and recompute its digests.")
+    ] = None,
+) -> None:
+    """List the pins, or check one."""
+    from tracelake.lake import Lake
+
+    opened = Lake.open(lake)
+    made = opened.pins() if check is None else [opened.open_pin(check).pin]
+    if output is Format.JSON:
+        print_json([pin.model_dump() for pin in made])
+    else:
+        rows = [
+            {
+                "pin": pin.reference,
+                "digest": pin.digest[:16],
+                "tables": len(pin.tables),
+                "rows": sum(table.row_count for table in pin.tables.values()),
+            }
+            for pin in made
+        ]
+        print_rows(rows, ["pin", "digest", "tables", "rows"])
+
+
+def register(app: typer.Typer) -> None:
+    for command in (init, doctor, verify, pin, pins):
+        app.command()(command)

@@ -1,0 +1,61 @@
+"""Checkpoints on a disk, and which of them a training may go on from.
+
+**A checkpoint counts once the lake was told of it**, and it is told of once its files are durable: a process
+that dies while it writes one leaves a folder that nothing goes on from.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+
+import polars as pl
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
+
+from tracelake.lake import Lake
+from tracelake.lake.stores.sync import sync_data, sync_folder
+from tracelake.schemas.errors import TableMissingError, TrainingError
+
+WEIGHTS = "model.safetensors"
+
+
+def checkpoint_folder(folder: Path, train_step: int) -> Path:
+    """Where TRL leaves the checkpoint of an update."""
+    return folder / f"{PREFIX_CHECKPOINT_DIR}-{train_step}"
+
+
+def weights_digest(folder: Path) -> str:
+    """SHA-256 of the weights file. Raises TrainingError."""
+    path = folder / WEIGHTS
+    if not path.is_file():
+        raise TrainingError("no weights in the policy's folder", got=str(folder), expected=WEIGHTS)
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def last_checkpoint(lake: Lake, training_id: str, folder: Path) -> Path | None:
+    """The newest that the lake was told of and that still holds the weights it was told of."""
+    lake.project(["checkpoint_saved"])
+    try:
+        told = lake.scan("checkpoint_saved").filter(pl.col("training_id") == training_id)
+    except TableMissingError:
+        return None
+    rows = told.select("train_step", "weights_digest").sort("train_step", descending=True).collect()
+    for train_step, digest in rows.iter_rows():
+        checkpoint = checkpoint_folder(folder, train_step)
+        if (checkpoint / WEIGHTS).is_file() and weights_digest(checkpoint) == digest:
+            return checkpoint
+    return None
+
+
+def make_durable(folder: Path) -> None:
+    """The files of a folder, and their names."""
+    for path in folder.iterdir():
+        if path.is_file():
+            descriptor = os.open(path, os.O_RDONLY)
+            try:
+                sync_data(descriptor)
+            finally:
+                os.close(descriptor)
+    sync_folder(folder)
+    sync_folder(folder.parent)

@@ -1,0 +1,174 @@
+"""What a training run generates and consumes, on its way into the lake.
+
+Flow: rollouts played → their events booked → the update that used them ends → one `BatchConsumed` → flush.
+
+**An update's consumption lands whole**, after the update: what a checkpoint saw is the sum of the updates
+before it.
+**Lineage is by uid**: TRL shuffles rows, and the uid of each row leads back to its rollout.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from transformers import (
+    PreTrainedTokenizerBase,
+    TrainerCallback,
+    TrainerControl,
+    TrainerState,
+    TrainingArguments,
+)
+
+from tracelake.consumers.hints.hinted_batch import HintedTurn
+from tracelake.consumers.hints.turn_views import RolloutView
+from tracelake.consumers.launches.checkpoints import checkpoint_folder, make_durable, weights_digest
+from tracelake.consumers.rollouts.events import RolloutContext, rollout_events
+from tracelake.consumers.trainer.auxiliary_losses import ReplayConfig
+from tracelake.lake.writing.writer import Writer
+from tracelake.schemas.canonical import canonical_text
+from tracelake.schemas.clock import stands_still
+from tracelake.schemas.environment import RolloutRecord
+from tracelake.schemas.events.teacher_events import HintGiven
+from tracelake.schemas.events.training_events import BatchConsumed, CheckpointSaved
+
+FLUSH_EVERY = 8
+HINT_AUTHOR = "tool-error-template"
+TIMED = frozenset({"step_time", "train_runtime", "train_samples_per_second", "train_steps_per_second"})
+"""What TRL and transformers take from a clock of their own."""
+
+
+class TrainingLanding(TrainerCallback):
+    """`TrainingHooks` and a TRL callback; owns the uids of one run's rollouts."""
+
+    def __init__(
+        self,
+        writer: Writer,
+        training_id: str,
+        attempt_index: int,
+        environment: str,
+        replay: ReplayConfig,
+        tokenizer: PreTrainedTokenizerBase,
+    ) -> None:
+        self._writer = writer
+        self._training_id = training_id
+        self._attempt_index = attempt_index
+        self._environment = environment
+        self._replay = replay
+        self._tokenizer = tokenizer
+        self._rollout_ids: list[str] = []
+        self._consumed: list[int] = []
+        self._pairs: list[str] = []
+        self._policy_version = 0
+        self.metrics: list[dict[str, float]] = []
+
+    def land_rollouts(
+        self, records: Sequence[RolloutRecord], policy_version: int, group_size: int, temperature: float
+    ) -> list[int]:
+        """Book the rollouts' events; their uids, in order."""
+        first = len(self._rollout_ids)
+        run = f"{self._training_id}/a{self._attempt_index}"
+        for index, record in enumerate(records):
+            rollout_id = f"{run}/v{policy_version}/r{first + index}"
+            context = RolloutContext(
+                rollout_id=rollout_id,
+                environment=self._environment,
+                model=self._training_id,
+                source_run=run,
+                group_id=f"{run}/v{policy_version}/g{(first + index) // group_size}",
+                policy_version=policy_version,
+                sampling={"temperature": temperature},
+            )
+            self._writer.add(rollout_events(record, context))
+            self._rollout_ids.append(rollout_id)
+        return list(range(first, len(self._rollout_ids)))
+
+    def on_rollouts_scored(
+        self,
+        policy_version: int,
+        rollouts: tuple[RolloutView, ...],
+        hinted: tuple[tuple[HintedTurn, ...], ...],
+    ) -> None:
+        """Rollouts were landed when they were played; the hints of their turns are told now."""
+        self._writer.add(
+            HintGiven(
+                rollout_id=self._rollout_ids[rollout.rollout_uid],
+                turn_index=turn.turn_index,
+                hint=str(self._tokenizer.decode(list(turn.hint_ids))),
+                author=HINT_AUTHOR,
+            )
+            for rollout, turns in zip(rollouts, hinted, strict=True)
+            for turn in turns
+        )
+
+    def on_batch_consumed(self, train_step: int, rollout_uids: tuple[int, ...], policy_version: int) -> None:
+        self._consumed.extend(rollout_uids)
+        self._policy_version = policy_version
+
+    def on_pairs_consumed(self, train_step: int, pair_ids: tuple[str, ...], weight: float) -> None:
+        self._pairs.extend(pair_ids)
+
+    def on_log(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        logs: dict[str, Any] | None = None,
+        **_: Any,
+    ) -> None:
+        numbers = {
+            name: 0.0 if name in TIMED and stands_still() else float(value)
+            for name, value in (logs or {}).items()
+            if isinstance(value, (int, float))
+        }
+        self.metrics.append({"train_step": float(state.global_step), **numbers})
+
+    def on_step_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> None:
+        self._writer.add(
+            [
+                BatchConsumed(
+                    training_id=self._training_id,
+                    attempt_index=self._attempt_index,
+                    train_step=state.global_step,
+                    policy_version=self._policy_version,
+                    rollout_ids_json=canonical_text([self._rollout_ids[uid] for uid in self._consumed]),
+                    pair_ids_json=canonical_text(self._pairs),
+                    sdpo_weight=self._replay.sdpo_weight,
+                    replay_weight=self._replay.replay_weight,
+                )
+            ]
+        )
+        self._consumed, self._pairs = [], []
+        if state.global_step % FLUSH_EVERY == 0:
+            self._writer.start_flush()
+
+    def on_save(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> None:
+        """A checkpoint is told after everything that made it is durable."""
+        folder = checkpoint_folder(Path(str(args.output_dir)), state.global_step)
+        make_durable(folder)
+        self._writer.append(
+            [
+                CheckpointSaved(
+                    training_id=self._training_id,
+                    attempt_index=self._attempt_index,
+                    train_step=state.global_step,
+                    uri=f"{folder.parent.name}/{folder.name}",
+                    weights_digest=weights_digest(folder),
+                )
+            ]
+        )
+
+
+class TrainStepTicks(TrainerCallback):
+    """Calls a function after each optimizer update."""
+
+    def __init__(self, tick: Callable[[], None]) -> None:
+        self._tick = tick
+
+    def on_step_end(self, *_: Any, **__: Any) -> None:
+        self._tick()

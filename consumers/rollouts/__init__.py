@@ -1,0 +1,5 @@
+"""Rollouts played by a policy in environments.
+
+Flow: `play` is the one multi-turn loop → `events` turns a record into events → `collect` lands rollouts of a
+frozen policy.
+"""

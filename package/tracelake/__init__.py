@@ -1,0 +1,26 @@
+"""tracelake: the lake behind agentic LLM post-training.
+
+Flow: `producers` turn the world into events → `lake` stores them (`schemas` says what they are) → `assets`
+derive tables and verdicts → `consumers` train and evaluate on pins. `cli` is the command line over all of it.
+
+**This folder links to the six folders of the project's top**: installed they are `tracelake.lake`,
+`tracelake.schemas` and so on, and no other name.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tracelake.lake.lake import Lake
+
+__all__ = ["Lake"]
+
+
+def __getattr__(name: str) -> Any:
+    # Lazy: whoever imports one module of the package does not pay for the store.
+    if name == "Lake":
+        from tracelake.lake.lake import Lake
+
+        return Lake
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,152 @@
+"""Which states are put to teachers: the turns of chosen traces, each with the context that the student saw.
+
+Flow: filter over rollouts → their turns → one question per distinct state, in the order of traces and turns.
+
+**Contexts are made when they are asked for**: all of them at once would grow with the square of a trace.
+**A rollout in conflict is not asked about**: no derived table would take the answers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import orjson
+
+from tracelake.lake import Lake
+from tracelake.schemas.context import CONTEXT_COLUMNS, ContextFold, TurnRow
+from tracelake.schemas.errors import QueryError, TableMissingError
+from tracelake.schemas.message import Message
+
+if TYPE_CHECKING:
+    import polars as pl
+
+EVERY_TRACE = "all"
+KINDS = ("rollout_started", "rollout_ended", "turn_completed", "conflict_found")
+STARTED_COLUMNS = (
+    "rollout_id",
+    "task_key",
+    "environment",
+    "substrate",
+    "substrate_version",
+    "source_run",
+    "group_id",
+    "trial_index",
+    "model_requested",
+    "policy_version",
+    "source_uri",
+    "run_id",
+)
+ENDED_COLUMNS = ("rollout_id", "stop_reason", "exit_status", "turn_count")
+RECORD_KINDS = ("rollout_started", "turn_completed", "tool_returned", "rollout_ended")
+
+
+class Contexts(ContextFold):
+    """Contexts whose messages are parsed once, and shared: they are not to be changed."""
+
+    def __init__(self, turns: Sequence[TurnRow]) -> None:
+        super().__init__(turns)
+        self._new: dict[tuple[str, int], list[Message]] = {}
+        self._actions: dict[tuple[str, int], Message] = {}
+
+    def new_messages(self, rollout_id: str, turn_index: int) -> list[Message]:
+        key = (rollout_id, turn_index)
+        if key not in self._new:
+            self._new[key] = super().new_messages(rollout_id, turn_index)
+        return self._new[key]
+
+    def action(self, rollout_id: str, turn_index: int) -> Message:
+        key = (rollout_id, turn_index)
+        if key not in self._actions:
+            self._actions[key] = super().action(rollout_id, turn_index)
+        return self._actions[key]
+
+
+class Question(NamedTuple):
+    """One state to be put to teachers."""
+
+    state_key: str
+    rollout_id: str
+    turn_index: int
+    contexts: Contexts
+    tools: list[dict[str, Any]]
+    completion_token_count: int | None
+    """Of the student at this turn."""
+
+    @property
+    def messages(self) -> list[Message]:
+        """The student's context, made anew at each call."""
+        return self.contexts.context(self.rollout_id, self.turn_index)
+
+
+def select(lake: Lake, where: str) -> list[Question]:
+    """Questions of the traces for which an SQL expression over the columns of rollouts holds, or of `all`.
+
+    Raises QueryError."""
+    import polars as pl
+
+    lake.project(KINDS)
+    rollouts = _rollouts(lake)
+    if where.strip().lower() == EVERY_TRACE:
+        chosen = rollouts
+    else:
+        context = pl.SQLContext(rollouts=rollouts)
+        try:
+            chosen = context.execute(f"SELECT rollout_id FROM rollouts WHERE {where}", eager=True)
+        except pl.exceptions.PolarsError as error:
+            raise QueryError(
+                "the traces cannot be chosen",
+                got=f"{where}: {str(error).splitlines()[0]}",
+                expected=f"`{EVERY_TRACE}`, or an SQL condition over {', '.join(rollouts.columns)}",
+                cure="For instance: \"task_key = 'x' AND turn_count > 3\".",
+            ) from error
+    return questions_of(lake, chosen["rollout_id"].to_list())
+
+
+def questions_of(lake: Lake, rollout_ids: Sequence[str]) -> list[Question]:
+    """The distinct states of these rollouts, each where it comes first, by rollout and turn."""
+    import polars as pl
+
+    wanted = pl.col("rollout_id").is_in(sorted(set(rollout_ids) - _in_conflict(lake)))
+    columns = (*CONTEXT_COLUMNS, "state_key", "completion_token_count")
+    try:
+        turns = lake.scan("turn_completed").filter(wanted).select(columns).collect()
+        started = lake.scan("rollout_started").filter(wanted).select("rollout_id", "tools_json").collect()
+    except TableMissingError:
+        return []
+    tools = {rollout_id: orjson.loads(text) if text else [] for rollout_id, text in started.iter_rows()}
+    # In one pass: a selection for each of many small traces costs more than all else here.
+    told: dict[str, list[TurnRow]] = {}
+    for turn in turns.select(CONTEXT_COLUMNS).iter_rows():
+        told.setdefault(turn[0], []).append(turn)
+    contexts = {rollout_id: Contexts(own) for rollout_id, own in told.items()}
+    first = turns.sort("rollout_id", "turn_index").unique("state_key", keep="first", maintain_order=True)
+    names = ("state_key", "rollout_id", "turn_index", "completion_token_count")
+    return [
+        Question(state, rollout, turn, contexts[rollout], tools.get(rollout, []), count)
+        for state, rollout, turn, count in first.select(names).iter_rows()
+    ]
+
+
+def _rollouts(lake: Lake) -> pl.DataFrame:
+    import polars as pl
+
+    try:
+        started = lake.scan("rollout_started").select(STARTED_COLUMNS).collect()
+    except TableMissingError:
+        return pl.DataFrame(schema=dict.fromkeys(STARTED_COLUMNS, pl.String))
+    try:
+        ended = lake.scan("rollout_ended").select(ENDED_COLUMNS).collect()
+    except TableMissingError:
+        return started
+    return started.join(ended.unique("rollout_id", keep="any"), on="rollout_id", how="left")
+
+
+def _in_conflict(lake: Lake) -> set[str]:
+    import polars as pl
+
+    try:
+        found = lake.scan("conflict_found").filter(pl.col("conflict_kind").is_in(RECORD_KINDS))
+        return set(found.select("rollout_id").collect()["rollout_id"].drop_nulls())
+    except TableMissingError:
+        return set()

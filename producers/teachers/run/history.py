@@ -1,0 +1,162 @@
+"""What the lake knows of calls that were made: which answers it holds, and what each attempt came to.
+
+**An attempt is settled by its settlement; without one, by its answer; without that, it is unknown**, and
+counts at its maximum. A settlement that was reconciled counts instead of any other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from decimal import Decimal
+from typing import TYPE_CHECKING, NamedTuple
+
+from tracelake.lake import Lake
+from tracelake.producers.teachers.asking.jobs import CONTEXT_TOO_LONG, UNBOUNDED_COST, Job
+from tracelake.producers.teachers.pricing.prices import microusd
+from tracelake.schemas.errors import TableMissingError
+from tracelake.schemas.events.teacher_events import TeacherCallSettled
+
+if TYPE_CHECKING:
+    import polars as pl
+
+KINDS = (
+    "teacher_answered",
+    "teacher_failed",
+    "teacher_call_reserved",
+    "teacher_call_started",
+    "teacher_call_settled",
+)
+PERMANENT_FAILURES = ("bad_request", "moderation", CONTEXT_TOO_LONG, UNBOUNDED_COST)
+
+JobKey = tuple[str, int]
+"""Request key and sample index."""
+
+
+class History(NamedTuple):
+    """What was asked before, by whichever replay."""
+
+    answered: frozenset[JobKey]
+    refused: Mapping[JobKey, str]
+    """Failures that the same request would meet again, by class."""
+    attempt_count: Mapping[JobKey, int]
+    """The number that the next attempt gets."""
+
+
+class SortedOut(NamedTuple):
+    """Jobs by what the lake says about them."""
+
+    left: list[Job]
+    known: list[Job]
+    """The lake holds the answer."""
+    refused: list[Job]
+    """They failed before in a way in which they would fail again."""
+    unsent: list[Job]
+    """They cannot be sent, and the lake has not been told so yet."""
+
+
+class Unknown(NamedTuple):
+    """An attempt of which nobody knows what it cost."""
+
+    attempt_id: str
+    teacher: str
+    max_cost_microusd: int
+    response_id: str | None
+    """Null: it cannot be asked for."""
+
+
+class Account(NamedTuple):
+    """The money of one replay."""
+
+    settled_microusd: int
+    unknown: tuple[Unknown, ...]
+    due: tuple[TeacherCallSettled, ...]
+    """Settlements that a dead process did not come to tell, by the answers that it did; counted already."""
+
+
+def read_history(lake: Lake) -> History:
+    """Landed events are projected first."""
+    lake.project(KINDS)
+    key = ("request_key", "sample_index")
+    answered = _rows(lake, "teacher_answered", (*key, "origin"))
+    failed = _rows(lake, "teacher_failed", (*key, "failure", "attempt_index"))
+    reserved = _rows(lake, "teacher_call_reserved", (*key, "attempt_index"))
+    refused: dict[JobKey, str] = {}
+    counts: dict[JobKey, int] = {}
+    for request_key, sample, failure, attempt_index in failed:
+        counts[request_key, sample] = max(counts.get((request_key, sample), 0), attempt_index + 1)
+        if failure in PERMANENT_FAILURES:
+            refused[request_key, sample] = failure
+    for request_key, sample, attempt_index in reserved:
+        counts[request_key, sample] = max(counts.get((request_key, sample), 0), attempt_index + 1)
+    return History(
+        frozenset((request_key, sample) for request_key, sample, origin in answered if origin == "asked"),
+        refused,
+        counts,
+    )
+
+
+def sort_out(jobs: Sequence[Job], history: History, *, retry_failed: bool) -> SortedOut:
+    """`retry_failed` asks again what was refused; what cannot be sent is not."""
+    found = SortedOut([], [], [], [])
+    for job in jobs:
+        failure = history.refused.get(job.key)
+        if job.key in history.answered:
+            found.known.append(job)
+        elif failure is not None and (not retry_failed or job.unsent):
+            found.refused.append(job)
+        else:
+            (found.unsent if job.unsent else found.left).append(job)
+    return found
+
+
+def read_account(lake: Lake, replay_id: str) -> Account:
+    """As the tables stand: `read_history` projects."""
+    import polars as pl
+
+    mine, answered = pl.col("replay_id") == replay_id, pl.col("attempt_id").is_not_null()
+    reserved = _rows(lake, "teacher_call_reserved", ("attempt_id", "teacher", "max_cost_microusd"), mine)
+    settled = _settled(_rows(lake, "teacher_call_settled", ("attempt_id", "cost_source", "cost_microusd")))
+    answers = {
+        attempt: _by_answer(attempt, cost, source)
+        for attempt, cost, source in _rows(
+            lake, "teacher_answered", ("attempt_id", "cost_usd", "cost_source"), answered
+        )
+        if cost is not None and attempt not in settled
+    }
+    started = dict(_rows(lake, "teacher_call_started", ("attempt_id", "response_id")))
+    total, unknown, due = 0, [], []
+    for attempt, teacher, maximum in reserved:
+        if attempt in answers:
+            due.append(answers[attempt])
+            total += answers[attempt].cost_microusd
+        elif settled.get(attempt) is None:
+            unknown.append(Unknown(attempt, teacher, maximum, started.get(attempt)))
+        else:
+            total += settled[attempt] or 0
+    return Account(total, tuple(unknown), tuple(due))
+
+
+def _settled(rows: list[tuple[str, str, int]]) -> dict[str, int | None]:
+    """Micro-dollars by attempt; null where it was settled at its maximum, and not known since."""
+    costs: dict[str, int | None] = {}
+    for attempt, source, cost in rows:
+        if source == "reconciled" or costs.get(attempt) is None:
+            costs[attempt] = None if source == "maximum" else cost
+    return costs
+
+
+def _by_answer(attempt_id: str, cost_usd: float, source: str | None) -> TeacherCallSettled:
+    return TeacherCallSettled(
+        attempt_id=attempt_id,
+        cost_microusd=microusd(Decimal(str(cost_usd))),
+        cost_source="provider" if source == "provider" else "price_table",
+    )
+
+
+def _rows(lake: Lake, kind: str, columns: tuple[str, ...], where: pl.Expr | None = None) -> list[tuple]:
+    """None where the lake has no such events yet."""
+    try:
+        table = lake.scan(kind)
+    except TableMissingError:
+        return []
+    return (table if where is None else table.filter(where)).select(columns).collect().rows()

@@ -1,0 +1,68 @@
+"""What a replay is to do: its options, and what they come to on one lake."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from tracelake.lake import Lake
+from tracelake.producers.calling.retry import RetryPolicy
+from tracelake.producers.teachers.asking.jobs import Job, PricedTeacher, jobs_of, priced
+from tracelake.producers.teachers.asking.questions import Question
+from tracelake.producers.teachers.run.history import (
+    Account,
+    JobKey,
+    SortedOut,
+    read_account,
+    read_history,
+    sort_out,
+)
+from tracelake.producers.teachers.spec.cache_order import CacheOrder
+from tracelake.producers.teachers.spec.teacher_file import TeacherSpec
+from tracelake.schemas.canonical import hash_of
+
+
+class ReplayOptions(NamedTuple):
+    """How a replay is meant."""
+
+    replay_id: str
+    budget_microusd: int = 0
+    """Over all runs of the replay."""
+    concurrency: int | None = None
+    """Of each teacher; null: as many as it bears."""
+    cache_order: CacheOrder = CacheOrder.PREFER
+    tiered: bool = False
+    retry_failed: bool = False
+    arm: str | None = None
+    breaks_lock: bool = False
+    policy: RetryPolicy = RetryPolicy()
+
+
+class Prepared(NamedTuple):
+    """What is to be asked."""
+
+    questions: Sequence[Question]
+    teachers: list[PricedTeacher]
+    jobs: list[Job]
+    found: SortedOut
+    account: Account
+    attempt_count: dict[JobKey, int]
+    """Of each job, the number that its next attempt gets."""
+
+
+def prepare(
+    lake: Lake, questions: Sequence[Question], specs: Sequence[TeacherSpec], options: ReplayOptions
+) -> Prepared:
+    """Landed events are projected first. Raises BadInputError for a teacher without a price."""
+    teachers = priced(specs)
+    jobs = jobs_of(questions, teachers)
+    history = read_history(lake)
+    found = sort_out(jobs, history, retry_failed=options.retry_failed)
+    account = read_account(lake, options.replay_id)
+    return Prepared(questions, teachers, jobs, found, account, dict(history.attempt_count))
+
+
+def default_name(specs: Sequence[TeacherSpec], traces: str) -> str:
+    """The same for the same teachers, sampling and traces, so that the same command goes on."""
+    asked = [[spec.identity(), spec.sampling.model_dump(mode="json")] for spec in specs]
+    return f"replay-{hash_of([asked, traces.strip()])[:10]}"

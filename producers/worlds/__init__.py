@@ -1,0 +1,1 @@
+"""Worlds: tasks, and environments to work on them."""

@@ -1,0 +1,221 @@
+"""What every event is: a frozen fact with a natural key and a payload hash.
+
+Flow: producer builds an event → the writer stamps it with an envelope → it lands → folds read it.
+
+**The payload is the fact.** Its hash covers every field of the class, and nothing of the envelope: the same
+fact told twice, by two writers or from two copies of a file, has one `event_id`.
+**The natural key says which fact it is.** Same key and other payload is a conflict, never an overwrite.
+**Vectors are hashed as little-endian bytes**, so that a float32 read back from disk hashes as it did when
+it was written.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from functools import cache, partial
+from struct import error as StructError
+from typing import Annotated, Any, ClassVar, NamedTuple, get_args, get_origin
+
+import orjson
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainSerializer, PlainValidator
+
+from tracelake.schemas.canonical import INT_64_MAX, number_json
+from tracelake.schemas.errors import EventInvalidError
+from tracelake.schemas.events.identity import EventIdentity
+from tracelake.schemas.events.vector import held, packed, values_of
+
+
+class Column(NamedTuple):
+    """How a field is stored, where its Python type does not say it: `text`, long text, compressed on its own;
+    `int32`, `float32`, `bool`: element type of a vector."""
+
+    storage: str
+
+
+def _utc(moment: datetime) -> datetime:
+    if moment.tzinfo is None:
+        raise ValueError("a time without a zone; give it UTC or an offset")
+    try:
+        utc = moment.astimezone(UTC)
+    except OverflowError as error:
+        raise ValueError("a time outside of the years 1 to 9999") from error
+    return utc if type(utc) is datetime else datetime.combine(utc.date(), utc.time(), UTC)
+
+
+Text = Annotated[str, Column("text")]
+"""Long text."""
+JsonText = Annotated[str, Column("text")]
+"""Canonical JSON text of a nested value (`tracelake.schemas.canonical.canonical_text`)."""
+Moment = Annotated[datetime, AfterValidator(_utc)]
+"""A point in time, UTC, microseconds."""
+_LISTED = PlainSerializer(values_of, return_type=list[Any])
+TokenIds = Annotated[
+    Sequence[int],
+    Column("int32"),
+    PlainValidator(partial(held, "i"), json_schema_input_type=list[int]),
+    _LISTED,
+]
+"""32 bits each; a list, or a buffer such as a NumPy array, of which a packed copy is kept."""
+Logprobs = Annotated[
+    Sequence[float],
+    Column("float32"),
+    PlainValidator(partial(held, "f"), json_schema_input_type=list[float]),
+    _LISTED,
+]
+"""Natural-log probabilities in nats; a value that the source lacks makes the whole field null, never 0.0."""
+TokenMask = Annotated[
+    Sequence[bool],
+    Column("bool"),
+    PlainValidator(partial(held, "b"), json_schema_input_type=list[bool]),
+    _LISTED,
+]
+_SCALAR_KINDS = {datetime: "moment", float: "float", int: "int"}
+_ARRAY_TYPECODE = {"int32": "i", "float32": "f", "bool": "b"}
+
+
+class Event(BaseModel):
+    """Base of every fact."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", use_attribute_docstrings=True, ser_json_inf_nan="null"
+    )
+
+    KIND: ClassVar[str] = ""
+    """The default of the subclass's `kind` field, which tells the union apart."""
+    KEY: ClassVar[tuple[str, ...]]
+    SCHEMA_VERSION: ClassVar[int] = 1
+    NOT_PAYLOAD: ClassVar[frozenset[str]] = frozenset({"kind", "source_position"})
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, **_: Any) -> None:
+        cls.KIND = cls.model_fields["kind"].default
+
+    occurred_at: Moment | None = None
+    """When it happened, by the source's clock; null when the source does not say."""
+    source_position: Annotated[int, Field(ge=0, le=INT_64_MAX)] | None = None
+    """Line or message number in the source; not part of the payload."""
+
+
+class Named(NamedTuple):
+    """A fact with the bytes that its name was made from: what a spool keeps of it."""
+
+    identity: EventIdentity
+    text: bytes
+    """Canonical JSON of the payload, a digest in the place of each vector."""
+    vectors: tuple[bytes, ...]
+    """Packed little-endian, in the order of the class's fields; those that are null are left out."""
+    byte_count: int
+    """Of both."""
+
+
+def event_identity(event: Event) -> EventIdentity:
+    """Raises EventInvalidError if a field has no canonical form."""
+    return row_identity(type(event), event.__dict__)
+
+
+def row_identity(cls: type[Event], row: Mapping[str, Any]) -> EventIdentity:
+    """The identity of a fact given as its fields, as read back from a landed file."""
+    return named(cls, row).identity
+
+
+def storage_of(annotation: Any, metadata: Sequence[Any] = ()) -> str | None:
+    """The storage that a field's annotation declares by `Column`, be it nullable or not."""
+    parts = [part for part in (annotation, *get_args(annotation)) if get_origin(part) is Annotated]
+    declared = [*metadata, *(item for part in parts for item in get_args(part)[1:])]
+    return next((item.storage for item in declared if isinstance(item, Column)), None)
+
+
+def named(cls: type[Event], row: Mapping[str, Any]) -> Named:
+    """A fact given as its fields. Raises EventInvalidError if a field has no canonical form."""
+    try:
+        key = orjson.dumps([cls.KIND, *map(row.__getitem__, cls.KEY)])
+        vectors = _packed(cls, row)
+        text = orjson.dumps(_payload(cls, row, vectors), option=orjson.OPT_SORT_KEYS)
+    except (TypeError, ValueError, KeyError, OverflowError, StructError) as error:
+        raise EventInvalidError(
+            f"a {cls.KIND} event has no canonical form",
+            got=str(error),
+            expected="well-formed text, finite numbers, integers within 64 bits, token ids within 32 bits",
+            cure="Refuse the record, or repair it in its importer.",
+        ) from error
+    key_digest = hashlib.sha256(key)
+    payload_digest = hashlib.sha256(text)
+    both = hashlib.sha256(key_digest.digest() + payload_digest.digest())
+    identity = EventIdentity(both.hexdigest(), key_digest.hexdigest(), payload_digest.hexdigest())
+    if not vectors:
+        return Named(identity, text, (), len(text))
+    packed_values = tuple(vectors.values())
+    return Named(identity, text, packed_values, len(text) + sum(map(len, packed_values)))
+
+
+class _Plan(NamedTuple):
+    """Payload fields of a class, by what becomes of their values."""
+
+    plain: tuple[str, ...]
+    integers: tuple[str, ...]
+    numbers: tuple[str, ...]
+    moments: tuple[str, ...]
+    vectors: tuple[tuple[str, str], ...]
+    """With the array type code of each: a value does not tell it, an empty one least."""
+    typecodes: dict[str, str]
+
+
+def vector_fields(cls: type[Event]) -> tuple[tuple[str, str], ...]:
+    """Vectors of a class in the order of its fields, each with the `array` type code that packs it."""
+    return _plan(cls).vectors
+
+
+def _packed(cls: type[Event], row: Mapping[str, Any]) -> dict[str, bytes]:
+    """Vectors as `array` of their type code would hold them. Raises StructError, TypeError."""
+    return {
+        name: packed(typecode, row[name]) for name, typecode in _plan(cls).vectors if row[name] is not None
+    }
+
+
+def _payload(cls: type[Event], row: Mapping[str, Any], vectors: Mapping[str, bytes]) -> dict[str, Any]:
+    """Fields as canonical JSON says them. Nulls are left out, so that adding a nullable field does not
+    change the identity of older facts. Raises TypeError, ValueError, OverflowError for what it cannot say.
+    """
+    plan = _plan(cls)
+    payload = {name: value for name in plan.plain if (value := row[name]) is not None}
+    # orjson itself refuses what 64 bits without a sign, or with one, cannot say.
+    for name in plan.integers:
+        if (value := row[name]) is not None:
+            if value > INT_64_MAX:
+                raise OverflowError(f"{value} does not fit into 64 bits")
+            payload[name] = value
+    for name in plan.numbers:
+        if (value := row[name]) is not None:
+            payload[name] = number_json(value)
+    for name in plan.moments:
+        if (value := row[name]) is not None:
+            moment = value if value.tzinfo is UTC else value.astimezone(UTC)
+            # orjson writes the same text, without microseconds where they are zero.
+            payload[name] = moment if moment.microsecond else moment.isoformat(timespec="microseconds")
+    for name, data in vectors.items():
+        payload[name] = f"{plan.typecodes[name]}{len(row[name])}:{hashlib.sha256(data).hexdigest()}"
+    return payload
+
+
+@cache
+def _plan(cls: type[Event]) -> _Plan:
+    kinds: dict[str, list[str]] = {"plain": [], "int": [], "float": [], "moment": []}
+    vectors: list[tuple[str, str]] = []
+    for name, info in cls.model_fields.items():
+        if name in cls.NOT_PAYLOAD:
+            continue
+        storage = storage_of(info.annotation, info.metadata)
+        if storage in _ARRAY_TYPECODE:
+            vectors.append((name, _ARRAY_TYPECODE[storage]))
+        else:
+            kinds[_scalar_kind(info.annotation)].append(name)
+    plain, integers, numbers, moments = (tuple(names) for names in kinds.values())
+    return _Plan(plain, integers, numbers, moments, tuple(vectors), dict(vectors))
+
+
+def _scalar_kind(annotation: Any) -> str:
+    direct = [annotation, *get_args(annotation)]
+    parts = direct + [argument for part in direct for argument in get_args(part)]
+    return next((kind for base, kind in _SCALAR_KINDS.items() if base in parts), "plain")

@@ -1,0 +1,112 @@
+"""All events in one place: the union, and the way from a kind to its class."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from pydantic import Field, TypeAdapter, ValidationError
+
+from tracelake.schemas.errors import EventInvalidError
+from tracelake.schemas.events.event import Event
+from tracelake.schemas.events.lake_events import ConflictFound, EventRejected
+from tracelake.schemas.events.rollout_events import (
+    RewardAssigned,
+    RolloutEnded,
+    RolloutStarted,
+    ToolReturned,
+    TurnCompleted,
+)
+from tracelake.schemas.events.teacher_events import (
+    HintGiven,
+    TeacherAnswered,
+    TeacherCallReserved,
+    TeacherCallSettled,
+    TeacherCallStarted,
+    TeacherFailed,
+)
+from tracelake.schemas.events.training_events import (
+    BatchConsumed,
+    CheckpointSaved,
+    ExperimentRegistered,
+    PolicyAnswered,
+    TaskEvaluated,
+    TrainingEnded,
+    TrainingStarted,
+)
+
+EVENT_CLASSES: tuple[type[Event], ...] = (
+    RolloutStarted,
+    TurnCompleted,
+    ToolReturned,
+    RewardAssigned,
+    RolloutEnded,
+    TeacherAnswered,
+    TeacherFailed,
+    TeacherCallReserved,
+    TeacherCallStarted,
+    TeacherCallSettled,
+    HintGiven,
+    ExperimentRegistered,
+    TrainingStarted,
+    BatchConsumed,
+    CheckpointSaved,
+    TrainingEnded,
+    PolicyAnswered,
+    TaskEvaluated,
+    ConflictFound,
+    EventRejected,
+)
+
+AnyEvent = Annotated[
+    RolloutStarted
+    | TurnCompleted
+    | ToolReturned
+    | RewardAssigned
+    | RolloutEnded
+    | TeacherAnswered
+    | TeacherFailed
+    | TeacherCallReserved
+    | TeacherCallStarted
+    | TeacherCallSettled
+    | HintGiven
+    | ExperimentRegistered
+    | TrainingStarted
+    | BatchConsumed
+    | CheckpointSaved
+    | TrainingEnded
+    | PolicyAnswered
+    | TaskEvaluated
+    | ConflictFound
+    | EventRejected,
+    Field(discriminator="kind"),
+]
+"""The discriminated union; the same classes as `EVENT_CLASSES`."""
+
+_ANY_EVENT: TypeAdapter[Event] = TypeAdapter(AnyEvent)
+
+CLASS_OF_KIND: dict[str, type[Event]] = {cls.KIND: cls for cls in EVENT_CLASSES}
+
+
+def class_of_kind(kind: str) -> type[Event]:
+    """Raises EventInvalidError for a kind that this version does not know."""
+    if kind not in CLASS_OF_KIND:
+        raise EventInvalidError(
+            "unknown kind of event",
+            got=kind,
+            expected=", ".join(CLASS_OF_KIND),
+            cure="Upgrade tracelake if a newer version wrote it.",
+        )
+    return CLASS_OF_KIND[kind]
+
+
+def parse_event(fields: dict[str, Any]) -> Event:
+    """An event from its fields, `kind` included. Raises EventInvalidError."""
+    try:
+        return _ANY_EVENT.validate_python(fields)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        raise EventInvalidError(
+            "fields do not make an event",
+            got=f"{'.'.join(map(str, first['loc']))}: {first['msg']}",
+            expected=f"a {fields.get('kind')!r} event as docs/data_map.md describes it",
+        ) from error

@@ -1,0 +1,34 @@
+"""`tracelake ledger`: figures for people and for programs, and an exit code that can fail."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.lake.facts import reward
+from tracelake.cli.main import main
+from tracelake.lake import Lake
+from tracelake.lake.layout import EVENTS
+
+
+def test_a_ledger_that_closes_and_one_that_does_not(
+    fresh_lake: Lake, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with fresh_lake.writer("run-a") as writer:
+        writer.append([reward(0), reward(0), reward(1)])
+    with pytest.raises(SystemExit) as ended:
+        main(["ledger", "--lake", fresh_lake.uri, "--format", "json"])
+    assert ended.value.code == 0
+    told = json.loads(capsys.readouterr().out)
+    [line] = told["lines"]
+    assert told["ok"]
+    assert (line["run_id"], line["given"], line["landed"], line["duplicate"]) == ("run-a", 3, 2, 1)
+
+    [path] = fresh_lake.store.list(EVENTS)
+    (Path(fresh_lake.uri) / path).unlink()
+    with pytest.raises(SystemExit) as ended:
+        main(["ledger", "--lake", fresh_lake.uri])
+    assert ended.value.code == 3
+    assert "2 events under 1 KiB are booked as kept and 0 have landed" in capsys.readouterr().out

@@ -1,0 +1,229 @@
+"""Goal: upkeep changes where rows lie and nothing else, whoever reads, pins and projects meanwhile.
+
+Method: policies that leave nothing young make every commit worth an upkeep; readers hold pins, leases and
+open handles across it; projectors and an upkeep race in threads and processes.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import threading
+import time
+from datetime import timedelta
+from pathlib import Path
+
+import lance
+import pytest
+
+from tests.lake.facts import digests, reward, table_ids
+from tests.lake.store_wrappers import HeldUpStore
+from tracelake.lake import Lake
+from tracelake.lake.layout import pin_tag
+from tracelake.lake.maintenance.maintain import maintain, remove_versions, tend
+from tracelake.lake.maintenance.upkeep import UPKEEP
+from tracelake.lake.stores.local_store import LocalStore
+from tracelake.lake.tables.derived import Derivation, open_dataset
+from tracelake.lake.tables.fsync import manifest_path
+from tracelake.lake.tables.leases import leased, take_lease, take_lease_of_newest
+from tracelake.lake.tables.tags import tags_of
+from tracelake.schemas.errors import TableMissingError
+
+KIND = "reward_assigned"
+AT_ONCE = timedelta(0)
+EAGER = UPKEEP._replace(fragments_max=3, version_age=AT_ONCE, superseded_age=AT_ONCE)
+# What protects projectors at work, and nothing more.
+BUSY = EAGER._replace(superseded_age=timedelta(minutes=5))
+
+
+def grow(lake: Lake, indices: range, run_id: str = "run") -> None:
+    """A commit for each index."""
+    with lake.writer(run_id) as writer:
+        for index in indices:
+            writer.append([reward(index)])
+            writer.flush()
+            lake.project([KIND])
+
+
+def dataset(lake: Lake) -> lance.LanceDataset:
+    return open_dataset(lake.store, KIND)
+
+
+def versions(lake: Lake) -> list[int]:
+    return [each["version"] for each in dataset(lake).versions()]
+
+
+def test_rows_pins_and_cursor_are_the_same_after_every_upkeep(fresh_lake: Lake) -> None:
+    for start in range(0, 6, 2):
+        grow(fresh_lake, range(start, start + 2))
+        fresh_lake.pin("p", [KIND])
+        before = digests(fresh_lake)
+        maintain(fresh_lake.store, None, EAGER)
+        assert digests(fresh_lake) == before
+        assert len(dataset(fresh_lake).get_fragments()) == 1
+        for number in range(1, start // 2 + 2):
+            opened = fresh_lake.open_pin(f"p@{number}")
+            assert opened.scan(KIND).collect().height == 2 * number
+        assert fresh_lake.project([KIND]) == {KIND: 0}
+    assert fresh_lake.verify(deep=True).problems == ()
+
+
+def test_a_projection_merges_by_itself_when_fragments_have_become_many(fresh_lake: Lake) -> None:
+    grow(fresh_lake, range(UPKEEP.fragments_max + 1))
+    assert len(dataset(fresh_lake).get_fragments()) == 1
+    assert len(set(table_ids(fresh_lake, KIND))) == UPKEEP.fragments_max + 1
+    newest = dataset(fresh_lake).version
+    assert versions(fresh_lake) == list(range(newest - UPKEEP.versions_kept + 1, newest + 1))
+    # What is held for readers for long is a version that brought nothing, right after the last that did.
+    [lease] = tags_of(dataset(fresh_lake)).values()
+    held, brought = (
+        manifest_path(Path(dataset(fresh_lake).uri), version).stat().st_size
+        for version in (lease["version"], lease["version"] - 1)
+    )
+    assert held < 0.6 * brought
+    assert fresh_lake.verify(deep=True).ok
+
+
+def test_few_fragments_are_left_alone(fresh_lake: Lake) -> None:
+    grow(fresh_lake, range(3))
+    tend(dataset(fresh_lake), EAGER)
+    assert len(dataset(fresh_lake).get_fragments()) == 3
+
+
+def test_a_reader_that_opened_a_version_before_a_merge_finds_its_files(fresh_lake: Lake) -> None:
+    grow(fresh_lake, range(5))
+    reader = dataset(fresh_lake)
+    maintain(fresh_lake.store, [KIND], UPKEEP._replace(version_age=AT_ONCE))
+    assert len(versions(fresh_lake)) < 5
+    assert reader.to_table().num_rows == 5
+    # Once the time of the superseded is over too, only a lease or a pin would have kept them.
+    grow(fresh_lake, range(5, 7))
+    maintain(fresh_lake.store, [KIND], EAGER)
+    end = time.time() + 2
+    while time.time() < end and len(list(Path(reader.uri, "data").iterdir())) > 2:
+        remove_versions(dataset(fresh_lake), AT_ONCE)
+        time.sleep(0.05)
+    assert dataset(fresh_lake).count_rows() == 7
+
+
+def test_a_lease_keeps_a_version_while_it_lasts_and_no_longer(fresh_lake: Lake) -> None:
+    grow(fresh_lake, range(3))
+    with fresh_lake.lease(KIND) as version:
+        grow(fresh_lake, range(3, 6))
+        maintain(fresh_lake.store, None, EAGER)
+        assert fresh_lake.scan(KIND, at=version).collect().height == 3
+    [done] = maintain(fresh_lake.store, None, EAGER)
+    assert done.problem is None
+    with pytest.raises(TableMissingError, match="no version"):
+        fresh_lake.scan(KIND, at=version)
+
+
+def test_a_lease_whose_reader_died_ends_by_itself(fresh_lake: Lake) -> None:
+    grow(fresh_lake, range(2))
+    lease = leased(fresh_lake.store, KIND, lasts=timedelta(seconds=-5))
+    version = lease.__enter__()
+    grow(fresh_lake, range(2, 4))
+    [done] = maintain(fresh_lake.store, [KIND], EAGER)
+    assert done.ended_lease_count >= 1
+    assert version not in versions(fresh_lake)
+    lease.__exit__(None, None, None)
+    with pytest.raises(TableMissingError), leased(fresh_lake.store, KIND, version):
+        pass
+
+
+def test_a_reader_that_was_overtaken_before_it_held_a_version_holds_the_newest(fresh_lake: Lake) -> None:
+    grow(fresh_lake, range(2))
+    overtaken = dataset(fresh_lake)
+    grow(fresh_lake, range(2, 5))
+    for _ in range(2):
+        maintain(fresh_lake.store, [KIND], EAGER)
+    assert overtaken.version not in versions(fresh_lake)
+    version, tag = take_lease_of_newest(overtaken, timedelta(minutes=1))
+    assert version == dataset(fresh_lake).version
+    assert tags_of(overtaken)[tag]["version"] == version
+    with pytest.raises(TableMissingError, match="cannot be held"):
+        take_lease(overtaken, overtaken.version, timedelta(minutes=1))
+
+
+def test_a_pin_that_lost_its_tag_is_tagged_again_before_anything_is_cleaned(fresh_lake: Lake) -> None:
+    grow(fresh_lake, range(2))
+    pin = fresh_lake.pin("p", [KIND])
+    dataset(fresh_lake).tags.delete(pin_tag("p", 1))
+    grow(fresh_lake, range(2, 5))
+    [done] = maintain(fresh_lake.store, None, EAGER)
+    assert done.restored_tag_count == 1
+    assert fresh_lake.open_pin("p@1").pin == pin
+
+
+def test_derived_tables_keep_their_versions_for_a_week(fresh_lake: Lake) -> None:
+    import polars as pl
+
+    made = Derivation(key=("id",), code_version="1")
+    first = fresh_lake.derive("pairs", pl.DataFrame({"id": [1]}), made)
+    fresh_lake.derive("pairs", pl.DataFrame({"id": [1, 2]}), made)
+    maintain(fresh_lake.store, None, EAGER)
+    assert fresh_lake.scan("pairs", at=first.version).collect().height == 1
+    maintain(fresh_lake.store, None, EAGER._replace(derived_version_age=AT_ONCE))
+    with pytest.raises(TableMissingError):
+        fresh_lake.scan("pairs", at=first.version)
+    with pytest.raises(TableMissingError):
+        maintain(fresh_lake.store, ["absent"])
+
+
+def test_a_projector_that_was_held_up_until_its_version_was_cleaned_away_begins_again(
+    fresh_lake: Lake, tmp_path: Path
+) -> None:
+    grow(fresh_lake, range(5))
+
+    def an_upkeep_and_commits() -> None:
+        grow(fresh_lake, range(10, 14), "other")
+        maintain(fresh_lake.store, [KIND], EAGER)
+        maintain(fresh_lake.store, [KIND], EAGER)
+
+    with fresh_lake.writer("late") as writer:
+        writer.append([reward(20)])
+    held_up = HeldUpStore(LocalStore(tmp_path / "lake"), an_upkeep_and_commits)
+    Lake(held_up).project([KIND])
+    assert len(table_ids(fresh_lake, KIND)) == 5 + 4 + 1
+    assert fresh_lake.verify(deep=True).problems == ()
+
+
+def write_and_project(uri: str, first: int) -> None:
+    lake = Lake.open(uri)
+    with lake.writer(f"writer-{first}") as writer:
+        for index in range(first, first + 12):
+            # Every second event is one that the other writer tells too.
+            writer.append([reward(index), reward(index // 2)])
+            writer.flush()
+            lake.project([KIND])
+
+
+def test_two_projectors_an_upkeep_and_readers_of_a_pin_lose_and_double_nothing(fresh_lake: Lake) -> None:
+    grow(fresh_lake, range(3), "before")
+    fresh_lake.pin("p", [KIND])
+    expected = sorted(fresh_lake.open_pin("p@1").scan(KIND).collect()["event_id"])
+    spawn = multiprocessing.get_context("spawn")
+    tasks = [spawn.Process(target=write_and_project, args=(fresh_lake.uri, first)) for first in (0, 100)]
+    done = threading.Event()
+    told: list[str | None] = []
+
+    def keep() -> None:
+        while not done.is_set():
+            told.extend(each.problem for each in maintain(fresh_lake.store, [KIND], BUSY))
+
+    keeper = threading.Thread(target=keep)
+    for task in tasks:
+        task.start()
+    keeper.start()
+    while any(task.is_alive() for task in tasks):
+        assert sorted(fresh_lake.open_pin("p@1").scan(KIND).collect()["event_id"]) == expected
+        tasks[0].join(timeout=0.2)
+    done.set()
+    keeper.join()
+    for task in tasks:
+        task.join()
+    assert [task.exitcode for task in tasks] == [0, 0]
+    assert len(told) > 0
+    fresh_lake.project()
+    ids = table_ids(fresh_lake, KIND)
+    assert len(ids) == len(set(ids))
+    assert fresh_lake.verify(deep=True).problems == ()

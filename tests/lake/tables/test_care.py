@@ -1,0 +1,199 @@
+"""Goal: a commit that returned survives a power cut, and a head that one tore is put aside and made again.
+
+Method: system calls of a real projection are listed and every new file looked for among those synced; heads
+are torn as a power cut leaves them (names without bytes), with flipped bytes, or by data files that are cut.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import lance
+import polars as pl
+import pytest
+
+from tests.lake.facts import digests, reward, table_ids
+from tracelake.lake import Lake
+from tracelake.lake.layout import table_path
+from tracelake.lake.tables import care
+from tracelake.lake.tables.care import heal, torn_head, typed_panics
+from tracelake.lake.tables.derived import Derivation
+from tracelake.lake.tables.fsync import local_folder
+from tracelake.schemas.errors import CorruptFileError, PinChangedError
+
+KIND = "reward_assigned"
+ROOT = Path(__file__).parents[3]
+WORK = """
+import sys
+import polars as pl
+from tracelake.lake import Lake
+from tracelake.lake.tables.derived import Derivation
+from tests.lake.facts import reward
+lake = Lake.open(sys.argv[1])
+for index in range(2):
+    with lake.writer("run") as writer:
+        writer.append([reward(index)])
+    lake.project()
+lake.derive("pairs", pl.DataFrame({"id": [1]}), Derivation(key=("id",), code_version="1"))
+lake.pin("p", lake.tables())
+lake.maintain()
+"""
+
+
+@pytest.fixture
+def lake(fresh_lake: Lake) -> Lake:
+    """Three commits of one event each; this process has not met the table yet."""
+    for index in range(3):
+        with fresh_lake.writer("run") as writer:
+            writer.append([reward(index)])
+        fresh_lake.project()
+    fresh_lake.pin("p", [KIND])
+    care.forget_tables()
+    return fresh_lake
+
+
+def folder(lake: Lake) -> Path:
+    return Path(lake.store.location(table_path(KIND)))
+
+
+def head(lake: Lake) -> Path:
+    return min((folder(lake) / "_versions").glob("*.manifest"))
+
+
+def newest_data(lake: Lake) -> Path:
+    fragment = lance.dataset(str(folder(lake))).get_fragments()[-1]
+    return folder(lake) / "data" / fragment.metadata.files[0].path
+
+
+@pytest.mark.skipif(shutil.which("strace") is None, reason="lists system calls")
+def test_every_file_of_a_commit_and_its_folder_are_synced(fresh_lake: Lake, tmp_path: Path) -> None:
+    trace = tmp_path / "trace"
+    command = [
+        "strace",
+        "-f",
+        "-y",
+        "-e",
+        "trace=fsync,fdatasync",
+        "-o",
+        str(trace),
+        sys.executable,
+        "-c",
+        WORK,
+    ]
+    subprocess.run([*command, fresh_lake.uri], cwd=ROOT, check=True, timeout=240)
+    synced = set(re.findall(r"f(?:data)?sync\(\d+<([^>]*)>", trace.read_text()))
+    files = [path for path in (Path(fresh_lake.uri) / "tables").rglob("*") if path.is_file()]
+    # A hint is made anew by whoever misses it; a lease that has ended needs no sync.
+    needed = [path for path in files if path.name != "latest_version_hint.json"]
+    assert [str(path) for path in needed if str(path) not in synced] == []
+    folders = {str(path.parent) for path in needed}
+    assert folders <= synced
+
+
+TEARS: dict[str, Callable[[Path], None]] = {
+    "no bytes": lambda path: os.truncate(path, 0),
+    "half of them": lambda path: os.truncate(path, path.stat().st_size // 2),
+    "garbage": lambda path: path.write_bytes(b"\x07" * 3000) and None,
+    "garbage with the right end": lambda path: path.write_bytes(b"\x07" * 3000 + b"LANC") and None,
+}
+
+
+@pytest.mark.parametrize("tear", TEARS)
+def test_a_torn_head_is_put_aside_and_its_rows_are_projected_again(lake: Lake, tear: str) -> None:
+    before, torn = digests(lake), head(lake)
+    care.forget_tables()
+    TEARS[tear](torn)
+    left = torn.read_bytes()
+    assert "is torn (on which depend: pins p@1)" in "\n".join(lake.verify().problems)
+    assert torn.exists()
+    assert lake.project() == {KIND: 1}
+    assert digests(lake) == before
+    [aside] = (folder(lake).parent / "quarantine").iterdir()
+    assert aside.read_bytes() == left
+    # The pin named the torn version: its number may be given again, its rows are the same again or not.
+    assert lake.verify(deep=True).quarantined == (f"tables/quarantine/{aside.name}",)
+
+
+@pytest.mark.parametrize("cut", [0, 100])
+def test_a_head_whose_data_file_was_cut_is_put_aside(lake: Lake, cut: int) -> None:
+    before, data = digests(lake), newest_data(lake)
+    care.forget_tables()
+    os.truncate(data, cut)
+    assert torn_head(str(folder(lake))) == head(lake)
+    assert lake.project() == {KIND: 1}
+    assert digests(lake) == before
+    assert len(set(table_ids(lake, KIND))) == 3
+
+
+def test_several_torn_heads_are_put_aside_one_after_the_other(lake: Lake) -> None:
+    before = digests(lake)
+    care.forget_tables()
+    for path in sorted((folder(lake) / "_versions").glob("*.manifest"))[:2]:
+        os.truncate(path, 0)
+    assert lake.project() == {KIND: 2}
+    assert digests(lake) == before
+
+
+def test_a_torn_version_that_is_not_the_head_is_left_and_its_pin_fails_loudly(lake: Lake) -> None:
+    pinned = head(lake)
+    with lake.writer("run") as writer:
+        writer.append([reward(9)])
+    lake.project()
+    os.truncate(pinned, 0)
+    care.forget_tables()
+    assert lake.project() == {KIND: 0}
+    assert pinned.exists()
+    with pytest.raises(PinChangedError, match="tracelake rebuild"):
+        lake.open_pin("p@1")
+    assert any("pin p@1" in problem for problem in lake.verify(deep=True).problems)
+
+
+def test_a_torn_derived_table_is_derived_anew(lake: Lake) -> None:
+    made = Derivation(key=("id",), code_version="1")
+    lake.derive("pairs", pl.DataFrame({"id": [1]}), made)
+    second = lake.derive("pairs", pl.DataFrame({"id": [1, 2]}), made)
+    care.forget_tables()
+    os.truncate(min(Path(lake.store.location(table_path("pairs")), "_versions").glob("*.manifest")), 0)
+    again = lake.derive("pairs", pl.DataFrame({"id": [1, 2]}), made)
+    assert again.digest == second.digest
+    assert lake.scan("pairs").collect().height == 2
+
+
+def test_a_torn_derived_table_is_put_aside_by_whoever_projects(lake: Lake) -> None:
+    made = Derivation(key=("id",), code_version="1")
+    lake.derive("pairs", pl.DataFrame({"id": [1]}), made)
+    lake.derive("pairs", pl.DataFrame({"id": [1, 2]}), made)
+    care.forget_tables()
+    os.truncate(min(Path(lake.store.location(table_path("pairs")), "_versions").glob("*.manifest")), 0)
+    assert not lake.verify().ok
+    lake.project([KIND])
+    assert not lake.verify().ok
+    lake.project()
+    assert lake.verify().problems == ()
+    assert lake.scan("pairs").collect().height == 1
+
+
+def test_a_sound_table_and_one_that_is_no_folder_are_left_alone(lake: Lake) -> None:
+    assert not heal(str(folder(lake)))
+    assert not heal("s3://bucket/tables/x.lance")
+    assert not heal(str(folder(lake)) + "-absent")
+    assert local_folder("file:///x") == Path("/x")
+
+
+class PanicException(BaseException):
+    """As the Rust libraries name theirs."""
+
+
+def test_a_panic_becomes_an_error_and_an_interrupt_does_not() -> None:
+    with pytest.raises(CorruptFileError, match="table x cannot be read"), typed_panics("table x"):
+        raise PanicException("called `Option::unwrap()` on a `None` value")
+    with pytest.raises(KeyboardInterrupt), typed_panics("table x"):
+        raise KeyboardInterrupt
+    with pytest.raises(OSError, match="gone"), typed_panics("table x"):
+        raise OSError("gone")

@@ -1,0 +1,54 @@
+"""Goal: a cursor of any number of epochs costs a commit little, and says the same folded as unfolded."""
+
+from __future__ import annotations
+
+import uuid
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.lake.facts import reward, table_ids
+from tracelake.lake import Lake
+from tracelake.lake.layout import CURSORS
+from tracelake.lake.stores.memory_store import MemoryStore
+from tracelake.lake.tables.commits import CURSOR, open_table, schema_note
+from tracelake.lake.tables.cursors import FOLD_AT, noted, read_cursor
+
+KIND = "reward_assigned"
+REACHED = st.lists(
+    st.dictionaries(st.integers(0, 300).map("epoch-{:03d}".format), st.integers(0, 9), max_size=40),
+    max_size=12,
+)
+
+
+@given(REACHED)
+def test_folded_or_not_a_cursor_says_what_was_reached_last(reached: list[dict[str, int]]) -> None:
+    store = MemoryStore(uuid.uuid4().hex)
+    note: dict[str, int] = {}
+    expected: dict[str, int] = {}
+    for part in reached:
+        made = noted(store, KIND, note, part)
+        if made.outdated is not None:
+            store.delete(made.outdated)
+        note, expected = made.note, expected | part
+        assert len(note) <= FOLD_AT + 2
+        assert read_cursor(store, KIND, note) == expected
+    assert len(store.list(CURSORS)) <= 2
+
+
+def test_a_folded_file_that_is_lost_or_damaged_costs_no_event(fresh_lake: Lake) -> None:
+    for index in range(FOLD_AT + 2):
+        with fresh_lake.writer("run") as writer:
+            writer.append([reward(index)])
+    fresh_lake.project()
+    assert fresh_lake.verify(deep=True).ok
+    [folded] = fresh_lake.store.list(CURSORS)
+    dataset = open_table(fresh_lake.store.location(f"tables/{KIND}.lance"))
+    assert dataset is not None
+    assert len(schema_note(dataset, CURSOR) or {}) == 1
+    fresh_lake.store.delete(folded)
+    assert fresh_lake.project() == {KIND: 0}
+    fresh_lake.store.delete(folded)
+    fresh_lake.store.put_new(folded, b"{}")
+    assert fresh_lake.project() == {KIND: 0}
+    assert len(set(table_ids(fresh_lake, KIND))) == len(table_ids(fresh_lake, KIND)) == FOLD_AT + 2

@@ -1,0 +1,94 @@
+"""Goal: what a process remembers of a table never differs from the table in what is told of it.
+
+Method: the same table is asked through a memory that followed it and by reading it; other processes are other
+dataset handles, whose commits the memory was not told of.
+"""
+
+from __future__ import annotations
+
+import lance
+import pyarrow as pa
+import pytest
+
+from tests.lake.facts import reward, table_ids
+from tracelake.lake import Lake
+from tracelake.lake.layout import table_path
+from tracelake.lake.maintenance.merging import merge_fragments
+from tracelake.lake.tables.commits import append_with_cursor, open_table
+from tracelake.lake.tables.seen import FILTER_VALUES_MAX, SeenRows, quoted, seen_rows
+from tracelake.schemas.events.event import event_identity
+
+KIND = "reward_assigned"
+
+
+@pytest.fixture
+def location(fresh_lake: Lake) -> str:
+    with fresh_lake.writer("run") as writer:
+        for index in range(6):
+            writer.append([reward(index)])
+            writer.flush()
+            fresh_lake.project()
+    return fresh_lake.store.location(table_path(KIND))
+
+
+def asked(indices: range) -> tuple[pa.ChunkedArray, pa.ChunkedArray]:
+    identities = [event_identity(reward(index)) for index in indices]
+    return (
+        pa.chunked_array([[each.event_id for each in identities]]),
+        pa.chunked_array([[each.key_hash for each in identities]]),
+    )
+
+
+def known(seen: SeenRows, location: str, indices: range = range(20)) -> set[str]:
+    dataset = open_table(location)
+    assert dataset is not None
+    held = seen.held(dataset, *asked(indices))
+    assert set(held.first_of_key.values()) == held.event_ids
+    return held.event_ids & {event_identity(reward(index)).event_id for index in indices}
+
+
+def expected(*indices: int) -> set[str]:
+    return {event_identity(reward(index)).event_id for index in indices}
+
+
+def test_a_memory_follows_what_others_bring_merge_and_take_away(location: str) -> None:
+    seen = SeenRows()
+    assert known(seen, location) == expected(*range(6))
+    rows = lance.dataset(location).to_table()
+    other = pa.table({**{name: rows[name] for name in rows.column_names}}).slice(0, 1)
+    identity = event_identity(reward(9))
+    other = other.set_column(other.schema.get_field_index("event_id"), "event_id", [[identity.event_id]])
+    other = other.set_column(other.schema.get_field_index("key_hash"), "key_hash", [[identity.key_hash]])
+    assert append_with_cursor(lance.dataset(location), other.cast(rows.schema), {}) is not None
+    assert known(seen, location) == expected(*range(6), 9)
+    lance.dataset(location).optimize.compact_files()
+    assert known(seen, location) == expected(*range(6), 9)
+    lance.dataset(location).delete(f"event_id = '{identity.event_id}'")
+    assert known(seen, location) == expected(*range(6))
+
+
+def test_a_memory_survives_a_merge_of_its_own(location: str) -> None:
+    seen = seen_rows(lance.dataset(location))
+    assert known(seen, location) == expected(*range(6))
+    assert merge_fragments(lance.dataset(location))
+    assert known(seen, location) == expected(*range(6))
+
+
+def test_a_table_that_was_written_anew_is_learnt_anew(fresh_lake: Lake, location: str) -> None:
+    seen = SeenRows()
+    known(seen, location)
+    fresh_lake.rebuild([KIND])
+    assert known(seen, location) == expected(*range(6))
+
+
+def test_many_questions_at_once_are_answered_as_few_are(fresh_lake: Lake, location: str) -> None:
+    count = FILTER_VALUES_MAX + 10
+    with fresh_lake.writer("more") as writer:
+        writer.append([reward(index) for index in range(count)])
+    fresh_lake.project()
+    assert known(SeenRows(), location, range(count + 5)) == expected(*range(count))
+    assert len(set(table_ids(fresh_lake, KIND))) == count
+
+
+def test_quotes_in_a_value_end_no_filter() -> None:
+    assert quoted(["a", "b' OR 1=1 --"]) == "'a', 'b'' OR 1=1 --'"

@@ -1,0 +1,69 @@
+"""tau-bench: the elements of a results list."""
+
+from __future__ import annotations
+
+import json
+
+from tests.producers.importers.samples import of_kind, read_document, tau
+from tracelake.producers.importers.source import Imported, Refused
+
+URI = "historical_trajectories/gpt-4o-airline.json"
+
+
+def test_each_element_is_a_rollout_of_its_task_and_trial():
+    pieces = read_document(tau(), URI)
+    starts = [of_kind(piece, "rollout_started")[0] for piece in pieces]
+    assert [(start.task_key, start.trial_index) for start in starts] == [
+        ("tau-bench-airline:0", 0),
+        ("tau-bench-airline:0", 1),
+    ]
+    assert starts[0].group_id == starts[1].group_id
+    assert starts[0].model_requested is None
+    assert len({piece.rollout_id for piece in pieces}) == 2
+
+
+def test_results_have_the_name_of_their_call():
+    (result,) = of_kind(read_document(tau(), URI)[0], "tool_returned")
+    assert (result.tool_name, result.tool_call_id) == ("get_user", "call-1")
+    assert result.error == result.visible_output == "Error: user not found"
+
+
+def test_the_reward_keeps_its_details():
+    piece = read_document(tau(), URI)[0]
+    (reward,) = of_kind(piece, "reward_assigned")
+    assert (reward.name, reward.score, reward.grader) == ("reward", 1.0, "tau-bench")
+    assert json.loads(reward.details_json) == {"reward": 1.0, "actions": []}
+    assert (piece.reward, piece.reward_count) == (1.0, 1)
+
+
+def test_the_users_goodbye_ends_the_rollout_and_is_kept():
+    ended = of_kind(read_document(tau(), URI)[0], "rollout_ended")[0]
+    assert (ended.stop_reason, ended.truncated) == ("completed", False)
+    metrics = json.loads(ended.metrics_json)
+    assert metrics["user_cost"] == 0.01
+    assert metrics["messages_after_last_turn"] == [{"role": "user", "content": "###STOP###"}]
+
+
+def test_an_environment_that_never_said_done_ran_out_of_turns():
+    document = tau()
+    document[0]["info"]["reward_info"] = None
+    document[0]["traj"].pop()
+    ended = of_kind(read_document(document, URI)[0], "rollout_ended")[0]
+    assert (ended.stop_reason, ended.truncated_by) == ("max_turns", "max_turns")
+
+
+def test_a_transfer_to_a_human_stops_by_the_tool():
+    document = tau()
+    document[0]["traj"] = document[0]["traj"][:4]
+    document[0]["traj"][3]["name"] = "transfer_to_human_agents"
+    piece = read_document(document, URI)[0]
+    assert of_kind(piece, "rollout_ended")[0].stop_reason == "tool_stopped"
+    (result,) = of_kind(piece, "tool_returned")
+    assert (result.visible_output, result.raw_output) == (None, "Error: user not found")
+
+
+def test_a_broken_element_does_not_cost_its_neighbours():
+    document = [*tau(), {"task_id": 1}, "words", {**tau()[0], "trial": 2, "traj": 5}]
+    pieces = read_document(document, URI)
+    assert [type(piece) for piece in pieces] == [Imported, Imported, Refused, Refused, Refused]
+    assert [piece.line for piece in pieces if isinstance(piece, Refused)] == [3, 4, 5]

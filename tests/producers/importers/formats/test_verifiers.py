@@ -1,0 +1,183 @@
+"""verifiers: rows of results.jsonl in all versions up to 0.1.x."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from tests.producers.importers.samples import of_kind, rollout, verifiers_row
+from tracelake.producers.importers.format_registry import IMPORTERS, importer_of
+from tracelake.producers.importers.source import Imported, Refused, opened, source_file
+
+URI = "outputs/evals/wiki-search--gpt-5/73850758/results.jsonl"
+METADATA = {
+    "env_id": "wiki-search",
+    "model": "gpt-5",
+    "sampling_args": {"max_tokens": 9},
+    "date": "2025-10-10",
+}
+
+
+class Beside:
+    """A folder with a metadata file."""
+
+    def __init__(self, metadata: dict[str, Any] = METADATA) -> None:
+        self._data = json.dumps(metadata).encode()
+
+    def metadata(self, source: object) -> bytes:
+        return self._data
+
+
+def read_rows(rows: list[Any], siblings: Any = None, uri: str = URI) -> list[Imported | Refused]:
+    lines = [row if isinstance(row, str) else json.dumps(row) for row in rows]
+    found = opened(source_file(uri, "\n".join(lines).encode() + b"\n"))
+    return list(importer_of(found, IMPORTERS).read(found, siblings or Beside()))
+
+
+def test_calls_as_json_text_and_results_without_ids_are_paired_by_order():
+    piece = rollout(verifiers_row(), URI)
+    (result,) = of_kind(piece, "tool_returned")
+    assert (result.tool_name, result.tool_call_id) == ("search", "call-1")
+    assert (result.visible_output, result.raw_output) == ("a hollow boat", None)
+    action = json.loads(of_kind(piece, "turn_completed")[0].action_json)
+    assert action["tool_calls"][0]["function"] == {"name": "search", "arguments": '{"query": "boat"}'}
+
+
+def test_results_are_not_paired_when_one_is_missing():
+    row = verifiers_row()
+    row["completion"][0]["tool_calls"] *= 2
+    assert of_kind(rollout(row, URI), "tool_returned")[0].tool_name is None
+
+
+def test_metadata_names_environment_model_and_sampling():
+    piece = read_rows([verifiers_row()])[0]
+    started = of_kind(piece, "rollout_started")[0]
+    assert (started.environment, started.model_requested) == ("wiki-search", "gpt-5")
+    assert started.task_key.startswith("wiki-search:")
+    assert json.loads(started.sampling_json) == {"max_tokens": 9}
+    assert of_kind(piece, "turn_completed")[0].model_requested == "gpt-5"
+    assert started.occurred_at is None
+
+
+def test_metadata_of_before_september_2025_has_other_names():
+    old = {"env": "wordle", "model": "gpt-4.1-mini", "max_tokens": 1024, "temperature": None}
+    started = of_kind(read_rows([verifiers_row()], Beside(old))[0], "rollout_started")[0]
+    assert started.environment == "wordle"
+    assert json.loads(started.sampling_json) == {"max_tokens": 1024, "temperature": None}
+
+
+def test_without_metadata_the_model_is_unknown_and_said_to_be():
+    piece = rollout(verifiers_row(), URI)
+    started = of_kind(piece, "rollout_started")[0]
+    assert (started.environment, started.model_requested) == ("wiki-search", None)
+    assert "no metadata.json" in piece.notes[0]
+
+
+def test_the_same_question_is_the_same_task_under_any_id_and_any_instructions():
+    other = verifiers_row(id=99, prompt=[{"role": "user", "content": "What is an Utsuro-bune?"}])
+    del other["example_id"]
+    keys = [of_kind(piece, "rollout_started")[0].task_key for piece in read_rows([verifiers_row(), other])]
+    assert keys[0] == keys[1]
+
+
+def test_one_prompt_with_another_answer_is_another_task():
+    rows = [verifiers_row(answer="story"), verifiers_row(answer="water")]
+    keys = [of_kind(piece, "rollout_started")[0].task_key for piece in read_rows(rows)]
+    assert keys[0] != keys[1]
+
+
+def test_trials_of_an_example_are_numbered_and_rows_told_apart():
+    pieces = read_rows([verifiers_row(), verifiers_row(), verifiers_row(example_id=4)])
+    starts = [of_kind(piece, "rollout_started")[0] for piece in pieces]
+    assert [start.trial_index for start in starts] == [0, 1, 0]
+    assert starts[0].group_id == starts[1].group_id != starts[2].group_id
+    assert len({piece.rollout_id for piece in pieces}) == 3
+
+
+def test_each_metric_is_a_reward_of_its_own_name():
+    piece = rollout(verifiers_row(metrics={"num_turns": 2}), URI)
+    rewards = {event.name: event.score for event in of_kind(piece, "reward_assigned")}
+    assert rewards == {"reward": 0.75, "judge_reward_func": 1.0, "total_tool_calls": 1.0, "num_turns": 2.0}
+    assert (piece.reward, piece.reward_count) == (0.75, 4)
+
+
+def test_tool_definitions_are_canonical_and_part_of_the_state():
+    with_tools, without = rollout(verifiers_row(), URI), rollout(verifiers_row(info=None), URI)
+    started = of_kind(with_tools, "rollout_started")[0]
+    assert json.loads(started.tools_json)[0]["function"]["name"] == "search"
+    assert started.tools_key is not None
+    states = [of_kind(piece, "turn_completed")[0].state_key for piece in (with_tools, without)]
+    assert states[0] != states[1]
+
+
+def test_tool_definitions_of_later_versions_get_the_function_shape():
+    row = verifiers_row(info=None, tool_defs=[{"name": "search", "parameters": {}}])
+    started = of_kind(rollout(row, URI), "rollout_started")[0]
+    assert json.loads(started.tools_json) == [
+        {"type": "function", "function": {"name": "search", "parameters": {}}}
+    ]
+
+
+def test_a_text_completion_is_a_turn_but_no_assistant_message():
+    piece = rollout(verifiers_row(prompt="Once upon", completion=" a time"), URI)
+    (turn,) = of_kind(piece, "turn_completed")
+    assert json.loads(turn.new_messages_json) == [{"role": "text", "content": "Once upon"}]
+    assert json.loads(turn.action_json)["content"] == " a time"
+    assert (piece.turn_count, piece.other_turn_count) == (0, 1)
+
+
+def test_a_row_without_a_completion_is_a_rollout_without_turns():
+    piece = rollout(verifiers_row(completion=[]), URI)
+    ended = of_kind(piece, "rollout_ended")[0]
+    assert ended.turn_count == 0
+    assert len(json.loads(ended.metrics_json)["messages_after_last_turn"]) == 2
+
+
+def test_a_message_after_the_last_turn_is_kept_with_the_end():
+    row = verifiers_row()
+    row["completion"].append({"role": "user", "content": "You have 0 guesses left."})
+    ended = of_kind(rollout(row, URI), "rollout_ended")[0]
+    kept = json.loads(ended.metrics_json)["messages_after_last_turn"]
+    assert kept == [{"role": "user", "content": "You have 0 guesses left."}]
+
+
+def test_the_stop_condition_of_later_versions_is_mapped():
+    row = verifiers_row(stop_condition="max_turns_reached", is_truncated=True, error=None)
+    ended = of_kind(rollout(row, URI), "rollout_ended")[0]
+    assert (ended.stop_reason, ended.truncated, ended.exit_status) == ("max_turns", True, "max_turns_reached")
+    assert of_kind(rollout(verifiers_row(), URI), "rollout_ended")[0].stop_reason == "unknown"
+
+
+def test_a_zero_generation_time_is_no_time():
+    assert of_kind(rollout(verifiers_row(), URI), "rollout_ended")[0].duration_ms == 12.5
+    row = verifiers_row(generation_ms=0.0)
+    assert of_kind(rollout(row, URI), "rollout_ended")[0].duration_ms is None
+
+
+def test_a_saved_trajectory_gives_tokens_to_its_turns():
+    tokens = {
+        "prompt_ids": [1, 2],
+        "completion_ids": [3, 4],
+        "completion_mask": [1, 0],
+        "completion_logprobs": [-0.125, -1.5],
+    }
+    row = verifiers_row(trajectory=[{"tokens": tokens, "is_truncated": False}, {"tokens": None}])
+    first, second = of_kind(rollout(row, URI), "turn_completed")
+    assert (first.prompt_ids, first.completion_ids) == ([1, 2], [3, 4])
+    assert (first.completion_mask, first.sampling_logprobs) == ([True, False], [-0.125, -1.5])
+    assert (second.completion_ids, second.sampling_logprobs) == (None, None)
+
+
+def test_a_broken_line_does_not_cost_its_neighbours():
+    rows = [verifiers_row(), '{"prompt": [', "", json.dumps(verifiers_row(reward="high")), verifiers_row()]
+    pieces = read_rows(rows)
+    refusals = [piece for piece in pieces if isinstance(piece, Refused)]
+    assert [piece.line for piece in refusals] == [2, 4]
+    assert "not JSON text" in refusals[0].reason
+    assert "reward" in refusals[1].reason
+    assert len(pieces) == 4
+    trials = [
+        of_kind(piece, "rollout_started")[0].trial_index for piece in pieces if isinstance(piece, Imported)
+    ]
+    # A repaired line 4 would be trial 1: the last keeps its number.
+    assert trials == [0, 2]

@@ -1,0 +1,63 @@
+"""Goal: a dearer tier is asked exactly where cheaper ones split, and what that misses is measured."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.producers.teachers.question_lake import question_lake, teacher
+from tracelake.lake import Lake
+from tracelake.producers.teachers.asking.jobs import Job, jobs_of, priced
+from tracelake.producers.teachers.asking.questions import select
+from tracelake.producers.teachers.asking.tiers import agreed, tier_outcome, tiers_of
+
+
+@pytest.fixture
+def lake(tmp_path: Path) -> Lake:
+    return question_lake(str(tmp_path / "lake"), trace_count=1, turn_count=4)
+
+
+@pytest.fixture
+def jobs(lake: Lake) -> list[Job]:
+    """Four states; two cheap teachers and a dear one."""
+    teachers = [teacher(name="a"), teacher(name="b"), teacher(name="dear", tier=2)]
+    return jobs_of(select(lake, "all"), priced(teachers))
+
+
+def by(jobs: list[Job], name: str) -> list[Job]:
+    return [job for job in jobs if job.teacher.spec.name == name]
+
+
+def answers(jobs: list[Job], name: str, actions: list[str | None]) -> dict[tuple[str, int], str]:
+    return {
+        job.key: action for job, action in zip(by(jobs, name), actions, strict=True) if action is not None
+    }
+
+
+def test_teachers_agree_where_all_of_at_least_two_say_the_same(jobs: list[Job]) -> None:
+    actions = answers(jobs, "a", ["ls", "ls", "ls", None]) | answers(jobs, "b", ["ls", "pwd", None, None])
+    cheap = by(jobs, "a") + by(jobs, "b")
+    states = [job.question.state_key for job in by(jobs, "a")]
+    assert agreed(cheap, actions) == {states[0]: "ls"}
+
+
+def test_samples_of_one_teacher_can_split_too(lake: Lake) -> None:
+    jobs = jobs_of(select(lake, "all")[:1], priced([teacher(sampling={"sample_count": 2})]))
+    assert agreed(jobs, {jobs[0].key: "ls", jobs[1].key: "pwd"}) == {}
+    assert list(agreed(jobs, {jobs[0].key: "ls", jobs[1].key: "ls"}).values()) == ["ls"]
+
+
+def test_what_was_missed_is_measured_where_dear_answers_are_known(jobs: list[Job]) -> None:
+    dear = by(jobs, "dear")
+    states = [job.question.state_key for job in dear]
+    consensus = dict.fromkeys(states[:3], "ls")
+    actions = answers(jobs, "dear", ["ls", "rm", None, "rm"])
+    found = tier_outcome(2, dear, dear[2:3], consensus, actions, 0.5)
+    assert (found.state_count, found.asked_state_count, found.saved_call_count) == (4, 1, 1)
+    assert (found.measured_state_count, found.missed_state_count, found.missed_share) == (2, 1, 0.5)
+    assert tier_outcome(2, dear, dear, consensus, {}, 0.5).missed_share is None
+
+
+def test_tiers_are_asked_from_the_cheapest(jobs: list[Job]) -> None:
+    assert tiers_of(reversed(jobs)) == [0, 2]

@@ -1,0 +1,86 @@
+"""Asking teachers over a real endpoint: what is bought once, what a failure leaves behind."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import orjson
+import polars as pl
+import pytest
+
+from tracelake.consumers.rollouts.collect import Collection, collect_rollouts
+from tracelake.lake import Lake
+from tracelake.producers.teachers.asking.questions import questions_of
+from tracelake.producers.teachers.local.server import TeacherServer
+from tracelake.producers.teachers.run.ask import Endpoint, ask_teachers
+from tracelake.producers.worlds.tiny_functions.oracle import Blunders, OraclePolicy
+from tracelake.producers.worlds.tiny_functions.world import tiny_functions
+
+TEACHERS = ("tiny-teacher-95", "tiny-teacher-65")
+
+
+@pytest.fixture(scope="module")
+def lake(tmp_path_factory: pytest.TempPathFactory) -> Lake:
+    """Rollouts of a student that blunders."""
+    made = Lake.create(str(tmp_path_factory.mktemp("ask") / "lake"))
+    world = tiny_functions()
+    student = OraclePolicy(Blunders(wrong_edit=0.5))
+    collect_rollouts(made, student, world, world.train_tasks(1, 6), Collection("run", "student", 2, 4, 1))
+    made.project()
+    return made
+
+
+@pytest.fixture(scope="module")
+def server():
+    with TeacherServer() as running:
+        yield running
+
+
+def rollouts(lake: Lake) -> list[str]:
+    return lake.scan("rollout_started").collect()["rollout_id"].to_list()
+
+
+def test_each_distinct_state_is_one_question_with_its_whole_context(lake: Lake) -> None:
+    asked = questions_of(lake, rollouts(lake))
+    states = lake.scan("turn_completed").collect()["state_key"].n_unique()
+    assert len({question.state_key for question in asked}) == len(asked) == states
+    opening = next(question for question in asked if question.turn_index == 0)
+    assert opening.messages[-1]["role"] == "user"
+    assert {question.turn_index for question in asked} >= {0, 1}
+    later = next(question for question in asked if question.turn_index == 1)
+    assert [message["role"] for message in later.messages[-3:]] == ["user", "assistant", "tool"]
+
+
+def test_answers_land_under_the_state_that_was_asked_and_are_bought_once(
+    lake: Lake, server: TeacherServer
+) -> None:
+    asked = questions_of(lake, rollouts(lake))
+    endpoint = Endpoint(server.base_url, TEACHERS)
+    first = ask_teachers(lake, endpoint, asked)
+    assert first == (2 * len(asked), 0, 0)
+    again = ask_teachers(lake, endpoint, asked)
+    assert again == (0, 2 * len(asked), 0)
+    answered = lake.scan("teacher_answered").collect()
+    assert set(answered["state_key"]) == {question.state_key for question in asked}
+    assert set(answered["origin"]) == {"asked"}
+    assert all(orjson.loads(text)["tool_calls"] for text in answered["action_json"])
+    assert answered["prompt_token_count"].min() > 0
+
+
+def test_a_teacher_that_fails_is_told_and_stops_nobody(lake: Lake, server: TeacherServer) -> None:
+    asked = questions_of(lake, rollouts(lake))[:2]
+    endpoint = Endpoint(server.base_url, ("nobody", "tiny-teacher-70"))
+    outcome = ask_teachers(lake, endpoint, asked)
+    assert outcome == (2, 0, 2)
+    lake.project()
+    failed = lake.scan("teacher_failed").filter(pl.col("teacher") == "nobody").collect()
+    assert failed.height == 2
+    assert set(failed["http_status"]) == {404}
+    assert ask_teachers(lake, endpoint, asked).failed == 2
+
+
+def test_an_endpoint_that_is_not_there_leaves_failures_and_the_lake_well(lake: Lake, tmp_path: Path) -> None:
+    asked = questions_of(lake, rollouts(lake))[:1]
+    outcome = ask_teachers(lake, Endpoint("http://127.0.0.1:9/v1", ("tiny-teacher-60",)), asked)
+    assert outcome == (0, 0, 1)
+    assert lake.verify(deep=True).ok
