@@ -27,7 +27,7 @@ HEAVY = {
 
 
 def loaded(statement: str) -> set[str]:
-    """Modules that a fresh interpreter holds after a statement: top-level ones, and the rooms of tracelake."""
+    """Modules that a fresh interpreter holds after a statement: top-level ones, and rooms of tracelake."""
     code = (
         f"{statement}\nimport sys\n"
         "print(*{name.removeprefix('tracelake.').partition('.')[0] for name in sys.modules})"
