@@ -29,6 +29,9 @@ CONTEXT_TOO_LONG = "context_too_long"
 UNBOUNDED_COST = "unbounded_cost"
 DROP_RULE = "drop_oldest_tool_outputs"
 
+JobKey = tuple[str, int]
+"""Request key and sample index."""
+
 
 class PricedTeacher(NamedTuple):
     """A teacher, and what its calls cost."""
@@ -64,7 +67,7 @@ class Job(NamedTuple):
     context_rule: str | None = None
 
     @property
-    def key(self) -> tuple[str, int]:
+    def key(self) -> JobKey:
         """Under which its answer is known."""
         return self.request_key, self.sample_index
 

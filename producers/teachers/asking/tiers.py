@@ -17,8 +17,7 @@ import orjson
 from pydantic import BaseModel, ConfigDict
 
 from tracelake.lake import Lake
-from tracelake.producers.teachers.asking.jobs import Job
-from tracelake.producers.teachers.run.history import JobKey
+from tracelake.producers.teachers.asking.jobs import Job, JobKey
 from tracelake.schemas.errors import TableMissingError
 from tracelake.schemas.message import canonical_action
 

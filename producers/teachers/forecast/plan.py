@@ -13,8 +13,8 @@ from tracelake.lake import Lake
 from tracelake.producers.teachers.asking.jobs import PricedTeacher
 from tracelake.producers.teachers.asking.questions import Question
 from tracelake.producers.teachers.forecast.forecast import Forecast, Range, forecast, habits_of
+from tracelake.producers.teachers.history import JobPartition
 from tracelake.producers.teachers.pricing.prices import MICROUSD_PER_USD
-from tracelake.producers.teachers.run.history import SortedOut
 
 CONCURRENCY_ASSUMED = 16
 
@@ -94,7 +94,7 @@ def make_plan(
     replay_id: str,
     questions: Sequence[Question],
     teachers: Sequence[PricedTeacher],
-    found: SortedOut,
+    found: JobPartition,
     money: Money,
     concurrency: int | None = None,
 ) -> ReplayPlan:
@@ -120,8 +120,8 @@ def make_plan(
     )
 
 
-def _plan(lake: Lake, teacher: PricedTeacher, found: SortedOut, concurrency: int | None) -> TeacherPlan:
-    mine = SortedOut(*([job for job in jobs if job.teacher is teacher] for jobs in found))
+def _plan(lake: Lake, teacher: PricedTeacher, found: JobPartition, concurrency: int | None) -> TeacherPlan:
+    mine = JobPartition(*([job for job in jobs if job.teacher is teacher] for jobs in found))
     habits = habits_of(lake, teacher)
     at_once = concurrency or teacher.spec.limits.concurrency_max or CONCURRENCY_ASSUMED
     ahead: Forecast = forecast(mine.left, habits, at_once)

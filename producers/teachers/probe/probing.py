@@ -10,6 +10,7 @@ from decimal import Decimal
 
 from tracelake.lake import Lake
 from tracelake.producers.teachers.asking.jobs import PricedTeacher
+from tracelake.producers.teachers.history import read_history
 from tracelake.producers.teachers.pricing.prices import (
     exact_cost_usd,
     maximum_microusd,
@@ -18,7 +19,6 @@ from tracelake.producers.teachers.pricing.prices import (
 )
 from tracelake.producers.teachers.pricing.usage import read_usage
 from tracelake.producers.teachers.probe.capabilities import Capabilities, probe
-from tracelake.producers.teachers.run.history import read_history
 from tracelake.schemas.canonical import hash_of
 from tracelake.schemas.errors import BudgetExhaustedError
 from tracelake.schemas.events.teacher_events import SettledBy, TeacherCallReserved, TeacherCallSettled

@@ -14,7 +14,8 @@ from tracelake.producers.calling.retry import RetryPolicy
 from tracelake.producers.teachers.asking.questions import Question
 from tracelake.producers.teachers.run.prepared import ReplayOptions
 from tracelake.producers.teachers.run.replay import replay
-from tracelake.producers.teachers.spec.teacher_file import Sampling, TeacherSpec
+from tracelake.producers.teachers.spec.teacher_file import TeacherSpec
+from tracelake.producers.teachers.spec.teacher_parts import Sampling
 from tracelake.schemas.canonical import hash_of
 
 NO_PATIENCE = RetryPolicy(wait_first_s=0.01, wait_max_s=1.0)

@@ -7,15 +7,14 @@ from typing import NamedTuple
 
 from tracelake.lake import Lake
 from tracelake.producers.calling.retry import RetryPolicy
-from tracelake.producers.teachers.asking.jobs import Job, PricedTeacher, jobs_of, priced
+from tracelake.producers.teachers.asking.jobs import Job, JobKey, PricedTeacher, jobs_of, priced
 from tracelake.producers.teachers.asking.questions import Question
-from tracelake.producers.teachers.run.history import (
+from tracelake.producers.teachers.history import (
     Account,
-    JobKey,
-    SortedOut,
+    JobPartition,
+    partition_jobs,
     read_account,
     read_history,
-    sort_out,
 )
 from tracelake.producers.teachers.spec.cache_order import CacheOrder
 from tracelake.producers.teachers.spec.teacher_file import TeacherSpec
@@ -44,7 +43,7 @@ class Prepared(NamedTuple):
     questions: Sequence[Question]
     teachers: list[PricedTeacher]
     jobs: list[Job]
-    found: SortedOut
+    found: JobPartition
     account: Account
     attempt_count: dict[JobKey, int]
     """Of each job, the number that its next attempt gets."""
@@ -57,7 +56,7 @@ def prepare(
     teachers = priced(specs)
     jobs = jobs_of(questions, teachers)
     history = read_history(lake)
-    found = sort_out(jobs, history, retry_failed=options.retry_failed)
+    found = partition_jobs(jobs, history, retry_failed=options.retry_failed)
     account = read_account(lake, options.replay_id)
     return Prepared(questions, teachers, jobs, found, account, dict(history.attempt_count))
 

@@ -14,9 +14,9 @@ import httpx2
 import openai
 import orjson
 
+from tracelake.producers.teachers.history import Unknown
 from tracelake.producers.teachers.pricing.prices import microusd
 from tracelake.producers.teachers.pricing.usage import read_cost
-from tracelake.producers.teachers.run.history import Unknown
 from tracelake.schemas.events.teacher_events import TeacherCallSettled
 
 TIMEOUT_S = 20.0

@@ -24,10 +24,10 @@ from tracelake.producers.teachers.asking.jobs import Job, PricedTeacher
 from tracelake.producers.teachers.asking.order import TurnOrder
 from tracelake.producers.teachers.asking.tiers import TierOutcome, actions_of, agreed, tier_outcome, tiers_of
 from tracelake.producers.teachers.forecast.forecast import forecast, habits_of
+from tracelake.producers.teachers.history import Unknown
 from tracelake.producers.teachers.pricing.budget import Budget
 from tracelake.producers.teachers.pricing.prices import MICROUSD_PER_USD
 from tracelake.producers.teachers.run.attempt_events import not_sent
-from tracelake.producers.teachers.run.history import Unknown
 from tracelake.producers.teachers.run.journal import Journal
 from tracelake.producers.teachers.run.prepared import Prepared, ReplayOptions
 from tracelake.producers.teachers.run.reconcile import reconcile

@@ -18,17 +18,18 @@ from typing import NamedTuple
 
 import openai
 
-from tracelake.producers.calling.call import CallLimits, call
+from tracelake.producers.calling.call import call
+from tracelake.producers.calling.call_limits import CallLimits
 from tracelake.producers.calling.concurrency import AdaptiveLimit
 from tracelake.producers.calling.failures import FailureClass
 from tracelake.producers.calling.gathering_loop import running_loop
 from tracelake.producers.calling.outcome import Answered, Failed, Outcome
 from tracelake.producers.calling.retry import RetryPolicy, answered
-from tracelake.producers.teachers.asking.jobs import Job, PricedTeacher
+from tracelake.producers.teachers.asking.jobs import Job, JobKey, PricedTeacher
 from tracelake.producers.teachers.asking.order import TurnOrder
+from tracelake.producers.teachers.history import PERMANENT_FAILURES, Unknown
 from tracelake.producers.teachers.pricing.cache_saving import CacheSaving
 from tracelake.producers.teachers.run.attempt_events import Attempt, Landed, landed, new_attempt
-from tracelake.producers.teachers.run.history import PERMANENT_FAILURES, JobKey, Unknown
 from tracelake.producers.teachers.run.journal import Journal
 from tracelake.producers.teachers.run.run_control import Room, StopReason
 from tracelake.schemas.events.teacher_events import TeacherCallStarted

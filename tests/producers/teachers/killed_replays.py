@@ -18,7 +18,7 @@ import orjson
 from tests.producers.teachers.priced_server import Books, PricedServer
 from tests.producers.teachers.question_lake import question_lake
 from tracelake.lake import Lake
-from tracelake.producers.teachers.run.history import read_account, read_history
+from tracelake.producers.teachers.history import read_account, read_history
 
 ROOT = Path(__file__).parents[3]
 RUNS_MAX = 200

@@ -12,8 +12,8 @@ from tracelake.producers.calling.failures import FailureClass
 from tracelake.producers.calling.outcome import Answered, Failed
 from tracelake.producers.teachers.asking.jobs import Job, jobs_of, priced
 from tracelake.producers.teachers.asking.questions import select
+from tracelake.producers.teachers.history import partition_jobs, read_account, read_history
 from tracelake.producers.teachers.run.attempt_events import Attempt, landed, new_attempt, not_sent
-from tracelake.producers.teachers.run.history import read_account, read_history, sort_out
 from tracelake.schemas.events.event import Event
 from tracelake.schemas.events.teacher_events import (
     TeacherAnswered,
@@ -127,23 +127,23 @@ def test_answers_and_refusals_are_not_asked_again(lake: Lake, jobs: list[Job]) -
         not_sent(jobs[4]._replace(unsent="context_too_long"), 0),
     )
     history = read_history(lake)
-    found = sort_out(jobs, history, retry_failed=False)
+    found = partition_jobs(jobs, history, retry_failed=False)
     assert (found.known, found.refused, found.left) == (
         jobs[:1],
         [jobs[1], jobs[2], jobs[4]],
         [jobs[3], jobs[5]],
     )
     assert history.attempt_count[jobs[3].key] == 1
-    again = sort_out(jobs, history, retry_failed=True)
+    again = partition_jobs(jobs, history, retry_failed=True)
     assert again.left == jobs[1:]
 
 
 def test_what_cannot_be_sent_is_told_once_and_never_sent(lake: Lake, jobs: list[Job]) -> None:
     long = [job._replace(unsent="context_too_long") for job in jobs[:1]]
-    assert sort_out(long, read_history(lake), retry_failed=False).unsent == long
+    assert partition_jobs(long, read_history(lake), retry_failed=False).unsent == long
     tell(lake, not_sent(long[0], 0))
     for retry_failed in (False, True):
-        found = sort_out(long, read_history(lake), retry_failed=retry_failed)
+        found = partition_jobs(long, read_history(lake), retry_failed=retry_failed)
         assert (found.unsent, found.refused, found.left) == ([], long, [])
 
 
@@ -185,4 +185,4 @@ def test_harvested_answers_do_not_count_as_bought(lake: Lake, jobs: list[Job]) -
         request_key=jobs[0].request_key, state_key="s", teacher="t", origin="harvested", action_json="{}"
     )
     tell(lake, harvested)
-    assert sort_out(jobs, read_history(lake), retry_failed=False).known == []
+    assert partition_jobs(jobs, read_history(lake), retry_failed=False).known == []

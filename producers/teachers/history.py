@@ -11,7 +11,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, NamedTuple
 
 from tracelake.lake import Lake
-from tracelake.producers.teachers.asking.jobs import CONTEXT_TOO_LONG, UNBOUNDED_COST, Job
+from tracelake.producers.teachers.asking.jobs import CONTEXT_TOO_LONG, UNBOUNDED_COST, Job, JobKey
 from tracelake.producers.teachers.pricing.prices import microusd
 from tracelake.schemas.errors import TableMissingError
 from tracelake.schemas.events.teacher_events import TeacherCallSettled
@@ -28,9 +28,6 @@ KINDS = (
 )
 PERMANENT_FAILURES = ("bad_request", "moderation", CONTEXT_TOO_LONG, UNBOUNDED_COST)
 
-JobKey = tuple[str, int]
-"""Request key and sample index."""
-
 
 class History(NamedTuple):
     """What was asked before, by whichever replay."""
@@ -42,7 +39,7 @@ class History(NamedTuple):
     """The number that the next attempt gets."""
 
 
-class SortedOut(NamedTuple):
+class JobPartition(NamedTuple):
     """Jobs by what the lake says about them."""
 
     left: list[Job]
@@ -95,9 +92,9 @@ def read_history(lake: Lake) -> History:
     )
 
 
-def sort_out(jobs: Sequence[Job], history: History, *, retry_failed: bool) -> SortedOut:
+def partition_jobs(jobs: Sequence[Job], history: History, *, retry_failed: bool) -> JobPartition:
     """`retry_failed` asks again what was refused; what cannot be sent is not."""
-    found = SortedOut([], [], [], [])
+    found = JobPartition([], [], [], [])
     for job in jobs:
         failure = history.refused.get(job.key)
         if job.key in history.answered:
