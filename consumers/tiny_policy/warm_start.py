@@ -27,6 +27,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from transformers import PreTrainedModel
 
 from tracelake.consumers.rollouts.play import RolloutRecord
+from tracelake.consumers.tiny_policy.muon import float32_muon
 from tracelake.consumers.tiny_policy.policy import ModelShape, TinyPolicy, new_policy
 from tracelake.consumers.tiny_policy.tokenizer import PAD, assistant_mask, piece_id, render, text_ids
 from tracelake.schemas.canonical import hash_of
@@ -121,7 +122,7 @@ def _optimizers(model: PreTrainedModel, settings: WarmStartSettings) -> list[Opt
     hidden = [weight for weight in model.parameters() if weight.ndim == 2 and weight is not embeddings]
     others = [weight for weight in model.parameters() if weight.ndim != 2 or weight is embeddings]
     return [
-        torch.optim.Muon(hidden, lr=settings.muon_rate, momentum=0.95, weight_decay=0.0),
+        float32_muon(hidden, lr=settings.muon_rate),
         torch.optim.AdamW(others, lr=settings.adam_rate, betas=(0.9, 0.98), weight_decay=0.01),
     ]
 
