@@ -16,7 +16,7 @@ from tracelake.assets.derivations import DERIVED_TABLES, TABLE_OF_NAME, BuildPar
 from tracelake.assets.inputs import InputTable, Quarantine, load_events, load_quarantine
 from tracelake.lake import Lake
 from tracelake.lake.tables.derived import Derivation
-from tracelake.lake.writing.judging import Origin, Receipt
+from tracelake.lake.writing.deduplicate import Origin, Receipt
 from tracelake.producers.harvest import harvest
 from tracelake.schemas.events.kinds import CLASS_OF_KIND
 from tracelake.schemas.pin import PinnedTable

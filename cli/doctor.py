@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from tracelake.lake import Lake
 from tracelake.lake.stores.local_store import LocalStore
-from tracelake.lake.stores.probe import prove_conditions
+from tracelake.lake.stores.probe import check_conditional_writes
 from tracelake.lake.stores.store import is_local, open_store
 from tracelake.schemas.errors import LakeMissingError, TracelakeError
 
@@ -81,10 +81,10 @@ def _store(lake: str) -> Iterator[Finding]:
     try:
         folder = _nearest_folder(lake)
         if folder is None:
-            prove_conditions(open_store(lake))
+            check_conditional_writes(open_store(lake))
         else:
             with tempfile.TemporaryDirectory(dir=folder, prefix=".tracelake-doctor-") as scratch:
-                prove_conditions(LocalStore(Path(scratch)))
+                check_conditional_writes(LocalStore(Path(scratch)))
     except TracelakeError as error:
         yield Finding("FAIL", "store", str(error), "")
     except OSError as error:

@@ -20,7 +20,7 @@ class _Absent(MetaPathFinder):
             raise ModuleNotFoundError(fullname)
 
 
-def forgo_pandas() -> None:
+def load_arrow_without_pandas() -> None:
     """To be called before a process makes its first array; nothing where pandas is loaded already."""
     with _absent():
         pa.array([])

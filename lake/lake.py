@@ -19,11 +19,11 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from tracelake.lake.layout import FORMAT_VERSION, MARKER
-from tracelake.lake.stores.probe import prove_conditions
+from tracelake.lake.stores.probe import check_conditional_writes
 from tracelake.lake.stores.store import ObjectStore, is_local, open_store
 from tracelake.lake.writing.collector import QUEUED_MAX, Collector
-from tracelake.lake.writing.judging import Origin, redaction_key
-from tracelake.lake.writing.recovery import recover
+from tracelake.lake.writing.deduplicate import Origin, read_or_create_redaction_key
+from tracelake.lake.writing.spool.recovery import recover
 from tracelake.lake.writing.writer import Writer
 from tracelake.schemas.errors import CorruptFileError, LakeError, LakeExistsError, LakeMissingError
 from tracelake.schemas.events.event import Event
@@ -35,9 +35,9 @@ if TYPE_CHECKING:
 
     from tracelake.lake.audits.audit import Audit
     from tracelake.lake.landed.ledger import Ledger
-    from tracelake.lake.maintenance.maintain import TableUpkeep
+    from tracelake.lake.maintenance.maintain import TableMaintenance
     from tracelake.lake.pins.pins import OpenPin
-    from tracelake.lake.projection.rebuild import Rebuilt
+    from tracelake.lake.projection.rebuild import RebuiltTable
     from tracelake.lake.tables.derived import Derivation
     from tracelake.schemas.pin import Pin, PinnedTable
 
@@ -54,16 +54,16 @@ class Lake:
 
     @classmethod
     def create(cls, uri: str) -> Lake:
-        """Raises LakeExistsError, and StoreUnfitError for a remote store that ignores conditions."""
+        """Raises LakeExistsError, and StoreUnsupportedError for a remote store that ignores conditions."""
         store = open_store(uri)
         if not is_local(store):
-            prove_conditions(store)
+            check_conditional_writes(store)
         marker = {"format_version": FORMAT_VERSION, "created_by": f"tracelake {TRACELAKE_VERSION}"}
         if not store.put_new(MARKER, json.dumps(marker).encode()):
             raise LakeExistsError(
                 "there is a lake here already", got=uri, cure="Open it, or name another place."
             )
-        redaction_key(store)
+        read_or_create_redaction_key(store)
         return cls(store)
 
     @classmethod
@@ -121,13 +121,13 @@ class Lake:
         """Bring event tables up to date, all of them or those named; rows added by kind. What this lake's
         own writers have acknowledged lands first, and so does what dead writers left. Of all tables, derived
         ones too, a newest version that a power cut tore is put aside."""
-        from tracelake.lake.landed.listing import to_project
+        from tracelake.lake.landed.listing import files_to_project
         from tracelake.lake.projection.project import project_kind
-        from tracelake.lake.tables.care import heal_tables
+        from tracelake.lake.tables.torn_manifests import quarantine_torn_tables
 
         self._settle()
         if kinds is None:
-            heal_tables(self._store.uri)
+            quarantine_torn_tables(self._store.uri)
         told: list[Event] = []
 
         def tell(conflicts: Sequence[Event]) -> None:
@@ -135,7 +135,7 @@ class Lake:
             with self.writer(PROJECT_RUN) as writer:
                 writer.append(conflicts, Origin("derived"))
 
-        files = to_project(self._store, kinds)
+        files = files_to_project(self._store, kinds)
         added = {kind: project_kind(self._store, kind, tell, shown=shown) for kind, shown in files.items()}
         if told:
             # A conflict is in the tables as soon as the events that it is about.
@@ -178,9 +178,9 @@ class Lake:
     def pin(self, name: str, tables: Sequence[str], *, allowed: Sequence[str] = ()) -> Pin:
         """`allowed` are places of findings that are no secrets, as the error names them. Raises
         TableMissingError, BadInputError, SecretFoundError."""
-        from tracelake.lake.pins.pins import make_pin
+        from tracelake.lake.pins.pins import create_pin
 
-        return make_pin(self._store, name, tables, allowed)
+        return create_pin(self._store, name, tables, allowed)
 
     def pins(self) -> list[Pin]:
         from tracelake.lake.pins.manifests import list_pins
@@ -193,13 +193,13 @@ class Lake:
 
         return open_pin(self._store, reference)
 
-    def maintain(self, tables: Sequence[str] | None = None) -> list[TableUpkeep]:
+    def maintain(self, tables: Sequence[str] | None = None) -> list[TableMaintenance]:
         """Merge small files and drop old versions that nothing names. Raises TableMissingError."""
         from tracelake.lake.maintenance.maintain import maintain
 
         return maintain(self._store, None if tables is None else list(tables))
 
-    def rebuild(self, tables: Sequence[str] | None = None) -> list[Rebuilt]:
+    def rebuild(self, tables: Sequence[str] | None = None) -> list[RebuiltTable]:
         """Make event tables anew from landed files, all of them or those named.
 
         Raises BadInputError for another table, CorruptFileError for a damaged landed file.
@@ -213,7 +213,7 @@ class Lake:
     ) -> AbstractContextManager[int]:
         """Holds a version, the newest by default, against maintenance while the `with` lasts; gives its
         number. Raises TableMissingError."""
-        from tracelake.lake.tables.leases import leased
+        from tracelake.lake.tables.tags import leased
 
         return leased(self._store, table, version, lasts=lasts)
 

@@ -53,11 +53,11 @@ def import_traces(
 
 
 def _read(opened: Lake, paths: list[str], source_format: str) -> ImportReport:
-    from tracelake.lake.arrow_without_pandas import forgo_pandas
+    from tracelake.lake.arrow_without_pandas import load_arrow_without_pandas
     from tracelake.producers.importers.import_sources import import_sources
 
     # Before there is a second process: each would load it.
-    forgo_pandas()
+    load_arrow_without_pandas()
     with progress("files", own_thread=False) as bar:
         task = bar.add_task("import", total=None, rate="–")
         return import_sources(

@@ -51,9 +51,9 @@ def verify(
 ) -> None:
     """Audit the lake: hashes, counts, gaps, orphans, pins."""
     from tracelake.lake import Lake
-    from tracelake.lake.arrow_without_pandas import forgo_pandas
+    from tracelake.lake.arrow_without_pandas import load_arrow_without_pandas
 
-    forgo_pandas()
+    load_arrow_without_pandas()
     audit = Lake.open(lake).verify(deep=deep)
     if output is Format.JSON:
         print_json(audit.model_dump() | {"ok": audit.ok})
@@ -66,16 +66,6 @@ def verify(
             print_text(f"  {problem}")
     if not audit.ok:
         raise typer.Exit(EXIT_CHECK_FAILED)
-
-
-PINNED_BY_DEFAULT = (
-    "answers",
-    "disagreement",
-    "disagreement_by_trace",
-    "pair_outcomes",
-    "preference_pairs",
-    "training_rows",
-)
 
 
 def pin(
@@ -92,6 +82,7 @@ def pin(
     ] = None,
 ) -> None:
     """Name the exact contents of tables, for ever; refused if they hold what looks like a secret."""
+    from tracelake.assets.derivations import PINNED_BY_DEFAULT
     from tracelake.lake import Lake
 
     made = Lake.open(lake).pin(name, table or list(PINNED_BY_DEFAULT), allowed=allow or [])

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from tracelake.consumers.rollouts.events import RolloutContext, rollout_events
 from tracelake.consumers.rollouts.play import play_rollouts
 from tracelake.lake import Lake
-from tracelake.lake.writing.judging import Receipt
+from tracelake.lake.writing.deduplicate import Receipt
 from tracelake.schemas.environment import Policy, TaskIdentity
 from tracelake.schemas.world import World
 

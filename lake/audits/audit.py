@@ -20,7 +20,7 @@ from tracelake.lake.audits.audit_rows import RowHashes, false_identities, strang
 from tracelake.lake.audits.dependents import Dependents
 from tracelake.lake.landed.ledger import ledger
 from tracelake.lake.landed.log import landed_log
-from tracelake.lake.landed.reading import read_landed, without_holes
+from tracelake.lake.landed.reading import read_landed, drop_files_after_gaps
 from tracelake.lake.layout import (
     EVENTS,
     QUARANTINE,
@@ -33,11 +33,11 @@ from tracelake.lake.layout import (
 from tracelake.lake.pins.manifests import manifest_paths, read_manifest
 from tracelake.lake.pins.pins import check_table
 from tracelake.lake.stores.store import ObjectStore
-from tracelake.lake.tables.care import left_as_is, torn_head, typed_panics
+from tracelake.lake.tables.torn_manifests import quarantine_disabled, torn_newest_manifest, panics_as_errors
 from tracelake.lake.tables.commits import CURSOR, schema_note
 from tracelake.lake.tables.cursors import read_cursor
 from tracelake.lake.tables.derived import open_dataset, table_names, table_state
-from tracelake.lake.writing.recovery import DAMAGED, TORN
+from tracelake.lake.writing.spool.recovery import DAMAGED, TORN
 from tracelake.schemas.errors import TracelakeError
 from tracelake.schemas.events.kinds import CLASS_OF_KIND
 
@@ -72,7 +72,7 @@ class Landed(NamedTuple):
 
 
 def audit(store: ObjectStore, *, deep: bool) -> Audit:
-    with left_as_is():
+    with quarantine_disabled():
         return _audited(store, deep=deep)
 
 
@@ -110,7 +110,7 @@ def _audited(store: ObjectStore, *, deep: bool) -> Audit:
 def _opened(
     store: ObjectStore, name: str, dependents: Dependents, problems: list[str]
 ) -> LanceDataset | None:
-    torn = torn_head(store.location(table_path(name)))
+    torn = torn_newest_manifest(store.location(table_path(name)))
     if torn is not None:
         problems.append(
             f"table {name}: its newest version {torn.name} is torn{dependents.told(name)}. "
@@ -118,7 +118,7 @@ def _opened(
         )
         return None
     try:
-        with typed_panics(f"table {name}"):
+        with panics_as_errors(f"table {name}"):
             return open_dataset(store, name)
     except (TracelakeError, OSError, ValueError) as error:
         problems.append(f"table {name} cannot be opened: {error}{dependents.told(name)}")
@@ -128,7 +128,7 @@ def _opened(
 def _landed_paths(store: ObjectStore, problems: list[str]) -> list[str]:
     shown, again = (store.list(EVENTS, ".parquet") for _ in range(2))
     problems.extend(f"{path} is no landed file of this lake" for path in again if not _is_landed(path))
-    return without_holes(list(filter(_is_landed, shown)), list(filter(_is_landed, again)))
+    return drop_files_after_gaps(list(filter(_is_landed, shown)), list(filter(_is_landed, again)))
 
 
 def _is_landed(path: str) -> bool:
@@ -171,7 +171,7 @@ def _table_problems(
     store: ObjectStore, name: str, dataset: LanceDataset, landed: list[Landed], deep: bool
 ) -> Iterator[str]:
     try:
-        with typed_panics(f"table {name}"):
+        with panics_as_errors(f"table {name}"):
             if name in CLASS_OF_KIND:
                 yield from _event_table_problems(store, dataset, name, landed, deep)
             elif deep:
@@ -236,5 +236,5 @@ def _pin_problems(store: ObjectStore, path: str, log: list[str], deep: bool) -> 
 
 
 def _row_count(store: ObjectStore, name: str, version: int) -> int:
-    with typed_panics(f"table {name}"):
+    with panics_as_errors(f"table {name}"):
         return open_dataset(store, name, version).count_rows()

@@ -17,17 +17,17 @@ from typing import Any
 import polars as pl
 
 from tracelake.lake.landed.ledger import ledger as ledger_of
-from tracelake.lake.landed.log import log_landed
+from tracelake.lake.landed.log import append_to_log
 from tracelake.lake.layout import pin_tag
 from tracelake.lake.pins.manifests import create_manifest, list_pins, read_pin
 from tracelake.lake.secrets.known_secrets import secrets_of
-from tracelake.lake.secrets.secret_gate import check_for_secrets
+from tracelake.lake.secrets.secret_check import check_for_secrets
 from tracelake.lake.stores.store import ObjectStore
-from tracelake.lake.tables.care import typed_panics
+from tracelake.lake.tables.torn_manifests import panics_as_errors
 from tracelake.lake.tables.commits import scan_table
 from tracelake.lake.tables.derived import derived_note, open_dataset, table_state
-from tracelake.lake.tables.leases import leased
-from tracelake.lake.tables.tags import protect
+from tracelake.lake.tables.tags import leased
+from tracelake.lake.tables.tags import create_tag
 from tracelake.schemas.errors import (
     BadInputError,
     CommitContendedError,
@@ -40,7 +40,7 @@ from tracelake.schemas.errors import (
 from tracelake.schemas.events.kinds import CLASS_OF_KIND
 from tracelake.schemas.events.lake_events import ConflictFound, EventRejected
 from tracelake.schemas.events.rollout_events import RolloutStarted
-from tracelake.schemas.pin import MANIFEST_FORMAT, LedgerLine, Pin, PinnedTable, pin_digest, pin_seal
+from tracelake.schemas.pin import MANIFEST_FORMAT, KindCounts, Pin, PinnedTable, pin_digest, pin_seal
 from tracelake.schemas.version import TRACELAKE_VERSION
 
 RACES_MAX = 100
@@ -66,7 +66,7 @@ class OpenPin:
         return rows.filter(~pl.col("event_id").is_in(pinned.quarantined)) if pinned.quarantined else rows
 
 
-def make_pin(store: ObjectStore, name: str, tables: Sequence[str], allowed: Sequence[str] = ()) -> Pin:
+def create_pin(store: ObjectStore, name: str, tables: Sequence[str], allowed: Sequence[str] = ()) -> Pin:
     """`allowed` are places of findings that are no secrets. Raises TableMissingError, BadInputError for an
     empty list, PinChangedError for a derived table that does not hold what was derived, and
     SecretFoundError."""
@@ -74,7 +74,7 @@ def make_pin(store: ObjectStore, name: str, tables: Sequence[str], allowed: Sequ
         raise BadInputError("a pin of nothing", got="no tables", expected="one table at least")
     names = sorted(set(tables))
     with contextlib.ExitStack() as holds:
-        # Held until tagged: to read a large table takes longer than its version is kept.
+        # KnownRows until tagged: to read a large table takes longer than its version is kept.
         held = {name: holds.enter_context(leased(store, name)) for name in names}
         states = {table: _state_to_pin(store, table, held[table]) for table in names}
         return _numbered(store, _described(store, name, states), allowed)
@@ -93,8 +93,8 @@ def _described(store: ObjectStore, name: str, states: dict[str, PinnedTable]) ->
         tracelake_version=TRACELAKE_VERSION,
         schema_versions=versions,
         manifest_format=MANIFEST_FORMAT,
-        landed=log_landed(store),
-        books=tuple(ledger_of(store).lines),
+        landed=append_to_log(store),
+        run_counts=tuple(ledger_of(store).lines),
     )
 
 
@@ -136,7 +136,7 @@ def open_pin(store: ObjectStore, reference: str) -> OpenPin:
 def check_table(store: ObjectStore, pin: Pin, name: str, pinned: PinnedTable) -> None:
     """Recompute one table's digests from its rows. Raises PinChangedError, StoreUnavailableError."""
     try:
-        with typed_panics(f"table {name}"):
+        with panics_as_errors(f"table {name}"):
             found = table_state(store, name, pinned.version, recompute=True)
     except StoreUnavailableError:
         # Nothing is known about the table.
@@ -195,7 +195,7 @@ def _stands(store: ObjectStore, pin: Pin) -> bool:
 
 def _protected(store: ObjectStore, pin: Pin) -> bool:
     tag = pin_tag(pin.name, pin.number)
-    return all(protect(open_dataset(store, name), tag, table.version) for name, table in pin.tables.items())
+    return all(create_tag(open_dataset(store, name), tag, table.version) for name, table in pin.tables.items())
 
 
 def _kinds_behind(store: ObjectStore, tables: list[str]) -> set[str]:
@@ -214,15 +214,15 @@ def _kinds_behind(store: ObjectStore, tables: list[str]) -> set[str]:
     return kinds
 
 
-def _ledger(store: ObjectStore, kinds: list[str]) -> dict[str, LedgerLine]:
+def _ledger(store: ObjectStore, kinds: list[str]) -> dict[str, KindCounts]:
     conflicting = [kind for kind, _ in _conflicts(store)]
     rejected = len(_rows(store, EventRejected.KIND, ["event_id"]))
-    lines: dict[str, LedgerLine] = {}
+    lines: dict[str, KindCounts] = {}
     for kind in kinds:
         landed = len(_rows(store, kind, ["event_id"]))
         # What was refused had no kind yet; it is told where rollouts begin.
         refused = rejected if kind == RolloutStarted.KIND else 0
-        lines[kind] = LedgerLine(landed=landed, conflicting=conflicting.count(kind), rejected=refused)
+        lines[kind] = KindCounts(landed=landed, conflicting=conflicting.count(kind), rejected=refused)
     return lines
 
 

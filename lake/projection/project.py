@@ -18,23 +18,23 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 from lance import LanceDataset
 
-from tracelake.lake.landed.listing import files_ahead, files_past, landed_name, landed_past
+from tracelake.lake.landed.listing import without_gaps, files_past, parsed_name, landed_past
 from tracelake.lake.landed.reading import read_landed
 from tracelake.lake.layout import table_path
-from tracelake.lake.maintenance.maintain import tend
+from tracelake.lake.maintenance.maintain import maintain_if_due
 from tracelake.lake.stores.store import ObjectStore
 from tracelake.lake.tables.commits import (
     CURSOR,
     append_with_cursor,
     create_table,
     open_table,
-    outdated,
+    lost_to_cleanup,
     schema_note,
-    widened,
+    add_missing_columns,
 )
-from tracelake.lake.tables.cursors import Cursor, Noted, noted, read_cursor
-from tracelake.lake.tables.seen import FILTER_VALUES_MAX, quoted, seen_rows
-from tracelake.lake.writing.judging import conflict_between
+from tracelake.lake.tables.cursors import Cursor, CursorNote, advance_note, read_cursor
+from tracelake.lake.tables.fingerprints import FILTER_VALUES_MAX, quoted, fingerprints_of
+from tracelake.lake.writing.deduplicate import conflict_event
 from tracelake.schemas.errors import CommitContendedError
 from tracelake.schemas.events.columns import COMPRESSED, arrow_schema
 from tracelake.schemas.events.lake_events import ConflictFound
@@ -43,7 +43,7 @@ RACES_MAX = 100
 BATCH_BYTES = 256 * 2**20
 PRIMARY_KEY = {b"lance-schema:unenforced-primary-key": b"true"}
 
-Tell = Callable[[list[ConflictFound]], object]
+LandConflicts = Callable[[list[ConflictFound]], object]
 """Lands conflicts; returns once they are durable."""
 
 
@@ -58,7 +58,7 @@ class Clash(NamedTuple):
 def project_kind(
     store: ObjectStore,
     kind: str,
-    tell: Tell,
+    tell: LandConflicts,
     *,
     batch_bytes: int = BATCH_BYTES,
     shown: list[str] | None = None,
@@ -83,7 +83,7 @@ def project_kind(
         if not ahead:
             break
         rows, reached = _read(store, kind, ahead, batch_bytes)
-        dataset, brought = _taken_in(store, kind, dataset, rows, noted(store, kind, note, reached), tell)
+        dataset, brought = _taken_in(store, kind, dataset, rows, advance_note(store, kind, note, reached), tell)
         added += brought
         races += dataset is None
     _settle(kind, dataset if added else None, races)
@@ -92,11 +92,11 @@ def project_kind(
 
 def _ahead(store: ObjectStore, kind: str, shown: list[str] | None, cursor: Cursor) -> list[str]:
     past = landed_past(store, kind, cursor) if shown is None else files_past(shown, cursor)
-    return files_ahead(store, kind, past, cursor)
+    return without_gaps(store, kind, past, cursor)
 
 
 def _taken_in(
-    store: ObjectStore, kind: str, dataset: LanceDataset, rows: pa.Table, cursor: Noted, tell: Tell
+    store: ObjectStore, kind: str, dataset: LanceDataset, rows: pa.Table, cursor: CursorNote, tell: LandConflicts
 ) -> tuple[LanceDataset | None, int]:
     """The table with what it lacked of the rows, and how many those were; null if another commit came
     first."""
@@ -106,37 +106,37 @@ def _taken_in(
             tell(_conflicts(dataset, kind, rows, clashes))
         committed = _commit(store, dataset, fresh, cursor)
     except (OSError, ValueError) as error:
-        if not outdated(dataset, error):
+        if not lost_to_cleanup(dataset, error):
             raise
         committed = None
     return committed, 0 if committed is None else fresh.num_rows
 
 
-def _commit(store: ObjectStore, dataset: LanceDataset, fresh: pa.Table, cursor: Noted) -> LanceDataset | None:
+def _commit(store: ObjectStore, dataset: LanceDataset, fresh: pa.Table, cursor: CursorNote) -> LanceDataset | None:
     committed = append_with_cursor(dataset, fresh, cursor.note)
     if committed is not None:
-        seen_rows(committed).added(committed, fresh)
-        if cursor.outdated is not None:
-            store.delete(cursor.outdated)
+        fingerprints_of(committed).added(committed, fresh)
+        if cursor.lost_to_cleanup is not None:
+            store.delete(cursor.lost_to_cleanup)
     return committed
 
 
 def _settle(kind: str, grown: LanceDataset | None, races: int) -> None:
-    """Upkeep of a table that has grown. Raises CommitContendedError."""
+    """MaintenanceLimits of a table that has grown. Raises CommitContendedError."""
     if races == RACES_MAX:
         raise CommitContendedError(
             f"projection of {kind} lost {RACES_MAX} races",
             cure="Stop some of the projectors, then run it again.",
         )
     if grown is not None:
-        tend(grown)
+        maintain_if_due(grown)
 
 
 def _table(location: str, kind: str) -> LanceDataset:
-    """The kind's table in the current schema, made or widened if need be."""
+    """The kind's table in the current schema, made or add_missing_columns if need be."""
     schema = table_schema(kind)
     dataset = open_table(location)
-    return create_table(location, schema) if dataset is None else widened(dataset, schema)
+    return create_table(location, schema) if dataset is None else add_missing_columns(dataset, schema)
 
 
 def table_schema(kind: str) -> pa.Schema:
@@ -159,7 +159,7 @@ def _read(
             break
         table = read_landed(store, path)
         size += table.nbytes
-        epoch = landed_name(path).writer_epoch
+        epoch = parsed_name(path).writer_epoch
         reached[epoch] = max(reached.get(epoch, -1), max(table["writer_seq"].to_pylist()))
         tables.append(table)
     return pa.concat_tables(tables).cast(arrow_schema(kind)), reached
@@ -167,7 +167,7 @@ def _read(
 
 def _unknown_rows(dataset: LanceDataset, rows: pa.Table) -> tuple[pa.Table, list[Clash]]:
     """Rows whose event the table does not hold, and their clashes with keys that it, or they, hold."""
-    events, first_of_key = seen_rows(dataset).held(dataset, rows["event_id"], rows["key_hash"])
+    events, first_of_key = fingerprints_of(dataset).held(dataset, rows["event_id"], rows["key_hash"])
     keep: list[int] = []
     clashes: list[Clash] = []
     ids, keys = rows["event_id"].to_pylist(), rows["key_hash"].to_pylist()
@@ -200,5 +200,5 @@ def _conflicts(dataset: LanceDataset, kind: str, rows: pa.Table, clashes: list[C
             (row_of[event_id] for event_id in pair),
             key=lambda row: (row["recorded_at"], row["writer_epoch"], row["writer_seq"]),
         )
-        found.append(conflict_between(kind, key_hash, first["event_id"], other["event_id"], other))
+        found.append(conflict_event(kind, key_hash, first["event_id"], other["event_id"], other))
     return found

@@ -34,7 +34,7 @@ from tracelake.lake.secrets.secret_patterns import (
     looks_random,
 )
 from tracelake.lake.secrets.secret_search import SecretSearch, Span
-from tracelake.lake.secrets.text_parts import part_runs
+from tracelake.lake.secrets.split_text import part_runs
 from tracelake.schemas.canonical import canonical_text
 from tracelake.schemas.errors import BadInputError, EventInvalidError
 from tracelake.schemas.events.event import Event, storage_of, vector_fields
@@ -91,7 +91,7 @@ class Redactor:
         return "Redactor()"
 
     def suspects(self, payload: bytes) -> bool:
-        """Whether JSON text of an event's fields, as `schemas/events/event.py: named` has it, or of several
+        """Whether JSON text of an event's fields, as `canonical_event` writes it, or of several
         events one after the other, may hold a secret. False is certain."""
         return self._search.suspects(payload)
 

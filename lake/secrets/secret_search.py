@@ -16,7 +16,7 @@ from typing import NamedTuple
 from tracelake.lake.secrets.known_secrets import forms_of, literals_of
 from tracelake.lake.secrets.literal_search import LiteralSearch
 from tracelake.lake.secrets.secret_patterns import CHECKS, PATTERNS, TOKEN_CLOSE, TOKEN_OPEN, looks_random
-from tracelake.lake.secrets.text_parts import PART_TRIGGERS
+from tracelake.lake.secrets.split_text import PART_TRIGGERS
 
 BATCH_SIZE = 64
 UNNAMED_TYPE = "environment"

@@ -44,7 +44,7 @@ def was_reset(error: Exception) -> bool:
     return "HTTP error:" in text and " retries, " not in text
 
 
-def refuse_unavailable(location: str, error: Exception) -> None:
+def raise_if_unavailable(location: str, error: Exception) -> None:
     """Raises StoreUnavailableError for a request that failed, as the library's text tells; a server may have
     quoted keys in it."""
     text = str(error)

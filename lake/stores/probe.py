@@ -11,17 +11,17 @@ import uuid
 from concurrent.futures import ThreadPoolExecutor
 
 from tracelake.lake.stores.store import ObjectStore
-from tracelake.schemas.errors import LakeMissingError, StoreUnavailableError, StoreUnfitError
+from tracelake.schemas.errors import LakeMissingError, StoreUnavailableError, StoreUnsupportedError
 
 SCRATCH = "probe"
 RACERS = 16
 CURE = "Use a store with conditional writes (If-None-Match), or a local folder."
 
 
-def prove_conditions(store: ObjectStore) -> None:
+def check_conditional_writes(store: ObjectStore) -> None:
     """Two creates, then a race of sixteen, on scratch files that are deleted if the store lets us.
 
-    Raises StoreUnfitError, StoreUnavailableError.
+    Raises StoreUnsupportedError, StoreUnavailableError.
     """
     name = f"{SCRATCH}/{uuid.uuid4().hex}"
     in_turn, raced = f"{name}-in-turn", f"{name}-raced"
@@ -36,7 +36,7 @@ def prove_conditions(store: ObjectStore) -> None:
 def _prove_in_turn(store: ObjectStore, path: str) -> None:
     first, second = store.put_new(path, b"first"), store.put_new(path, b"second")
     if not first:
-        raise StoreUnfitError(
+        raise StoreUnsupportedError(
             "the store does not own up to a file that it has just created",
             got="a refusal of the first create",
             expected="its file, with the metadata that it was sent with",
@@ -44,7 +44,7 @@ def _prove_in_turn(store: ObjectStore, path: str) -> None:
         )
     kept = _read(store, path)
     if second or kept != b"first":
-        raise StoreUnfitError(
+        raise StoreUnsupportedError(
             "the store ignores the condition of a create",
             got=f"second create {'taken' if second else 'refused'}, {kept!r} kept",
             expected="a refusal, and the first file",
@@ -64,7 +64,7 @@ def _prove_raced(store: ObjectStore, path: str) -> None:
     winners = [number for number, is_winner in enumerate(won) if is_winner]
     kept = _read(store, path)
     if len(winners) != 1 or kept != b"%d" % winners[0]:
-        raise StoreUnfitError(
+        raise StoreUnsupportedError(
             "the store lets racing creates pass",
             got=f"{len(winners)} winners of {RACERS}, {kept!r} kept",
             expected="one winner, and its file",

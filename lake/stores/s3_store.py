@@ -26,7 +26,7 @@ from obstore.exceptions import AlreadyExistsError, BaseError, GenericError
 from obstore.store import S3Store as Bucket
 
 from tracelake.lake.stores.location import Location, told_by, was_reset
-from tracelake.lake.stores.patience import PAUSE_S_MAX, patience, tries
+from tracelake.lake.stores.retries import PAUSE_S_MAX, patience, tries
 from tracelake.schemas.errors import BadInputError, LakeMissingError, StoreUnavailableError
 
 REQUEST_S_MAX = 120.0

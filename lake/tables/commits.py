@@ -20,10 +20,10 @@ import polars as pl
 import pyarrow as pa
 from lance import LanceDataset, LanceOperation, Transaction
 
-from tracelake.lake.stores.location import Location, refuse_unavailable, was_reset
-from tracelake.lake.tables.care import heal, heal_once, refuse_torn, typed_panics
+from tracelake.lake.stores.location import Location, raise_if_unavailable, was_reset
+from tracelake.lake.tables.torn_manifests import quarantine_torn_manifests, quarantine_torn_once, raise_if_torn, panics_as_errors
 from tracelake.lake.tables.fsync import now, sync_commit, sync_data, sync_recent
-from tracelake.lake.tables.lance_errors import RACES_MAX, contended, is_gone, lost_race, manifest_gone, outrun
+from tracelake.lake.tables.lance_errors import RACES_MAX, contended, is_gone, lost_race, manifest_gone, retry_on_conflict
 from tracelake.schemas.errors import CorruptFileError, TableMissingError
 
 STORAGE_VERSION = "2.2"
@@ -35,12 +35,12 @@ def open_table(location: str, version: int | None = None) -> LanceDataset | None
     """Null if there is no table at the location. Raises TableMissingError if there is one, but not of this
     version."""
     if version is None:
-        heal_once(location)
-        return outrun(f"opening {location}", lambda: _head(location))
+        quarantine_torn_once(location)
+        return retry_on_conflict(f"opening {location}", lambda: _head(location))
     try:
         return _opened(location, version)
     except (ValueError, OSError, CorruptFileError) as error:
-        refuse_unavailable(location, error)
+        raise_if_unavailable(location, error)
         if open_table(location) is not None:
             raise TableMissingError(
                 f"table {location.rsplit('/', 1)[-1]} has no version {version}",
@@ -75,12 +75,12 @@ def create_table(location: str, schema: pa.Schema) -> LanceDataset:
                 raise
             continue
         sync_recent(location, began)
-        refuse_torn(location)
+        raise_if_torn(location)
         return made
     raise contended(f"making {location.rsplit('/', 1)[-1]}")
 
 
-def widened(dataset: LanceDataset, schema: pa.Schema) -> LanceDataset:
+def add_missing_columns(dataset: LanceDataset, schema: pa.Schema) -> LanceDataset:
     """The dataset with the nullable columns of the schema that it lacks: an older version made it.
     Raises CommitContendedError."""
     for _ in range(RACES_MAX):
@@ -100,10 +100,10 @@ def widened(dataset: LanceDataset, schema: pa.Schema) -> LanceDataset:
 
 def newest(dataset: LanceDataset) -> LanceDataset:
     """The dataset as it is now."""
-    return outrun(f"opening {dataset.uri}", lambda: dataset.checkout_version(dataset.latest_version))
+    return retry_on_conflict(f"opening {dataset.uri}", lambda: dataset.checkout_version(dataset.latest_version))
 
 
-def outdated(dataset: LanceDataset, error: Exception) -> bool:
+def lost_to_cleanup(dataset: LanceDataset, error: Exception) -> bool:
     """A file of a version that is not the newest any more was cleaned away: whoever holds it was held up."""
     return is_gone(error) and newest(dataset).version != dataset.version
 
@@ -126,7 +126,7 @@ def append_with_cursor(dataset: LanceDataset, rows: pa.Table, cursor: dict[str, 
             raise
         return None
     sync_commit(committed, transaction.uuid)
-    refuse_torn(dataset.uri)
+    raise_if_torn(dataset.uri)
     return committed
 
 
@@ -155,7 +155,7 @@ def replace_rows(location: str, rows: pa.Table, *, exists: bool) -> LanceDataset
             exists = exists or created_meanwhile
             continue
         sync_recent(location, began)
-        refuse_torn(location)
+        raise_if_torn(location)
         return made
     raise contended(f"writing {location.rsplit('/', 1)[-1]}")
 
@@ -178,8 +178,8 @@ def _head(location: str) -> LanceDataset | None:
     try:
         return _opened(location, None)
     except (ValueError, OSError, CorruptFileError) as error:
-        refuse_unavailable(location, error)
-        if heal(location):
+        raise_if_unavailable(location, error)
+        if quarantine_torn_manifests(location):
             return _head(location)
         if is_gone(error) and not manifest_gone(error):
             return None
@@ -187,7 +187,7 @@ def _head(location: str) -> LanceDataset | None:
 
 
 def _opened(location: str, version: int | None) -> LanceDataset:
-    with typed_panics(location):
+    with panics_as_errors(location):
         return lance.dataset(location, version=version, storage_options=_options(location))
 
 
@@ -207,7 +207,7 @@ def _lost(location: str, error: OSError) -> bool:
     this one. Raises StoreUnavailableError."""
     if was_reset(error):
         return True
-    refuse_unavailable(location, error)
+    raise_if_unavailable(location, error)
     return lost_race(error)
 
 
@@ -216,7 +216,7 @@ def _refusals_told(location: str) -> Generator[None]:
     try:
         yield
     except OSError as error:
-        refuse_unavailable(location, error)
+        raise_if_unavailable(location, error)
         raise
 
 

@@ -9,18 +9,18 @@ from typing import Any
 
 from lance import LanceDataset
 
-from tracelake.lake.stores.location import refuse_unavailable, was_reset
+from tracelake.lake.stores.location import raise_if_unavailable, was_reset
 from tracelake.lake.tables.fsync import sync_tag
-from tracelake.lake.tables.lance_errors import RACES_MAX, contended, is_gone, outrun
+from tracelake.lake.tables.lance_errors import RACES_MAX, contended, is_gone, retry_on_conflict
 
 
 def tags_of(dataset: LanceDataset) -> dict[str, Any]:
     """Tags with their versions. Lance lists names, then reads each: one that is removed in between is looked
     for in vain, and all are listed again."""
-    return outrun("listing the tags of a table", lambda: dict(dataset.tags.list()), is_gone)
+    return retry_on_conflict("listing the tags of a table", lambda: dict(dataset.tags.list()), is_gone)
 
 
-def protect(dataset: LanceDataset, tag: str, version: int) -> bool:
+def create_tag(dataset: LanceDataset, tag: str, version: int) -> bool:
     """Keep cleanup away from a version. False if the tag is taken for another version, or the version has
     gone. Raises StoreUnavailableError, CommitContendedError."""
     for _ in range(RACES_MAX):
@@ -32,7 +32,7 @@ def protect(dataset: LanceDataset, tag: str, version: int) -> bool:
                 return held == version
             # A reset, or a 409 that Lance takes for a tag that is there.
             if not was_reset(error) and "conflict" not in str(error).lower():
-                refuse_unavailable(dataset.uri, error)
+                raise_if_unavailable(dataset.uri, error)
                 raise
         else:
             sync_tag(dataset, tag)

@@ -15,7 +15,7 @@ import threading
 from collections.abc import Iterable
 from types import TracebackType
 
-from tracelake.lake.writing.judging import LIVE, Origin
+from tracelake.lake.writing.deduplicate import LIVE, Origin
 from tracelake.lake.writing.writer import Writer
 from tracelake.schemas.errors import LakeError, TracelakeError
 from tracelake.schemas.events.event import Event
@@ -70,7 +70,7 @@ class Collector:
         self._thread.join()
         if self._error is None:
             for byte_count in self._lost_bytes:
-                self._writer.book_lost(byte_count)
+                self._writer.count_lost(byte_count)
         self._writer.close()
         self._check()
 

@@ -17,9 +17,9 @@ from typing import TypeVar
 
 from tracelake.lake.landed.writing import LandedFile, land
 from tracelake.lake.stores.store import ObjectStore, is_local
-from tracelake.lake.writing.sealer import SealingProcess
-from tracelake.lake.writing.sealing import seal_segment
-from tracelake.lake.writing.spool import ClosedSegment
+from tracelake.lake.writing.spool.sealing_process import SealingProcess
+from tracelake.lake.writing.spool.sealing import seal_segment
+from tracelake.lake.writing.spool.spool import ClosedSegment
 from tracelake.schemas.events.columns import arrow_schema
 
 PROCESS_FROM_BYTES = 4 * 2**20

@@ -20,7 +20,7 @@ ROWS_AT_ONCE = 80
 """Transposed at a time: their values stay near the processor."""
 
 
-class Stamped(NamedTuple):
+class EventRow(NamedTuple):
     """An accepted event with what the writer adds; its payload's text is let go."""
 
     event: Event
@@ -32,12 +32,12 @@ class Stamped(NamedTuple):
     payload_byte_count: int | None = None
 
 
-def stamped_table(
-    kind: str, stamped: Sequence[Stamped], first_seq: int, *, run_id: str, epoch: str, recorded_at: datetime
+def event_rows_to_table(
+    kind: str, stamped: Sequence[EventRow], first_seq: int, *, run_id: str, epoch: str, recorded_at: datetime
 ) -> pa.Table:
     """Rows of one kind in the order of their sequence numbers, which begin with the first."""
     names = [name for name in class_of_kind(kind).model_fields if name != "kind"]
-    values: dict[str, Any] = {name: [] for name in (*names, *EventIdentity._fields, *Stamped._fields[2:])}
+    values: dict[str, Any] = {name: [] for name in (*names, *EventIdentity._fields, *EventRow._fields[2:])}
     fields_of = itemgetter(*names)
     for start in range(0, len(stamped), ROWS_AT_ONCE):
         # A pass per column would fetch each row from memory again, a pass over all rows each value.

@@ -22,15 +22,15 @@ from datetime import UTC, datetime
 from functools import partial
 from types import TracebackType
 
-from tracelake.lake.landed.ledger import put_book
+from tracelake.lake.landed.ledger import put_writer_ledger
 from tracelake.lake.landed.writing import landed_file
 from tracelake.lake.stores.store import ObjectStore
-from tracelake.lake.writing.judging import LIVE, Accepted, Judge, Origin, Receipt
+from tracelake.lake.writing.deduplicate import LIVE, PreparedEvent, Deduplicator, Origin, Receipt
 from tracelake.lake.writing.lander import Lander
-from tracelake.lake.writing.recovery import recover
-from tracelake.lake.writing.rows import Stamped, stamped_table
-from tracelake.lake.writing.segment import event_frame
-from tracelake.lake.writing.spool import Spool
+from tracelake.lake.writing.spool.recovery import recover
+from tracelake.lake.writing.rows import EventRow, event_rows_to_table
+from tracelake.lake.writing.spool.segment import event_frame
+from tracelake.lake.writing.spool.spool import Spool
 from tracelake.schemas.errors import LakeError
 from tracelake.schemas.events.event import Event
 
@@ -50,9 +50,9 @@ class Writer:
         self._segment_bytes = segment_bytes
         self._run_id = run_id
         self._epoch = f"{datetime.now(UTC):%Y%m%dT%H%M%S%f}-{uuid.uuid4().hex[:12]}"
-        self._judge: Judge | None = None
+        self._judge: Deduplicator | None = None
         self._next_seq = 0
-        self._waiting: defaultdict[str, list[Stamped]] = defaultdict(list)
+        self._waiting: defaultdict[str, list[EventRow]] = defaultdict(list)
         self._lander = Lander(store)
         self._spool: Spool | None = None
         self._seal_timer: threading.Timer | None = None
@@ -91,14 +91,14 @@ class Writer:
             self._book(fresh)
         return receipt
 
-    def book_lost(self, byte_count: int) -> None:
+    def count_lost(self, byte_count: int) -> None:
         """An event that a producer gave up before it was appended: counted, so that no loss is silent."""
         with self._lock:
             self._opened().counting.book("lost", byte_count)
 
-    def told(self) -> dict[str, str]:
+    def first_seen_ids(self) -> dict[str, str]:
         """Key hash to event id of each fact that this writer was the first to tell."""
-        return {} if self._judge is None else self._judge.told()
+        return {} if self._judge is None else self._judge.first_seen_ids()
 
     def start_flush(self) -> None:
         """Begin to land what is spooled and booked, beside the caller; `flush` waits for it."""
@@ -108,7 +108,7 @@ class Writer:
             recorded_at = datetime.now(UTC)
             for kind, stamped in self._waiting.items():
                 # Made here: two threads that both need the interpreter cost more than one after the other.
-                table = stamped_table(
+                table = event_rows_to_table(
                     kind,
                     stamped,
                     self._next_seq,
@@ -158,21 +158,21 @@ class Writer:
     ) -> None:
         self.close()
 
-    def _opened(self) -> Judge:
+    def _opened(self) -> Deduplicator:
         if self._closed:
             raise LakeError("the writer is closed", cure="Open another with `lake.writer`.")
         if self._judge is None:
             with self._or_failed():
                 recover(self._store)
-                self._judge = Judge(self._store)
+                self._judge = Deduplicator(self._store)
         return self._judge
 
-    def _book(self, fresh: list[Accepted]) -> None:
+    def _book(self, fresh: list[PreparedEvent]) -> None:
         for event, told, origin, redactions in fresh:
-            row = Stamped(event, told.identity, *origin, redactions, told.byte_count)
+            row = EventRow(event, told.identity, *origin, redactions, told.byte_count)
             self._waiting[event.KIND].append(row)
 
-    def _spool_for(self, fresh: list[Accepted]) -> Spool | None:
+    def _spool_for(self, fresh: list[PreparedEvent]) -> Spool | None:
         """Null where landing is the way: no spool, much at once, or booked events that came before."""
         folder = self._store.spool_folder
         byte_count = sum(item.named.byte_count for item in fresh)
@@ -226,7 +226,7 @@ class Writer:
     def _put_book(self) -> None:
         book = None if self._judge is None else self._judge.counting.closed(self._epoch, self._run_id)
         if book is not None:
-            put_book(self._store, book)
+            put_writer_ledger(self._store, book)
 
     def _release(self, *, empty: bool) -> None:
         if self._seal_timer is not None:

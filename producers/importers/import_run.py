@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator
 
-from tracelake.lake.writing.judging import Origin, Receipt
+from tracelake.lake.writing.deduplicate import Origin, Receipt
 from tracelake.lake.writing.writer import Writer
 from tracelake.producers.importers.finding import Found, FoundSiblings, Loaded, load
 from tracelake.producers.importers.format_registry import importer_of
@@ -74,13 +74,13 @@ class ImportRun:
             verdicts=self._verdicts,
             landed=self._landed,
             siblings_used=self._siblings.used,
-            told=Told.of(self._writer.told()),
+            told=Told.of(self._writer.first_seen_ids()),
             rollout_count=self.rollout_count,
         )
 
     def absorb(self, part: Part) -> None:
         """Add another process's half. What both were told was landed twice; tables hold it once."""
-        both = part.told.known_to(self._writer.told())
+        both = part.told.known_to(self._writer.first_seen_ids())
         same = sum(both)
         self._landed = Landed(
             self._landed.new + part.landed.new - len(both),

@@ -12,7 +12,7 @@ import pytest
 
 from tests.s3_servers import free_port, ignores_conditions, in_front_of
 from tracelake.cli.doctor import Finding, examine
-from tracelake.lake.stores.patience import PATIENCE_VARIABLE
+from tracelake.lake.stores.retries import RETRY_TIMEOUT_VARIABLE
 from tracelake.schemas.errors import BadInputError
 
 ROOT = Path(__file__).parents[2]
@@ -37,7 +37,7 @@ def test_a_bucket_passes_and_the_disk_is_no_matter(bucket: str) -> None:
 
 def test_a_server_that_is_not_there_fails(monkeypatch: pytest.MonkeyPatch, bucket: str) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{free_port()}")
-    monkeypatch.setenv(PATIENCE_VARIABLE, "0.3")
+    monkeypatch.setenv(RETRY_TIMEOUT_VARIABLE, "0.3")
     findings = found(f"s3://{bucket}/lake")
     assert findings["store"].status == findings["lake"].status == "FAIL"
 

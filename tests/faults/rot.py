@@ -27,8 +27,8 @@ from tests.faults.syscalls import watched
 from tracelake.lake import Lake
 from tracelake.lake.landed.reading import read_landed
 from tracelake.lake.layout import EVENTS
-from tracelake.lake.writing.segment import read_segment
-from tracelake.lake.writing.spool import SUFFIX
+from tracelake.lake.writing.spool.segment import read_segment
+from tracelake.lake.writing.spool.spool import SUFFIX
 from tracelake.schemas.errors import TracelakeError
 
 WEIGHTS = {"events": 12, "tables": 6, "pins": 3, "spool": 4, "lake.json": 1}

@@ -18,7 +18,7 @@ import pyarrow as pa
 from tracelake.lake import Lake
 from tracelake.lake.landed.writing import land, landed_file
 from tracelake.lake.stores.local_store import LocalStore
-from tracelake.lake.writing.rows import Stamped, stamped_table
+from tracelake.lake.writing.rows import EventRow, event_rows_to_table
 from tracelake.schemas.canonical import canonical_text
 from tracelake.schemas.events.columns import arrow_schema, arrow_schemas
 from tracelake.schemas.events.event import Event, event_identity
@@ -107,11 +107,11 @@ def _add(store: LocalStore, folder: Path, cls: type[Event]) -> None:
     events = golden_events(cls)
     named = [event_identity(event) for event in events]
     stamped = [
-        Stamped(event, identity, "imported", "golden/source.jsonl", "0" * 64)
+        EventRow(event, identity, "imported", "golden/source.jsonl", "0" * 64)
         for event, identity in zip(events, named, strict=True)
     ]
     epoch = f"20260102T030405678901-{cls.KIND.replace('_', '-')}"
-    table = stamped_table(cls.KIND, stamped, 0, run_id="golden", epoch=epoch, recorded_at=MOMENT)
+    table = event_rows_to_table(cls.KIND, stamped, 0, run_id="golden", epoch=epoch, recorded_at=MOMENT)
     land(store, landed_file(table))
     rows = [
         {"event_id": identity.event_id, "key_hash": identity.key_hash} | event.model_dump(mode="json")

@@ -66,7 +66,7 @@ class FullStore(PassingStore):
             return self.inner.put_new(path, data)
 
 
-class CountedStore(PassingStore):
+class CountingStore(PassingStore):
     """Counts its listings."""
 
     def __init__(self, inner: LocalStore) -> None:
@@ -78,7 +78,7 @@ class CountedStore(PassingStore):
         return self.inner.list(prefix, suffix)
 
 
-class HoleyStore(PassingStore):
+class IncompleteListingStore(PassingStore):
     """Its first listing misses the files named, as a listing may that runs while they land."""
 
     def __init__(self, inner: LocalStore, missed: set[str]) -> None:
@@ -90,7 +90,7 @@ class HoleyStore(PassingStore):
         return [path for path in self.inner.list(prefix, suffix) if path not in missed]
 
 
-class HeldUpStore(PassingStore):
+class InterruptedReadStore(PassingStore):
     """Once, in the middle of reading a landed file, everything named in `meanwhile` happens."""
 
     def __init__(self, inner: LocalStore, meanwhile: Callable[[], object]) -> None:

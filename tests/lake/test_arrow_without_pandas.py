@@ -7,8 +7,8 @@ import sys
 
 FORGONE = """
 import sys
-from tracelake.lake.arrow_without_pandas import forgo_pandas
-forgo_pandas()
+from tracelake.lake.arrow_without_pandas import load_arrow_without_pandas
+load_arrow_without_pandas()
 import pyarrow as pa
 table = pa.table({"name": pa.array(["a", None]), "count": [1, 2]})
 """

@@ -18,9 +18,9 @@ from tracelake.lake import Lake
 from tracelake.lake.landed.writing import land, landed_file
 from tracelake.lake.layout import EVENTS, parse_landed_path, table_path
 from tracelake.lake.tables import care
-from tracelake.lake.tables.care import typed_panics
+from tracelake.lake.tables.torn_manifests import panics_as_errors
 from tracelake.lake.tables.derived import Derivation
-from tracelake.lake.writing.rows import Stamped, stamped_table
+from tracelake.lake.writing.rows import EventRow, event_rows_to_table
 from tracelake.schemas.events.event import event_identity
 
 KIND = "reward_assigned"
@@ -166,9 +166,9 @@ def test_a_forged_landed_file_is_named_by_a_deep_audit(healthy_lake: Lake, forge
     path = files(healthy_lake)[0]
     first_seq = int(path.name.split("-")[0])
     identity = event_identity(reward(0))
-    stamped = Stamped(reward(0).model_copy(update=forged), identity, "live", None, None)
+    stamped = EventRow(reward(0).model_copy(update=forged), identity, "live", None, None)
     moment = datetime(2026, 1, 1, tzinfo=UTC)
-    table = stamped_table(
+    table = event_rows_to_table(
         KIND, [stamped], first_seq, run_id="one", epoch=path.parent.name, recorded_at=moment
     )
     path.unlink()
@@ -247,7 +247,7 @@ def test_every_flipped_bit_is_found_or_changes_nothing_that_is_read(
         at, bit = draw.randrange(len(data)), draw.randrange(8)
         data[at] ^= 1 << bit
         path.write_bytes(data)
-        care.forget_tables()
+        care.forget_checked_tables()
         told = healthy_lake.verify(deep=True)
         assert path.exists(), "an audit moves nothing"
         if told.ok and _read_now(healthy_lake) != before:
@@ -259,7 +259,7 @@ def test_every_flipped_bit_is_found_or_changes_nothing_that_is_read(
 
 def _read_now(lake: Lake) -> object:
     """`contents` in a process that knows nothing of the files as they were."""
-    with typed_panics("the lake"):
+    with panics_as_errors("the lake"):
         return contents(lake)
 
 

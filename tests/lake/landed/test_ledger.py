@@ -34,7 +34,7 @@ def test_every_outcome_is_booked_by_run_and_length(fresh_lake: Lake) -> None:
     with fresh_lake.writer("one") as writer:
         writer.append([reward(0), reward(1), long])
         writer.append([reward(0), reward(1, 0.5), rejection(1)])
-        writer.book_lost(200)
+        writer.count_lost(200)
     with fresh_lake.writer("two") as writer:
         writer.add([reward(0), ended(0)])
     found = fresh_lake.ledger()

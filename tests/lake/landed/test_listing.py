@@ -8,9 +8,9 @@ import time
 from pathlib import Path
 
 from tests.lake.facts import of_three_kinds, reward
-from tests.lake.store_wrappers import CountedStore
+from tests.lake.store_wrappers import CountingStore
 from tracelake.lake import Lake
-from tracelake.lake.landed.listing import files_ahead, landed_by_kind, landed_name, landed_of
+from tracelake.lake.landed.listing import without_gaps, landed_by_kind, parsed_name, landed_files_of
 from tracelake.lake.layout import EVENTS, kind_prefix
 from tracelake.lake.stores.local_store import LocalStore
 
@@ -28,7 +28,7 @@ def settle(lake: Lake) -> None:
 def same(lake: Lake) -> bool:
     whole = {kind: lake.store.list(kind_prefix(kind)) for kind in KINDS}
     return landed_by_kind(lake.store) == {kind: whole[kind] for kind in landed_by_kind(lake.store)} and all(
-        landed_of(lake.store, kind) == whole[kind] for kind in KINDS
+        landed_files_of(lake.store, kind) == whole[kind] for kind in KINDS
     )
 
 
@@ -65,9 +65,9 @@ def test_only_a_file_before_which_nothing_can_be_missing_is_taken_without_a_seco
         for index in range(3):
             writer.append([reward(2 * index), reward(2 * index + 1)])
             writer.flush()
-    for store in (CountedStore(LocalStore(Path(fresh_lake.uri))), fresh_lake.store):
-        files = landed_of(store, "reward_assigned")
-        epoch = landed_name(files[0]).writer_epoch
+    for store in (CountingStore(LocalStore(Path(fresh_lake.uri))), fresh_lake.store):
+        files = landed_files_of(store, "reward_assigned")
+        epoch = parsed_name(files[0]).writer_epoch
         for shown, cursor, ahead, listing_count in (
             (files[:1], {}, files[:1], 0),
             (files[1:2], {epoch: 1}, files[1:2], 0),
@@ -75,7 +75,7 @@ def test_only_a_file_before_which_nothing_can_be_missing_is_taken_without_a_seco
             (files[2:], {epoch: 1}, files[1:], 1),
             (files, {}, files, 1),
         ):
-            before = store.listing_count if isinstance(store, CountedStore) else 0
-            assert files_ahead(store, "reward_assigned", shown, cursor) == ahead
-            if isinstance(store, CountedStore):
+            before = store.listing_count if isinstance(store, CountingStore) else 0
+            assert without_gaps(store, "reward_assigned", shown, cursor) == ahead
+            if isinstance(store, CountingStore):
                 assert store.listing_count - before == listing_count

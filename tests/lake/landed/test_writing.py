@@ -17,11 +17,11 @@ from hypothesis import strategies as st
 
 from tests.event_strategies import events_of
 from tests.lake.facts import reward
-from tracelake.lake.landed.reading import read_envelopes, read_landed, without_holes
+from tracelake.lake.landed.reading import read_envelopes, read_landed, drop_files_after_gaps
 from tracelake.lake.landed.writing import LandedFile, land, landed_file
 from tracelake.lake.layout import LandedName, landed_path, parse_landed_path
 from tracelake.lake.stores.local_store import LocalStore
-from tracelake.lake.writing.rows import Stamped, stamped_table
+from tracelake.lake.writing.rows import EventRow, event_rows_to_table
 from tracelake.schemas.errors import BadInputError, CorruptFileError, EventInvalidError
 from tracelake.schemas.events.columns import arrow_schema, payload_columns
 from tracelake.schemas.events.event import Event, event_identity, row_identity
@@ -32,9 +32,9 @@ EPOCH = "20260102T030405678901-abc"
 
 
 def file_of(events: list[Event], first_seq: int = 0) -> LandedFile:
-    stamped = [Stamped(event, event_identity(event), "imported", "a.jsonl", None) for event in events]
+    stamped = [EventRow(event, event_identity(event), "imported", "a.jsonl", None) for event in events]
     return landed_file(
-        stamped_table(events[0].KIND, stamped, first_seq, run_id="run", epoch=EPOCH, recorded_at=MOMENT)
+        event_rows_to_table(events[0].KIND, stamped, first_seq, run_id="run", epoch=EPOCH, recorded_at=MOMENT)
     )
 
 
@@ -176,5 +176,5 @@ def test_a_file_that_an_interrupted_listing_missed_hides_the_later_ones_of_its_e
 
     shown = [path("a", 0), path("a", 20), path("b", 0)]
     again = [path("a", 0), path("a", 10), path("a", 20), path("a", 30), path("b", 0), path("c", 0)]
-    assert without_holes(shown, again) == [path("a", 0), path("a", 10), path("a", 20), path("b", 0)]
-    assert without_holes([], again) == []
+    assert drop_files_after_gaps(shown, again) == [path("a", 0), path("a", 10), path("a", 20), path("b", 0)]
+    assert drop_files_after_gaps([], again) == []

@@ -16,21 +16,21 @@ import lance
 import pytest
 
 from tests.lake.facts import digests, reward, table_ids
-from tests.lake.store_wrappers import HeldUpStore
+from tests.lake.store_wrappers import InterruptedReadStore
 from tracelake.lake import Lake
 from tracelake.lake.layout import pin_tag
-from tracelake.lake.maintenance.maintain import maintain, remove_versions, tend
-from tracelake.lake.maintenance.upkeep import UPKEEP
+from tracelake.lake.maintenance.maintain import maintain, remove_old_versions, maintain_if_due
+from tracelake.lake.maintenance.limits import DEFAULT_LIMITS
 from tracelake.lake.stores.local_store import LocalStore
 from tracelake.lake.tables.derived import Derivation, open_dataset
 from tracelake.lake.tables.fsync import manifest_path
-from tracelake.lake.tables.leases import leased, take_lease, take_lease_of_newest
+from tracelake.lake.tables.tags import leased, take_lease, lease_newest
 from tracelake.lake.tables.tags import tags_of
 from tracelake.schemas.errors import TableMissingError
 
 KIND = "reward_assigned"
 AT_ONCE = timedelta(0)
-EAGER = UPKEEP._replace(fragments_max=3, version_age=AT_ONCE, superseded_age=AT_ONCE)
+EAGER = DEFAULT_LIMITS._replace(fragments_max=3, version_age=AT_ONCE, superseded_age=AT_ONCE)
 # What protects projectors at work, and nothing more.
 BUSY = EAGER._replace(superseded_age=timedelta(minutes=5))
 
@@ -68,11 +68,11 @@ def test_rows_pins_and_cursor_are_the_same_after_every_upkeep(fresh_lake: Lake) 
 
 
 def test_a_projection_merges_by_itself_when_fragments_have_become_many(fresh_lake: Lake) -> None:
-    grow(fresh_lake, range(UPKEEP.fragments_max + 1))
+    grow(fresh_lake, range(DEFAULT_LIMITS.fragments_max + 1))
     assert len(dataset(fresh_lake).get_fragments()) == 1
-    assert len(set(table_ids(fresh_lake, KIND))) == UPKEEP.fragments_max + 1
+    assert len(set(table_ids(fresh_lake, KIND))) == DEFAULT_LIMITS.fragments_max + 1
     newest = dataset(fresh_lake).version
-    assert versions(fresh_lake) == list(range(newest - UPKEEP.versions_kept + 1, newest + 1))
+    assert versions(fresh_lake) == list(range(newest - DEFAULT_LIMITS.versions_kept + 1, newest + 1))
     # What is held for readers for long is a version that brought nothing, right after the last that did.
     [lease] = tags_of(dataset(fresh_lake)).values()
     held, brought = (
@@ -85,14 +85,14 @@ def test_a_projection_merges_by_itself_when_fragments_have_become_many(fresh_lak
 
 def test_few_fragments_are_left_alone(fresh_lake: Lake) -> None:
     grow(fresh_lake, range(3))
-    tend(dataset(fresh_lake), EAGER)
+    maintain_if_due(dataset(fresh_lake), EAGER)
     assert len(dataset(fresh_lake).get_fragments()) == 3
 
 
 def test_a_reader_that_opened_a_version_before_a_merge_finds_its_files(fresh_lake: Lake) -> None:
     grow(fresh_lake, range(5))
     reader = dataset(fresh_lake)
-    maintain(fresh_lake.store, [KIND], UPKEEP._replace(version_age=AT_ONCE))
+    maintain(fresh_lake.store, [KIND], DEFAULT_LIMITS._replace(version_age=AT_ONCE))
     assert len(versions(fresh_lake)) < 5
     assert reader.to_table().num_rows == 5
     # Once the time of the superseded is over too, only a lease or a pin would have kept them.
@@ -100,7 +100,7 @@ def test_a_reader_that_opened_a_version_before_a_merge_finds_its_files(fresh_lak
     maintain(fresh_lake.store, [KIND], EAGER)
     end = time.time() + 2
     while time.time() < end and len(list(Path(reader.uri, "data").iterdir())) > 2:
-        remove_versions(dataset(fresh_lake), AT_ONCE)
+        remove_old_versions(dataset(fresh_lake), AT_ONCE)
         time.sleep(0.05)
     assert dataset(fresh_lake).count_rows() == 7
 
@@ -137,7 +137,7 @@ def test_a_reader_that_was_overtaken_before_it_held_a_version_holds_the_newest(f
     for _ in range(2):
         maintain(fresh_lake.store, [KIND], EAGER)
     assert overtaken.version not in versions(fresh_lake)
-    version, tag = take_lease_of_newest(overtaken, timedelta(minutes=1))
+    version, tag = lease_newest(overtaken, timedelta(minutes=1))
     assert version == dataset(fresh_lake).version
     assert tags_of(overtaken)[tag]["version"] == version
     with pytest.raises(TableMissingError, match="cannot be held"):
@@ -181,7 +181,7 @@ def test_a_projector_that_was_held_up_until_its_version_was_cleaned_away_begins_
 
     with fresh_lake.writer("late") as writer:
         writer.append([reward(20)])
-    held_up = HeldUpStore(LocalStore(tmp_path / "lake"), an_upkeep_and_commits)
+    held_up = InterruptedReadStore(LocalStore(tmp_path / "lake"), an_upkeep_and_commits)
     Lake(held_up).project([KIND])
     assert len(table_ids(fresh_lake, KIND)) == 5 + 4 + 1
     assert fresh_lake.verify(deep=True).problems == ()

@@ -16,7 +16,7 @@ import pyarrow as pa
 import pytest
 
 from tests.lake.facts import digests, landed_ids, of_three_kinds, reward, table_ids
-from tests.lake.store_wrappers import HoleyStore
+from tests.lake.store_wrappers import IncompleteListingStore
 from tracelake.lake import Lake
 from tracelake.lake.landed.reading import read_landed
 from tracelake.lake.layout import EVENTS, kind_prefix, table_path
@@ -163,7 +163,7 @@ def test_a_file_that_a_listing_missed_is_not_passed_over(fresh_lake: Lake, tmp_p
     store = LocalStore(tmp_path / "lake")
     first, second, _ = store.list(kind_prefix(KIND))
     for missed in ({first}, {second}, {first, second}):
-        lake = Lake(HoleyStore(store, missed))
+        lake = Lake(IncompleteListingStore(store, missed))
         project_kind(lake.store, KIND, no_conflict)
     assert len(table_ids(fresh_lake, KIND)) == 3
 

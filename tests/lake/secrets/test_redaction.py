@@ -32,13 +32,13 @@ from tests.secret_corpus import (
 )
 from tracelake.lake.secrets.known_secrets import is_trivial, secrets_of
 from tracelake.lake.secrets.redaction import DROPPED_VECTOR, UNSETTLED, Redactor
-from tracelake.lake.secrets.secret_gate import strings_in
+from tracelake.lake.secrets.secret_check import strings_in
 from tracelake.lake.secrets.secret_search import TOKEN
 from tracelake.producers.importers import source
 from tracelake.producers.importers.formats import mini_swe_agent
 from tracelake.schemas.canonical import canonical_text
 from tracelake.schemas.errors import BadInputError
-from tracelake.schemas.events.event import Event, named
+from tracelake.schemas.events.event import Event, canonical_event
 from tracelake.schemas.events.rollout_events import ToolReturned, TurnCompleted
 
 KEY = b"a lake's own key"
@@ -87,7 +87,7 @@ def test_a_known_value_is_found_in_every_form(value: str, wrapping: str) -> None
     redactor = Redactor(KEY, [value])
     for form, text in encodings(value).items():
         event = WRAPPINGS[wrapping](text)
-        assert redactor.suspects(named(type(event), event.__dict__).text), form
+        assert redactor.suspects(canonical_event(type(event), event.__dict__).text), form
         redacted = redactor.redact(event)
         assert sum(redacted.found.values()) == 1, form
         longest = max(text.replace("\\", '"').split('"'), key=len)
@@ -175,7 +175,7 @@ def test_the_automaton_suspects_all_that_would_be_redacted(text: str, depth: int
     wrapped = hidden([text], depth)[0]
     if REDACTOR.redact_text(wrapped).found:
         for event in (result(wrapped), turn([{"role": "user", "content": wrapped}], {})):
-            payload = named(type(event), event.__dict__).text
+            payload = canonical_event(type(event), event.__dict__).text
             assert REDACTOR.suspects(payload)
             assert REDACTOR.suspects_of([b"{}", payload, b"{}"]) == [1]
 

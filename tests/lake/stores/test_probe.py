@@ -15,9 +15,9 @@ from tests.s3_servers import Behaviour, drops_metadata, ignores_conditions, in_f
 from tracelake.lake import Lake
 from tracelake.lake.stores.local_store import LocalStore
 from tracelake.lake.stores.memory_store import MemoryStore
-from tracelake.lake.stores.probe import SCRATCH, prove_conditions
+from tracelake.lake.stores.probe import SCRATCH, check_conditional_writes
 from tracelake.lake.stores.store import ObjectStore, open_store
-from tracelake.schemas.errors import LakeMissingError, StoreUnfitError
+from tracelake.schemas.errors import LakeMissingError, StoreUnsupportedError
 
 
 @pytest.mark.parametrize("place", ["local", "memory", "s3"])
@@ -29,7 +29,7 @@ def test_a_store_that_honours_conditions_passes_and_is_left_as_it_was(
         "memory": MemoryStore(uuid.uuid4().hex),
         "s3": open_store(f"s3://{request.getfixturevalue('bucket')}/x"),
     }
-    prove_conditions(stores[place])
+    check_conditional_writes(stores[place])
     assert stores[place].list("") == []
 
 
@@ -39,7 +39,7 @@ def test_a_store_that_forbids_deletes_passes(tmp_path: Path) -> None:
             raise PermissionError(path)
 
     store = KeepingStore(LocalStore(tmp_path))
-    prove_conditions(store)
+    check_conditional_writes(store)
     assert len(store.list(SCRATCH)) == 2
 
 
@@ -52,7 +52,7 @@ def test_a_server_that_ignores_conditions_is_refused_and_no_lake_is_made(
 ) -> None:
     with in_front_of(s3_server, behaviour) as endpoint:
         monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
-        with pytest.raises(StoreUnfitError, match=what):
+        with pytest.raises(StoreUnsupportedError, match=what):
             Lake.create(f"s3://{bucket}/lake")
         with pytest.raises(LakeMissingError):
             Lake.open(f"s3://{bucket}/lake")
@@ -82,5 +82,5 @@ class StubbornStore(PassingStore):
 
 @pytest.mark.parametrize("kind", [ForgettingStore, StubbornStore])
 def test_a_store_that_lies_is_refused(tmp_path: Path, kind: type[PassingStore]) -> None:
-    with pytest.raises(StoreUnfitError):
-        prove_conditions(kind(LocalStore(tmp_path)))
+    with pytest.raises(StoreUnsupportedError):
+        check_conditional_writes(kind(LocalStore(tmp_path)))

@@ -15,7 +15,7 @@ import pytest
 from tests.lake.facts import landed_ids, of_three_kinds
 from tests.s3_servers import Answer, Faults, Pass, Request, drops_metadata, free_port, in_front_of
 from tracelake.lake import Lake
-from tracelake.lake.stores.patience import PATIENCE_VARIABLE
+from tracelake.lake.stores.retries import RETRY_TIMEOUT_VARIABLE
 from tracelake.lake.stores.s3_store import S3Store, parse_s3, reach
 from tracelake.lake.stores.store import open_store
 from tracelake.lake.tables.commits import append_with_cursor, create_table, open_table, replace_rows
@@ -32,7 +32,7 @@ CANARIES = {
 
 @pytest.fixture
 def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(PATIENCE_VARIABLE, "0.3")
+    monkeypatch.setenv(RETRY_TIMEOUT_VARIABLE, "0.3")
 
 
 @pytest.mark.parametrize("fault", FAULTS)

@@ -23,7 +23,7 @@ from tests.lake.store_wrappers import FullStore
 from tracelake.lake import Lake
 from tracelake.lake.layout import EVENTS, parse_landed_path
 from tracelake.lake.stores.local_store import LocalStore
-from tracelake.lake.writing.judging import Origin, Receipt, redaction_key
+from tracelake.lake.writing.deduplicate import Origin, Receipt, read_or_create_redaction_key
 from tracelake.lake.writing.writer import Writer
 from tracelake.schemas.errors import EventInvalidError, LakeError
 from tracelake.schemas.events.event import Event, event_identity
@@ -229,7 +229,7 @@ def test_a_failing_put_loses_nothing_that_was_acknowledged_and_a_retry_lands_the
     tmp_path: Path, takes: int, after_write: bool
 ) -> None:
     local = LocalStore(tmp_path)
-    redaction_key(local)
+    read_or_create_redaction_key(local)
     failing = FullStore(local, takes, after_write=after_write)
     acknowledged = deliver_until_it_fails(Lake(failing).writer("run"))
     assert (takes == PUTS_IN_ALL) == (len(acknowledged) == sum(map(len, parts())))
@@ -255,7 +255,7 @@ def test_a_failing_put_loses_nothing_that_was_acknowledged_and_a_retry_lands_the
 @pytest.mark.parametrize("takes", range(6))
 def test_files_land_in_the_order_of_their_numbers(tmp_path: Path, takes: int) -> None:
     local = LocalStore(tmp_path)
-    redaction_key(local)
+    read_or_create_redaction_key(local)
     failing = FullStore(local, takes)
     writer = Lake(failing).writer("run")
     writer.add([*of_three_kinds(range(2)), reward(0, 0.25)])

@@ -16,7 +16,7 @@ import orjson
 import pyarrow as pa
 
 from tracelake.lake.stores.store import open_store
-from tracelake.lake.writing.sealing import seal_segment
+from tracelake.lake.writing.spool.sealing import seal_segment
 from tracelake.schemas.errors import TracelakeError
 
 READY = b"ready\n"

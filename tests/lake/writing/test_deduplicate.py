@@ -129,6 +129,6 @@ def test_a_pin_of_rows_that_hold_a_secret_is_refused_unless_the_place_is_allowed
 
 def test_a_pin_carries_the_ledger_of_its_lake(lake_with_canaries: Lake) -> None:
     pin = lake_with_canaries.pin("p", ["rollout_ended"])
-    assert pin.books == tuple(lake_with_canaries.ledger().lines)
-    assert sum(line.given for line in pin.books or ()) == 6
-    assert lake_with_canaries.open_pin("p@1").pin.books == pin.books
+    assert pin.run_counts == tuple(lake_with_canaries.ledger().lines)
+    assert sum(line.given for line in pin.run_counts) == 6
+    assert lake_with_canaries.open_pin("p@1").pin.run_counts == pin.run_counts

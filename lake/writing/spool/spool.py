@@ -1,7 +1,7 @@
 """The local spool: acknowledged events on disk, until they have landed.
 
     spool/EPOCH/lock              held by the writer while it lives
-    spool/EPOCH/000000.segment    frames (tracelake.lake.writing.segment)
+    spool/EPOCH/000000.segment    frames (tracelake.lake.writing.spool.segment)
     spool/EPOCH/000000.spare      a segment that has landed, to be written over by a later one
 
 **Durable when `commit` returns**: the frames were written and the file synced; its name was synced before.
@@ -23,7 +23,7 @@ from typing import BinaryIO, NamedTuple
 
 from tracelake.lake.stores.sync import make_folder, sync_data, sync_folder, write_parts
 from tracelake.lake.writing.columns import Packed
-from tracelake.lake.writing.segment import END, Frame, SegmentHead, head_frame, mark_of, marked
+from tracelake.lake.writing.spool.segment import END, Frame, SegmentHead, head_frame, mark_of, marked
 from tracelake.schemas.errors import SpoolError
 
 LOCK = "lock"

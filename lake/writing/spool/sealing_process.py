@@ -21,7 +21,7 @@ from typing import Any
 
 import orjson
 
-from tracelake.lake.writing.sealing_main import READY, schemas_line
+from tracelake.lake.writing.spool.sealing_main import READY, schemas_line
 from tracelake.schemas.errors import SpoolError
 from tracelake.schemas.events.columns import arrow_schemas
 
@@ -31,7 +31,7 @@ LOOK_EVERY_S = 0.02
 SCRIPT = """
 import sys
 sys.modules["numpy"] = sys.modules["pandas"] = None
-from tracelake.lake.writing.sealing_main import main
+from tracelake.lake.writing.spool.sealing_main import main
 main()
 """
 # Buffers of one segment are used again for the next: fresh memory costs as much time as compressing does.
@@ -46,7 +46,7 @@ class SealingProcess:
     """One process; several threads may ask it, it does one segment after the other."""
 
     def __init__(self, store_uri: str) -> None:
-        package_root = str(Path(__file__).parents[3])
+        package_root = str(Path(__file__).parents[4])
         paths = [package_root, *filter(None, [os.environ.get("PYTHONPATH")])]
         self._lock = threading.Lock()
         self._ready = self._ended = False

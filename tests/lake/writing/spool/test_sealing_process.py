@@ -16,15 +16,15 @@ from pathlib import Path
 import pytest
 
 from tests.lake.facts import landed_ids, reward, turn
-from tests.lake.writing.test_spool import abandoned
+from tests.lake.writing.spool.test_spool import abandoned
 from tracelake.lake import Lake
 from tracelake.lake.landed.reading import read_landed
 from tracelake.lake.layout import EVENTS
-from tracelake.lake.writing.recovery import recover
-from tracelake.lake.writing.sealer import SCRIPT, SealingProcess
-from tracelake.lake.writing.sealing import seal_segment
-from tracelake.lake.writing.segment import END, read_segment
-from tracelake.lake.writing.spool import SPARE, SUFFIX
+from tracelake.lake.writing.spool.recovery import recover
+from tracelake.lake.writing.spool.sealing import seal_segment
+from tracelake.lake.writing.spool.sealing_process import SCRIPT, SealingProcess
+from tracelake.lake.writing.spool.segment import END, read_segment
+from tracelake.lake.writing.spool.spool import SPARE, SUFFIX
 from tracelake.schemas.errors import CorruptFileError, SpoolError
 from tracelake.schemas.events.columns import arrow_schema
 from tracelake.schemas.events.event import event_identity
@@ -106,7 +106,7 @@ def test_sealing_loads_neither_event_classes_nor_what_they_need() -> None:
         capture_output=True,
         text=True,
         check=True,
-        cwd=Path(__file__).parents[3],
+        cwd=Path(__file__).parents[4],
     ).stdout.split()
     assert "pyarrow.parquet" in loaded
     assert {"pydantic", "tracelake.schemas.events.event", "numpy._core", "pandas.core", "lance"}.isdisjoint(
@@ -181,7 +181,7 @@ def test_what_a_killed_fast_writer_acknowledged_is_found_while_its_process_may_s
         [sys.executable, "-c", FAST_APPENDER, fresh_lake.uri],
         stdout=subprocess.PIPE,
         text=True,
-        cwd=Path(__file__).parents[3],
+        cwd=Path(__file__).parents[4],
     )
     assert worker.stdout is not None
     for _ in range(after):

@@ -21,9 +21,9 @@ from tracelake.lake.landed.writing import LandedFile, land, landed_file
 from tracelake.lake.layout import kind_prefix, parse_landed_path
 from tracelake.lake.stores.store import ObjectStore
 from tracelake.lake.stores.sync import make_folder, sync_folder
-from tracelake.lake.writing.sealing import sealed_tables
-from tracelake.lake.writing.segment import read_segment
-from tracelake.lake.writing.spool import SUFFIX, locked, remove_folder, segment_number
+from tracelake.lake.writing.spool.sealing import spooled_events_to_tables
+from tracelake.lake.writing.spool.segment import read_segment
+from tracelake.lake.writing.spool.spool import SUFFIX, locked, remove_folder, segment_number
 from tracelake.schemas.errors import CorruptFileError
 from tracelake.schemas.events.columns import arrow_schema
 
@@ -79,7 +79,7 @@ def _recovered(store: ObjectStore, path: Path) -> Recovery:
         _log.warning(
             "%d bytes that were never acknowledged were cut and kept in %s", read.torn_byte_count, aside
         )
-    for table in [] if read.head is None else sealed_tables(read.head, read.events, arrow_schema):
+    for table in [] if read.head is None else spooled_events_to_tables(read.head, read.events, arrow_schema):
         file = landed_file(table)
         if not _has_landed(store, file):
             land(store, file)

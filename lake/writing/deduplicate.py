@@ -18,10 +18,10 @@ from tracelake.lake.landed.ledger import Counting, Outcome
 from tracelake.lake.layout import REDACTION_KEY
 from tracelake.lake.secrets.redaction import DROPPED_VECTOR, Redactor
 from tracelake.lake.stores.store import ObjectStore
-from tracelake.lake.writing.known import KnownKeys
-from tracelake.lake.writing.segment import Spooled
+from tracelake.lake.writing.known_keys import KnownKeys
+from tracelake.lake.writing.spool.segment import SpooledEvent
 from tracelake.schemas.canonical import canonical_text
-from tracelake.schemas.events.event import Event, Named, named, vector_fields
+from tracelake.schemas.events.event import CanonicalEvent, Event, canonical_event, vector_fields
 from tracelake.schemas.events.lake_events import ConflictFound, EventRejected
 
 KEY_BYTES = 32
@@ -38,19 +38,19 @@ class Origin(NamedTuple):
 LIVE = Origin()
 
 
-class Accepted(NamedTuple):
+class PreparedEvent(NamedTuple):
     """An event that was named, and is in no file yet."""
 
     event: Event
-    named: Named
+    named: CanonicalEvent
     origin: Origin
     redactions_json: str | None = None
 
-    def spooled(self, recorded_at: datetime) -> Spooled:
+    def spooled(self, recorded_at: datetime) -> SpooledEvent:
         """As a segment keeps it."""
         event, told = self.event, self.named
         position, redactions = event.source_position, self.redactions_json
-        return Spooled(
+        return SpooledEvent(
             event.KIND,
             told.identity,
             recorded_at,
@@ -70,18 +70,18 @@ class Receipt(NamedTuple):
     conflict_count: int
 
 
-class Judge:
+class Deduplicator:
     """Knows what the lake holds, and counts; for one writer."""
 
     def __init__(self, store: ObjectStore) -> None:
         self._known = KnownKeys(store)
-        self._redactor = Redactor.from_environment(redaction_key(store), os.environ)
+        self._redactor = Redactor.from_environment(read_or_create_redaction_key(store), os.environ)
         self._redacted_rollouts: set[str | None] = set()
         self.counting = Counting()
 
-    def accept(self, events: Iterable[Event], origin: Origin) -> list[Accepted]:
+    def accept(self, events: Iterable[Event], origin: Origin) -> list[PreparedEvent]:
         """Raises EventInvalidError."""
-        accepted = [Accepted(event, named(type(event), event.__dict__), origin) for event in events]
+        accepted = [PreparedEvent(event, canonical_event(type(event), event.__dict__), origin) for event in events]
         for index in self._redactor.suspects_of([item.named.text for item in accepted]):
             event, found = self._redactor.redact(accepted[index].event)
             if found:
@@ -91,7 +91,7 @@ class Judge:
             accepted = [self._without_ids(item) for item in accepted]
         return accepted
 
-    def _without_ids(self, item: Accepted) -> Accepted:
+    def _without_ids(self, item: PreparedEvent) -> PreparedEvent:
         """Later contexts of a rollout say a secret again, as token ids: they go with it."""
         fields = item.event.__dict__
         if not item.named.vectors or fields.get("rollout_id") not in self._redacted_rollouts:
@@ -100,9 +100,9 @@ class Judge:
         event = item.event.model_copy(update=dict.fromkeys(vectors))
         return _changed(event, item.origin, {DROPPED_VECTOR: len(vectors)})
 
-    def judge(self, accepted: list[Accepted]) -> tuple[Receipt, list[Accepted]]:
+    def judge(self, accepted: list[PreparedEvent]) -> tuple[Receipt, list[PreparedEvent]]:
         """What each event is, and those that are to be kept, conflicts among them told."""
-        fresh: list[Accepted] = []
+        fresh: list[PreparedEvent] = []
         self._known.begin()
         self._meet(accepted)
         known = self._known
@@ -124,20 +124,20 @@ class Judge:
         landed, rejected, duplicate, conflict = map(len, sizes.values())
         return Receipt(landed + rejected, duplicate, conflict), fresh
 
-    def _meet(self, items: list[Accepted]) -> None:
+    def _meet(self, items: list[PreparedEvent]) -> None:
         for met in {item.event.KIND for item in items}:
             self._known.meet(met, (item.named.identity.key_hash for item in items if met == item.event.KIND))
 
-    def told(self) -> dict[str, str]:
+    def first_seen_ids(self) -> dict[str, str]:
         """Key hash to event id of each fact that was told here first."""
         return self._known.told
 
-    def _conflict(self, item: Accepted, first: str) -> list[Accepted]:
+    def _conflict(self, item: PreparedEvent, first: str) -> list[PreparedEvent]:
         identity = item.named.identity
-        event = conflict_between(
+        event = conflict_event(
             item.event.KIND, identity.key_hash, first, identity.event_id, item.event.__dict__
         )
-        told = Accepted(event, named(ConflictFound, event.__dict__), Origin("derived"))
+        told = PreparedEvent(event, canonical_event(ConflictFound, event.__dict__), Origin("derived"))
         self._meet([told])
         identity = told.named.identity
         if self._known.holds(identity.key_hash, identity.event_id):
@@ -147,11 +147,11 @@ class Judge:
         return [told]
 
 
-def _changed(event: Event, origin: Origin, found: dict[str, int]) -> Accepted:
-    return Accepted(event, named(type(event), event.__dict__), origin, canonical_text(found))
+def _changed(event: Event, origin: Origin, found: dict[str, int]) -> PreparedEvent:
+    return PreparedEvent(event, canonical_event(type(event), event.__dict__), origin, canonical_text(found))
 
 
-def redaction_key(store: ObjectStore) -> bytes:
+def read_or_create_redaction_key(store: ObjectStore) -> bytes:
     """The lake's own, made with its first writer: tokens of one secret are equal within a lake, and tell
     nothing to whoever has only them."""
     if not store.exists(REDACTION_KEY):
@@ -160,7 +160,7 @@ def redaction_key(store: ObjectStore) -> bytes:
     return store.read(REDACTION_KEY)
 
 
-def conflict_between(
+def conflict_event(
     kind: str, key_hash: str, first: str, other: str, fields: Mapping[str, object]
 ) -> ConflictFound:
     """The event that tells of two payloads under one key."""

@@ -1,6 +1,6 @@
 """A spool segment: what was acknowledged and has not landed yet, as length + CRC frames in one file.
 
-Flow: accepted events → frames → segment file → (tracelake.lake.writing.sealing) one Parquet file per kind.
+Flow: accepted events → frames → segment file → (tracelake.lake.writing.spool.sealing) one Parquet file per kind.
 
     head frame | mark, frame | mark, frame | ... | END | whatever lay there before
 
@@ -53,7 +53,7 @@ class SegmentHead(NamedTuple):
     did not say."""
 
 
-class Spooled(NamedTuple):
+class SpooledEvent(NamedTuple):
     """One accepted event."""
 
     kind: str
@@ -73,7 +73,7 @@ class SegmentRead(NamedTuple):
     """What a segment file holds; a file that was cut before its head was whole holds nothing."""
 
     head: SegmentHead | None
-    events: list[Spooled]
+    events: list[SpooledEvent]
     whole_byte_count: int
     torn_byte_count: int
     """What was begun behind the last whole frame; without `END`, all that is there."""
@@ -95,7 +95,7 @@ def marked(mark: bytes, frames: Iterable[Frame]) -> list[Packed]:
     return [part for frame in frames for part in (mark, *frame)]
 
 
-def event_frame(event: Spooled) -> Frame:
+def event_frame(event: SpooledEvent) -> Frame:
     told = (event.recorded_at - _START) // _MICROSECOND
     sizes = [len(vector) for vector in event.vectors]
     head = orjson.dumps([event.kind, *event.identity, told, *event[3:8], sizes])
@@ -195,7 +195,7 @@ def _mark(head_body: Packed) -> bytes:
     return hashlib.sha256(head_body).digest()[: len(END)]
 
 
-def _spooled(body: memoryview) -> Spooled:
+def _spooled(body: memoryview) -> SpooledEvent:
     head_size, text_size = _PARTS.unpack_from(body)
     at = _PARTS.size + head_size
     kind, event_id, key_hash, payload_hash, told, position, provenance, uri, source, redactions, sizes = (
@@ -206,7 +206,7 @@ def _spooled(body: memoryview) -> Spooled:
     for size in sizes:
         vectors.append(body[place : place + size])
         place += size
-    return Spooled(
+    return SpooledEvent(
         kind,
         EventIdentity(event_id, key_hash, payload_hash),
         _START + told * _MICROSECOND,

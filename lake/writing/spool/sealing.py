@@ -21,8 +21,8 @@ import pyarrow as pa
 from tracelake.lake.landed.writing import land, landed_file
 from tracelake.lake.stores.store import ObjectStore
 from tracelake.lake.writing.columns import Packed, landed_table, packed_lists
-from tracelake.lake.writing.segment import SegmentHead, Spooled, read_segment
-from tracelake.lake.writing.spool import retire_segment, segment_number
+from tracelake.lake.writing.spool.segment import SegmentHead, SpooledEvent, read_segment
+from tracelake.lake.writing.spool.spool import retire_segment, segment_number
 from tracelake.schemas.errors import CorruptFileError
 from tracelake.schemas.events.identity import EventIdentity
 
@@ -44,16 +44,16 @@ def seal_segment(store: ObjectStore, path: Path, byte_count: int, schema_of: Sch
             expected="what was written",
             cure="Open the lake again: what is whole is recovered, what is damaged is put aside and told.",
         )
-    for table in sealed_tables(read.head, read.events, schema_of):
+    for table in spooled_events_to_tables(read.head, read.events, schema_of):
         land(store, landed_file(table))
     with suppress(FileNotFoundError):
         # A recovery after the writer's death may have been quicker.
         retire_segment(path)
 
 
-def sealed_tables(head: SegmentHead, events: Iterable[Spooled], schema_of: SchemaOf) -> list[pa.Table]:
+def spooled_events_to_tables(head: SegmentHead, events: Iterable[SpooledEvent], schema_of: SchemaOf) -> list[pa.Table]:
     """One table per kind, in the order of their sequence numbers."""
-    of_kind: dict[str, list[Spooled]] = {}
+    of_kind: dict[str, list[SpooledEvent]] = {}
     for event in events:
         of_kind.setdefault(event.kind, []).append(event)
     tables: list[pa.Table] = []
@@ -64,7 +64,7 @@ def sealed_tables(head: SegmentHead, events: Iterable[Spooled], schema_of: Schem
     return tables
 
 
-def _table(head: SegmentHead, schema: pa.Schema, events: Sequence[Spooled], first_seq: int) -> pa.Table:
+def _table(head: SegmentHead, schema: pa.Schema, events: Sequence[SpooledEvent], first_seq: int) -> pa.Table:
     envelope: dict[str, Any] = {
         "recorded_at": [event.recorded_at for event in events],
         "source_position": [event.source_position for event in events],
@@ -86,7 +86,7 @@ def _table(head: SegmentHead, schema: pa.Schema, events: Sequence[Spooled], firs
     return landed_table(schema, {**values, **vectors, **envelope}, constants, len(events))
 
 
-def _payloads(schema: pa.Schema, events: Sequence[Spooled]) -> list[dict[str, Any]]:
+def _payloads(schema: pa.Schema, events: Sequence[SpooledEvent]) -> list[dict[str, Any]]:
     """Fields as payloads' texts say them, digests in the place of vectors; nulls are absent."""
     rows: list[dict[str, Any]] = [orjson.loads(event.text) for event in events]
     for name, column_type in [(field.name, field.type) for field in schema]:
@@ -102,7 +102,7 @@ def _payloads(schema: pa.Schema, events: Sequence[Spooled]) -> list[dict[str, An
 
 
 def _vector_columns(
-    schema: pa.Schema, rows: list[dict[str, Any]], events: Sequence[Spooled]
+    schema: pa.Schema, rows: list[dict[str, Any]], events: Sequence[SpooledEvent]
 ) -> dict[str, pa.Array]:
     """Lists straight from their packed bytes: no value of them is touched."""
     declared = [(field.name, _TYPECODES[field.type]) for field in schema if field.type in _TYPECODES]

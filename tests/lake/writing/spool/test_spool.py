@@ -26,11 +26,11 @@ from tracelake.lake import Lake
 from tracelake.lake.landed.writing import landed_file
 from tracelake.lake.layout import EVENTS
 from tracelake.lake.stores.local_store import LocalStore
-from tracelake.lake.writing.judging import Accepted, Origin
-from tracelake.lake.writing.recovery import TORN, recover
-from tracelake.lake.writing.rows import Stamped, stamped_table
-from tracelake.lake.writing.sealing import sealed_tables
-from tracelake.lake.writing.segment import (
+from tracelake.lake.writing.deduplicate import Origin, PreparedEvent
+from tracelake.lake.writing.rows import EventRow, event_rows_to_table
+from tracelake.lake.writing.spool.recovery import TORN, recover
+from tracelake.lake.writing.spool.sealing import spooled_events_to_tables
+from tracelake.lake.writing.spool.segment import (
     END,
     Frame,
     SegmentHead,
@@ -40,11 +40,11 @@ from tracelake.lake.writing.segment import (
     marked,
     read_segment,
 )
-from tracelake.lake.writing.spool import SPARE, SPARES_MAX, SUFFIX, Spool
+from tracelake.lake.writing.spool.spool import SPARE, SPARES_MAX, SUFFIX, Spool
 from tracelake.lake.writing.writer import Writer
 from tracelake.schemas.errors import CorruptFileError, SpoolError
 from tracelake.schemas.events.columns import arrow_schema, payload_columns
-from tracelake.schemas.events.event import Event, event_identity, named
+from tracelake.schemas.events.event import Event, canonical_event, event_identity
 from tracelake.schemas.events.kinds import EVENT_CLASSES, parse_event
 
 ORIGIN = Origin("imported", "a.jsonl", "ab" * 32)
@@ -52,7 +52,7 @@ HEAD = SegmentHead("20260102T030405678901-abc", "run", 7, 3)
 
 
 def frames_of(events: list[Event]) -> list[Frame]:
-    accepted = [Accepted(event, named(type(event), event.__dict__), ORIGIN) for event in events]
+    accepted = [PreparedEvent(event, canonical_event(type(event), event.__dict__), ORIGIN) for event in events]
     return [event_frame(item.spooled(MOMENT)) for item in accepted]
 
 
@@ -82,7 +82,7 @@ def test_a_sealed_segment_holds_what_was_spooled(
     read = read_segment(segment_of(events))
     assert read.head == HEAD
     assert read.torn_byte_count == 0
-    [table] = sealed_tables(HEAD, read.events, arrow_schema)
+    [table] = spooled_events_to_tables(HEAD, read.events, arrow_schema)
     rows = table.to_pylist()
     assert [row["writer_seq"] for row in rows] == list(range(7, 7 + len(events)))
     for event, row in zip(events, rows, strict=True):
@@ -100,14 +100,14 @@ def test_sealing_is_a_function_of_the_bytes_and_numbers_kind_by_kind(events: lis
     first, second = (
         [
             landed_file(table)
-            for table in sealed_tables(HEAD, read_segment(segment_of(events)).events, arrow_schema)
+            for table in spooled_events_to_tables(HEAD, read_segment(segment_of(events)).events, arrow_schema)
         ]
         for _ in range(2)
     )
     assert first == second
     numbers = [
         seq
-        for table in sealed_tables(HEAD, read.events, arrow_schema)
+        for table in spooled_events_to_tables(HEAD, read.events, arrow_schema)
         for seq in table["writer_seq"].to_pylist()
     ]
     assert numbers == list(range(7, 7 + len(events)))
@@ -259,7 +259,7 @@ def test_rows_that_another_version_of_a_library_landed_are_not_landed_again(fres
     with abandoned(fresh_lake, [reward(0), reward(1)]) as [segment]:
         read = read_segment(segment.read_bytes())
     assert read.head is not None
-    [table] = sealed_tables(read.head, read.events, arrow_schema)
+    [table] = spooled_events_to_tables(read.head, read.events, arrow_schema)
     other = landed_file(
         table.replace_schema_metadata({**(table.schema.metadata or {}), b"written_by": b"another"})
     )
@@ -378,9 +378,9 @@ def test_a_folder_gets_its_name_when_it_is_locked(tmp_path: Path) -> None:
 
 def test_both_ways_in_make_the_same_columns() -> None:
     event = turn(0, prompt_ids=[1, 2], sampling_logprobs=[-0.5], completion_mask=[True, False])
-    told = named(type(event), event.__dict__)
-    stamped = Stamped(event, told.identity, *ORIGIN, None, told.byte_count)
-    direct = stamped_table(event.KIND, [stamped], 7, run_id="run", epoch=HEAD.epoch, recorded_at=MOMENT)
-    [sealed] = sealed_tables(HEAD, read_segment(segment_of([event])).events, arrow_schema)
+    told = canonical_event(type(event), event.__dict__)
+    stamped = EventRow(event, told.identity, *ORIGIN, None, told.byte_count)
+    direct = event_rows_to_table(event.KIND, [stamped], 7, run_id="run", epoch=HEAD.epoch, recorded_at=MOMENT)
+    [sealed] = spooled_events_to_tables(HEAD, read_segment(segment_of([event])).events, arrow_schema)
     assert sealed.equals(direct)
     assert landed_file(sealed) == landed_file(direct)

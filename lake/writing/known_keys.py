@@ -16,7 +16,7 @@ from collections.abc import Iterable
 
 import pyarrow as pa
 
-from tracelake.lake.landed.listing import are_more_than, landed_of, landed_past
+from tracelake.lake.landed.listing import has_more_files, landed_files_of, landed_past
 from tracelake.lake.landed.reading import read_envelopes
 from tracelake.lake.layout import table_path
 from tracelake.lake.stores.store import ObjectStore
@@ -96,9 +96,9 @@ class KnownKeys:
     def _opened(self, kind: str) -> list[KeyIndex]:
         """The keys of the kind's table, if it is worth it, and those of all files beside it."""
         index, files = None, None
-        if are_more_than(self._store, kind, FILES_READ_MAX):
+        if has_more_files(self._store, kind, FILES_READ_MAX):
             index, files = self._from_table(kind)
-        paths = landed_of(self._store, kind) if files is None else files
+        paths = landed_files_of(self._store, kind) if files is None else files
         indexes = [] if index is None else [index]
         return [*indexes, self._of_files(paths)] if paths else indexes
 

@@ -17,9 +17,9 @@ from hypothesis import strategies as st
 from tests.lake.facts import reward, turn
 from tracelake.lake import Lake
 from tracelake.lake.layout import table_path
-from tracelake.lake.writing.judging import Receipt
+from tracelake.lake.writing.deduplicate import Receipt
 from tracelake.lake.writing.key_index import KeyIndex
-from tracelake.lake.writing.known import FILES_READ_MAX, KnownKeys
+from tracelake.lake.writing.known_keys import FILES_READ_MAX, KnownKeys
 from tracelake.schemas.events.event import event_identity
 
 COUNT = FILES_READ_MAX + 6
@@ -44,7 +44,7 @@ def assert_all_known(lake: Lake) -> None:
     with lake.writer("again") as writer:
         receipt = writer.append([reward(index) for index in range(COUNT + 2)])
         assert (receipt.new_count, receipt.duplicate_count, receipt.conflict_count) == (2, COUNT, 0)
-        told = writer.told()
+        told = writer.first_seen_ids()
         assert list(told.values()) == [event_identity(reward(COUNT + each)).event_id for each in range(2)]
 
 
@@ -71,8 +71,8 @@ def test_facts_are_known_from_the_table_and_from_files_beside_it(many_files: Lak
 def test_a_writer_knows_what_it_told_long_ago(
     fresh_lake: Lake, monkeypatch: pytest.MonkeyPatch, young_max: int, indexed_max: int
 ) -> None:
-    monkeypatch.setattr("tracelake.lake.writing.known.YOUNG_MAX", young_max)
-    monkeypatch.setattr("tracelake.lake.writing.known.INDEXED_MAX", indexed_max)
+    monkeypatch.setattr("tracelake.lake.writing.known_keys.YOUNG_MAX", young_max)
+    monkeypatch.setattr("tracelake.lake.writing.known_keys.INDEXED_MAX", indexed_max)
     changed = reward(1, score=0.25)
     with fresh_lake.writer("long") as writer:
         for start in range(0, 64, 4):
@@ -83,7 +83,7 @@ def test_a_writer_knows_what_it_told_long_ago(
             assert writer.append(map(reward, range(66))) == Receipt(2 - 2 * again, 64 + 2 * again, 0)
         identities = [event_identity(reward(index)) for index in range(66)]
         told = {each.key_hash: each.event_id for each in identities}
-        assert {key: event for key, event in writer.told().items() if key in told} == told
+        assert {key: event for key, event in writer.first_seen_ids().items() if key in told} == told
     with fresh_lake.writer("next") as writer:
         assert writer.append([changed, *map(reward, range(66))]) == Receipt(0, 67, 0)
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 
 from tracelake.schemas.errors import BadInputError
 
-PATIENCE_VARIABLE = "TRACELAKE_STORE_PATIENCE_S"
+RETRY_TIMEOUT_VARIABLE = "TRACELAKE_STORE_RETRY_S"
 PATIENCE_S = 30.0
 PAUSE_S = 0.05
 PAUSE_S_MAX = 2.0
@@ -20,10 +20,10 @@ PAUSE_S_MAX = 2.0
 def patience(environment: Mapping[str, str]) -> float:
     """Seconds after which a request is not tried again."""
     try:
-        return max(float(environment.get(PATIENCE_VARIABLE) or PATIENCE_S), 0.0)
+        return max(float(environment.get(RETRY_TIMEOUT_VARIABLE) or PATIENCE_S), 0.0)
     except ValueError as error:
-        got = environment[PATIENCE_VARIABLE]
-        raise BadInputError(f"{PATIENCE_VARIABLE} is no time", got=got, expected="seconds") from error
+        got = environment[RETRY_TIMEOUT_VARIABLE]
+        raise BadInputError(f"{RETRY_TIMEOUT_VARIABLE} is no time", got=got, expected="seconds") from error
 
 
 def tries(patience_s: float) -> Iterator[None]:

@@ -22,8 +22,8 @@ from tracelake.lake.secrets.secret_patterns import looks_random
 from tracelake.lake.secrets.secret_search import TOKEN, SecretSearch
 from tracelake.schemas.errors import SecretFoundError
 
-PATTERNS_GATE = "patterns"
-BETTERLEAKS_GATE = "betterleaks"
+PATTERNS_SCANNER = "patterns"
+BETTERLEAKS_SCANNER = "betterleaks"
 BATCH_CHARACTERS = 1 << 17
 FINDINGS_SHOWN = 3
 JSON_DEPTH_MAX = 4
@@ -46,7 +46,7 @@ class Finding(NamedTuple):
         return f"{self.table}/{self.row}/{self.rule}"
 
 
-class GateReport(NamedTuple):
+class SecretReport(NamedTuple):
     """What a gate without findings has looked at."""
 
     gates: tuple[str, ...]
@@ -71,7 +71,7 @@ class _Scan(NamedTuple):
 
 def check_for_secrets(
     frames: Iterable[tuple[str, pa.Table]], *, secrets: Iterable[str] = (), allowed: Collection[str] = ()
-) -> GateReport:
+) -> SecretReport:
     """Look through tables by name; `secrets` are known values, `allowed` are `Finding.place`s.
 
     Raises SecretFoundError."""
@@ -92,8 +92,8 @@ def check_for_secrets(
     refused = [place for place in places if place not in allowed]
     if refused:
         raise _found(refused)
-    gates = (PATTERNS_GATE,) if scan_string is None else (BETTERLEAKS_GATE, PATTERNS_GATE)
-    return GateReport(gates, row_count, len(places), dict(sorted(doubtful.items())))
+    gates = (PATTERNS_SCANNER,) if scan_string is None else (BETTERLEAKS_SCANNER, PATTERNS_SCANNER)
+    return SecretReport(gates, row_count, len(places), dict(sorted(doubtful.items())))
 
 
 def strings_in(value: Any, depth: int = 0) -> Iterator[str]:

@@ -15,11 +15,11 @@ import pyarrow as pa
 import pytest
 
 from tests.secret_corpus import MAKERS, benign_lines, secret_part
-from tracelake.lake.secrets import secret_gate
+from tracelake.lake.secrets import secret_check
 from tracelake.lake.secrets.redaction import Redactor
-from tracelake.lake.secrets.secret_gate import (
-    BETTERLEAKS_GATE,
-    PATTERNS_GATE,
+from tracelake.lake.secrets.secret_check import (
+    BETTERLEAKS_SCANNER,
+    PATTERNS_SCANNER,
     Finding,
     check_for_secrets,
     strings_in,
@@ -39,7 +39,7 @@ def frame(*texts: Any) -> pa.Table:
 def either_gate(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """The tests that use it run with both gates."""
     if request.param == "patterns alone":
-        monkeypatch.setattr(secret_gate, "_betterleaks", lambda: None)
+        monkeypatch.setattr(secret_check, "_betterleaks", lambda: None)
     elif not HAS_BETTERLEAKS:
         pytest.skip("betterleaks is not installed")
     return request.param
@@ -50,7 +50,7 @@ def test_clean_rows_pass_and_the_report_says_which_gate_looked(either_gate: str)
     assert report.row_count == 400
     assert report.allowed_count == 0
     assert report.gates == (
-        (PATTERNS_GATE,) if either_gate == "patterns alone" else (BETTERLEAKS_GATE, PATTERNS_GATE)
+        (PATTERNS_SCANNER,) if either_gate == "patterns alone" else (BETTERLEAKS_SCANNER, PATTERNS_SCANNER)
     )
 
 
@@ -73,10 +73,10 @@ def test_a_text_cannot_switch_the_gate_off(marker: str, either_gate: str) -> Non
 @pytest.mark.skipif(not HAS_BETTERLEAKS, reason="betterleaks is not installed")
 @pytest.mark.parametrize("marker", ["", " gitleaks:allow", " betterleaks:allow"])
 def test_markers_do_not_blind_betterleaks_itself(marker: str) -> None:
-    scan_string = secret_gate._betterleaks()
+    scan_string = secret_check._betterleaks()
     assert scan_string is not None
     text = f"token = {MAKERS['github'](Random(13))}{marker}"
-    assert scan_string(secret_gate._readable(f"\0{text}"))
+    assert scan_string(secret_check._readable(f"\0{text}"))
 
 
 def test_what_the_caller_allows_passes_and_is_counted(either_gate: str) -> None:
