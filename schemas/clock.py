@@ -13,13 +13,13 @@ VARIABLE = "TRACELAKE_CLOCK"
 STILL = "still"
 
 
-def stands_still() -> bool:
+def is_still() -> bool:
     return os.environ.get(VARIABLE) == STILL
 
 
 def now_s() -> float:
     """Seconds of a clock that only goes forward; only differences mean anything."""
-    return 0.0 if stands_still() else time.perf_counter()
+    return 0.0 if is_still() else time.perf_counter()
 
 
 def since_ms(began_s: float) -> float:

@@ -14,9 +14,9 @@ TracelakeError
 │   ├── PinMissingError (KeyError)
 │   ├── SpoolError (OSError)              events could not be made durable
 │   ├── StoreUnavailableError (ConnectionError)
-│   ├── StoreUnfitError                   a store ignores the conditions that a lake rests on
+│   ├── StoreUnsupportedError                   a store ignores the conditions that a lake rests on
 │   ├── CommitContendedError              a compare-and-swap lost more often than it may
-│   └── ReplayRunsError                   another replay works on the lake
+│   └── ReplayRunningError                   another replay works on the lake
 ├── CheckFailedError (AssertionError)     a promise does not hold: exit code 3
 │   ├── CorruptFileError                  bytes differ from the hash that names them
 │   ├── PinChangedError                   a pin, or what it points to, is not what it was
@@ -128,7 +128,7 @@ class StoreUnavailableError(LakeError, ConnectionError):
     """The store cannot be reached, or refuses us; what became of the last write is not known."""
 
 
-class StoreUnfitError(LakeError):
+class StoreUnsupportedError(LakeError):
     """The store ignores the conditions that a lake rests on."""
 
 
@@ -136,7 +136,7 @@ class CommitContendedError(LakeError):
     """A compare-and-swap commit lost its race more often than it may."""
 
 
-class ReplayRunsError(LakeError):
+class ReplayRunningError(LakeError):
     """Another replay works on the lake."""
 
 

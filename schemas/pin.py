@@ -1,10 +1,9 @@
 """The pin: an immutable name for exact contents of several tables.
 
 **The digest covers contents, never storage**: table digests, row counts, schemas, code and schema versions,
-ledger. Lance versions are where the rows lie today; compaction or a move may change them and not the pin.
-**`name@N` is created once**; the same name with other contents is the next number.
-**The seal covers the manifest**: every field of it, storage too. Manifests of format 1 have none and stay
-valid.
+event counts. Compaction or a move changes the Lance versions, and the digest stays the same.
+**`name@N` is created once**; the same name with other contents gets the next number.
+**The seal covers the whole manifest**, every field, storage included.
 """
 
 from __future__ import annotations
@@ -17,12 +16,12 @@ from tracelake.schemas.canonical import hash_of
 
 
 class PinnedTable(BaseModel):
-    """One table as it was when the pin was made."""
+    """One table at the version that the pin names."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     version: int
-    """Lance version that holds the rows."""
+    """Lance version with the rows."""
     row_count: int
     """Rows of that version."""
     digest: str
@@ -36,58 +35,58 @@ class PinnedTable(BaseModel):
     parameters: dict[str, Any] = {}
     """Parameters of the derivation."""
     quarantined: tuple[str, ...] = ()
-    """Of an event table: ids of events that stand in conflict. Scans of the pin leave them out."""
+    """Of an event table: ids of events in conflict. Scans of the pin leave them out."""
     rows_digest: str | None = None
-    """Of an event table: over every column of every row, the envelope too. Opening the pin compares it; who
-    told an event, and when, is no part of what the pin is."""
+    """Of an event table: SHA-256 over every column of every row, the envelope included. Opening the pin
+    compares it. Not part of the pin's digest, which does not depend on who wrote an event, or when."""
 
 
-class LedgerLine(BaseModel):
-    """How many events of one kind stand behind the pin."""
+class KindCounts(BaseModel):
+    """How many events of one kind the pin rests on."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     landed: int
     """Distinct events of the kind in its table."""
     conflicting: int
-    """Conflicts told about the kind."""
+    """`ConflictFound` events about the kind."""
     rejected: int
-    """Pieces of sources that were refused; counted where rollouts begin, because they had no kind."""
+    """Pieces of sources that were refused; counted under `rollout_started`, because they had no kind."""
 
 
 class LandedTree(BaseModel):
-    """All landed files at one time, as a Merkle tree (RFC 6962) over the log of them."""
+    """All landed files at one time, as a Merkle tree (RFC 6962) over the log of landed files."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     size: int
-    """Landed files; the first so many lines of the log."""
+    """Number of landed files: the tree covers as many lines from the start of the log."""
     root: str
-    """Hexadecimal root over these lines. Anyone who keeps it can prove later what the pin saw."""
+    """Hexadecimal root over these lines. Someone who saves it can later prove which files the pin saw."""
 
 
-class RunLine(BaseModel):
-    """What became of one run's events of one length."""
+class RunCounts(BaseModel):
+    """Outcomes of one run's events whose payload lengths fall into one bucket."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     run_id: str
     """The launch that wrote them."""
     bucket: str
-    """Length of the canonical payload."""
+    """Range of lengths of the canonical payload."""
     given: int
     """Events that producers gave to writers that have closed."""
     landed: int
     duplicate: int
-    """Told before."""
+    """Events that the lake had already."""
     conflict: int
-    """Another payload under a known key; both are kept."""
+    """Events with another payload under a known key; both payloads stay in the lake."""
     rejected: int
-    """Pieces of sources that were refused, and told."""
+    """Pieces of sources that were refused and reported as `EventRejected`."""
     lost: int
-    """Given up by a producer that must not wait."""
+    """Events that a full queue dropped, because its producer must not wait."""
     rows: int
-    """In landed files, the lake's own word on conflicts included."""
+    """Rows in landed files, the `ConflictFound` events that the lake adds included."""
 
 
 MANIFEST_FORMAT = 2
@@ -99,27 +98,27 @@ class Pin(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     name: str
-    """Given by whoever made it."""
+    """The name that the pin was created under."""
     number: int
     """Counts the contents that the name has had, from 1."""
     digest: str
-    """SHA-256 over the contents below: not over where they lie, nor over what else had landed."""
+    """SHA-256 over tables, event counts and versions, and over nothing else that the lake holds."""
     tables: dict[str, PinnedTable]
     """By name of table."""
-    ledger: dict[str, LedgerLine]
-    """By kind of event."""
+    ledger: dict[str, KindCounts]
+    """Event counts by kind."""
     tracelake_version: str
-    """The code that made the pin."""
+    """The version of tracelake that created the pin."""
     schema_versions: dict[str, int]
-    """Of the kinds in the ledger."""
-    manifest_format: int = 1
-    """2 has a seal and a tree of landed files."""
-    landed: LandedTree | None = None
-    """What had landed when the pin was made; null in format 1."""
-    books: tuple[RunLine, ...] | None = None
-    """The ledger of the whole lake, per run and length, when the pin was made; null in format 1."""
+    """Schema version of each kind in the ledger."""
+    manifest_format: int
+    """Format of the manifest itself."""
+    landed: LandedTree
+    """The files that had landed when the pin was created."""
+    run_counts: tuple[RunCounts, ...]
+    """The ledger of the whole lake, per run and payload length, when the pin was created."""
     seal: str | None = None
-    """SHA-256 over every other field of the manifest; null in format 1."""
+    """SHA-256 over every other field of the manifest; null only until the manifest is written."""
 
     @property
     def reference(self) -> str:
@@ -128,17 +127,17 @@ class Pin(BaseModel):
 
 def pin_digest(
     tables: dict[str, PinnedTable],
-    ledger: dict[str, LedgerLine],
+    ledger: dict[str, KindCounts],
     tracelake_version: str,
     schema_versions: dict[str, int],
 ) -> str:
-    """The content address: where the rows lie (`version`) and who told them (`rows_digest`) are left out."""
+    """The content address. It leaves out `version` (storage) and `rows_digest` (the envelopes)."""
     return hash_of(
         {
             "tables": {
                 name: table.model_dump(exclude={"version", "rows_digest"}) for name, table in tables.items()
             },
-            "ledger": {kind: line.model_dump() for kind, line in ledger.items()},
+            "ledger": {kind: counts.model_dump() for kind, counts in ledger.items()},
             "tracelake_version": tracelake_version,
             "schema_versions": schema_versions,
         }
@@ -146,5 +145,5 @@ def pin_digest(
 
 
 def pin_seal(pin: Pin) -> str:
-    """What `seal` has to be."""
+    """The value that `seal` must have."""
     return hash_of(pin.model_dump(mode="json", exclude={"seal"}))

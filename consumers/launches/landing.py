@@ -25,10 +25,10 @@ from tracelake.consumers.hints.hinted_batch import HintedTurn
 from tracelake.consumers.hints.turn_views import RolloutView
 from tracelake.consumers.launches.checkpoints import checkpoint_folder, make_durable, weights_digest
 from tracelake.consumers.rollouts.events import RolloutContext, rollout_events
-from tracelake.consumers.trainer.auxiliary_losses import ReplayConfig
+from tracelake.consumers.auxiliary_losses import AuxiliaryLossConfig
 from tracelake.lake.writing.writer import Writer
 from tracelake.schemas.canonical import canonical_text
-from tracelake.schemas.clock import stands_still
+from tracelake.schemas.clock import is_still
 from tracelake.schemas.environment import RolloutRecord
 from tracelake.schemas.events.teacher_events import HintGiven
 from tracelake.schemas.events.training_events import BatchConsumed, CheckpointSaved
@@ -48,7 +48,7 @@ class TrainingLanding(TrainerCallback):
         training_id: str,
         attempt_index: int,
         environment: str,
-        replay: ReplayConfig,
+        replay: AuxiliaryLossConfig,
         tokenizer: PreTrainedTokenizerBase,
     ) -> None:
         self._writer = writer
@@ -118,7 +118,7 @@ class TrainingLanding(TrainerCallback):
         **_: Any,
     ) -> None:
         numbers = {
-            name: 0.0 if name in TIMED and stands_still() else float(value)
+            name: 0.0 if name in TIMED and is_still() else float(value)
             for name, value in (logs or {}).items()
             if isinstance(value, (int, float))
         }
@@ -137,7 +137,7 @@ class TrainingLanding(TrainerCallback):
                     rollout_ids_json=canonical_text([self._rollout_ids[uid] for uid in self._consumed]),
                     pair_ids_json=canonical_text(self._pairs),
                     sdpo_weight=self._replay.sdpo_weight,
-                    replay_weight=self._replay.replay_weight,
+                    pair_weight=self._replay.pair_weight,
                 )
             ]
         )

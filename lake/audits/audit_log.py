@@ -23,9 +23,7 @@ def log_problems(log: Sequence[str], landed: Sequence[str], dependents: Dependen
 
 
 def tree_problem(pin: Pin, log: Sequence[str]) -> str | None:
-    """Null if the log begins with what the pin saw; manifests of format 1 saw nothing."""
-    if pin.landed is None:
-        return None
+    """Null if the log begins with the files that the pin saw."""
     found = tree_of(log[: pin.landed.size])
     if found == pin.landed:
         return None

@@ -68,16 +68,15 @@ def read_manifest(store: ObjectStore, path: str) -> Pin:
 
 
 def _check_seal(pin: Pin, path: str) -> None:
-    if pin.manifest_format > MANIFEST_FORMAT:
+    if pin.manifest_format != MANIFEST_FORMAT:
         raise PinChangedError(
-            f"manifest {path} is of another format",
+            f"manifest {path} has another format",
             got=pin.manifest_format,
-            expected=f"at most {MANIFEST_FORMAT}",
-            cure="Upgrade tracelake.",
+            expected=str(MANIFEST_FORMAT),
+            cure="Read it with the version of tracelake that wrote it.",
         )
-    # Format 1 knew neither: one that has them was changed, or is damaged.
-    sealed = pin_seal(pin) if pin.manifest_format == MANIFEST_FORMAT else None
-    if pin.seal != sealed or (pin.landed is None) != (sealed is None):
+    expected = pin_seal(pin)
+    if pin.seal != expected:
         raise PinChangedError(
-            f"manifest {path} was changed", got=f"seal {pin.seal}", expected=f"seal {sealed}"
+            f"manifest {path} was changed", got=f"seal {pin.seal}", expected=f"seal {expected}"
         )

@@ -24,10 +24,10 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainSerializ
 from tracelake.schemas.canonical import INT_64_MAX, number_json
 from tracelake.schemas.errors import EventInvalidError
 from tracelake.schemas.events.identity import EventIdentity
-from tracelake.schemas.events.vector import held, packed, values_of
+from tracelake.schemas.events.vector import pack_or_list, packed, values_of
 
 
-class Column(NamedTuple):
+class StoredAs(NamedTuple):
     """How a field is stored, where its Python type does not say it: `text`, long text, compressed on its own;
     `int32`, `float32`, `bool`: element type of a vector."""
 
@@ -44,31 +44,31 @@ def _utc(moment: datetime) -> datetime:
     return utc if type(utc) is datetime else datetime.combine(utc.date(), utc.time(), UTC)
 
 
-Text = Annotated[str, Column("text")]
+Text = Annotated[str, StoredAs("text")]
 """Long text."""
-JsonText = Annotated[str, Column("text")]
+JsonText = Annotated[str, StoredAs("text")]
 """Canonical JSON text of a nested value (`tracelake.schemas.canonical.canonical_text`)."""
 Moment = Annotated[datetime, AfterValidator(_utc)]
 """A point in time, UTC, microseconds."""
 _LISTED = PlainSerializer(values_of, return_type=list[Any])
 TokenIds = Annotated[
     Sequence[int],
-    Column("int32"),
-    PlainValidator(partial(held, "i"), json_schema_input_type=list[int]),
+    StoredAs("int32"),
+    PlainValidator(partial(pack_or_list, "i"), json_schema_input_type=list[int]),
     _LISTED,
 ]
 """32 bits each; a list, or a buffer such as a NumPy array, of which a packed copy is kept."""
 Logprobs = Annotated[
     Sequence[float],
-    Column("float32"),
-    PlainValidator(partial(held, "f"), json_schema_input_type=list[float]),
+    StoredAs("float32"),
+    PlainValidator(partial(pack_or_list, "f"), json_schema_input_type=list[float]),
     _LISTED,
 ]
 """Natural-log probabilities in nats; a value that the source lacks makes the whole field null, never 0.0."""
 TokenMask = Annotated[
     Sequence[bool],
-    Column("bool"),
-    PlainValidator(partial(held, "b"), json_schema_input_type=list[bool]),
+    StoredAs("bool"),
+    PlainValidator(partial(pack_or_list, "b"), json_schema_input_type=list[bool]),
     _LISTED,
 ]
 _SCALAR_KINDS = {datetime: "moment", float: "float", int: "int"}
@@ -98,7 +98,7 @@ class Event(BaseModel):
     """Line or message number in the source; not part of the payload."""
 
 
-class Named(NamedTuple):
+class CanonicalEvent(NamedTuple):
     """A fact with the bytes that its name was made from: what a spool keeps of it."""
 
     identity: EventIdentity
@@ -117,17 +117,17 @@ def event_identity(event: Event) -> EventIdentity:
 
 def row_identity(cls: type[Event], row: Mapping[str, Any]) -> EventIdentity:
     """The identity of a fact given as its fields, as read back from a landed file."""
-    return named(cls, row).identity
+    return canonical_event(cls, row).identity
 
 
 def storage_of(annotation: Any, metadata: Sequence[Any] = ()) -> str | None:
-    """The storage that a field's annotation declares by `Column`, be it nullable or not."""
+    """The storage that a field's annotation declares by `StoredAs`, be it nullable or not."""
     parts = [part for part in (annotation, *get_args(annotation)) if get_origin(part) is Annotated]
     declared = [*metadata, *(item for part in parts for item in get_args(part)[1:])]
-    return next((item.storage for item in declared if isinstance(item, Column)), None)
+    return next((item.storage for item in declared if isinstance(item, StoredAs)), None)
 
 
-def named(cls: type[Event], row: Mapping[str, Any]) -> Named:
+def canonical_event(cls: type[Event], row: Mapping[str, Any]) -> CanonicalEvent:
     """A fact given as its fields. Raises EventInvalidError if a field has no canonical form."""
     try:
         key = orjson.dumps([cls.KIND, *map(row.__getitem__, cls.KEY)])
@@ -145,9 +145,9 @@ def named(cls: type[Event], row: Mapping[str, Any]) -> Named:
     both = hashlib.sha256(key_digest.digest() + payload_digest.digest())
     identity = EventIdentity(both.hexdigest(), key_digest.hexdigest(), payload_digest.hexdigest())
     if not vectors:
-        return Named(identity, text, (), len(text))
+        return CanonicalEvent(identity, text, (), len(text))
     packed_values = tuple(vectors.values())
-    return Named(identity, text, packed_values, len(text) + sum(map(len, packed_values)))
+    return CanonicalEvent(identity, text, packed_values, len(text) + sum(map(len, packed_values)))
 
 
 class _Plan(NamedTuple):

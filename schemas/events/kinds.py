@@ -28,7 +28,6 @@ from tracelake.schemas.events.training_events import (
     BatchConsumed,
     CheckpointSaved,
     ExperimentRegistered,
-    PolicyAnswered,
     TaskEvaluated,
     TrainingEnded,
     TrainingStarted,
@@ -51,7 +50,6 @@ EVENT_CLASSES: tuple[type[Event], ...] = (
     BatchConsumed,
     CheckpointSaved,
     TrainingEnded,
-    PolicyAnswered,
     TaskEvaluated,
     ConflictFound,
     EventRejected,
@@ -74,7 +72,6 @@ AnyEvent = Annotated[
     | BatchConsumed
     | CheckpointSaved
     | TrainingEnded
-    | PolicyAnswered
     | TaskEvaluated
     | ConflictFound
     | EventRejected,

@@ -74,8 +74,8 @@ class BatchConsumed(Event):
     """Preference pairs that the update used, canonical JSON list."""
     sdpo_weight: float
     """Weight of the SDPO channel in this update."""
-    replay_weight: float
-    """Weight of the replay-DPO channel in this update."""
+    pair_weight: float
+    """Weight of the pair DPO channel in this update."""
     metrics_json: JsonText | None = None
     """Losses and other figures of the update."""
 
@@ -113,26 +113,6 @@ class TrainingEnded(Event):
     """Figures of the whole launch."""
     error: Text | None = None
     """What stopped it, where something did."""
-
-
-class PolicyAnswered(Event):
-    """A trained policy was asked for its action at a held-out state."""
-
-    KEY: ClassVar[tuple[str, ...]] = ("evaluation_id", "state_key", "sample_index")
-
-    kind: Literal["policy_answered"] = "policy_answered"
-    evaluation_id: str
-    training_id: str | None = None
-    arm: str
-    seed: int
-    train_step: int
-    state_key: str
-    sample_index: int = 0
-    action_json: JsonText
-    chosen_logprob: float | None = None
-    """Log-probability in nats that the policy gives to the preferred action, where there is one."""
-    rejected_logprob: float | None = None
-    """The same of the rejected action."""
 
 
 class TaskEvaluated(Event):

@@ -88,7 +88,7 @@ def _packer(typecode: str, count: int) -> Struct:
     return Struct(f"{count}{typecode}")
 
 
-def held(typecode: str, value: Any) -> Sequence[Any]:
+def pack_or_list(typecode: str, value: Any) -> Sequence[Any]:
     """What a fact holds of a sequence or buffer: a packed copy. Of a list with a value that cannot be packed
     a plain one, which is refused with the reason when the fact is named. Raises ValueError for what is no
     list."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tracelake.schemas.pin import LedgerLine, PinnedTable, pin_digest
+from tracelake.schemas.pin import KindCounts, PinnedTable, pin_digest
 
 TABLE: dict[str, Any] = {
     "version": 7,
@@ -30,7 +30,7 @@ LINE = {"landed": 5, "conflicting": 1, "rejected": 0}
 def digest(table: dict[str, Any] = TABLE, line: dict[str, int] = LINE, **given: Any) -> str:
     fields: dict[str, Any] = {
         "tables": {"pairs": PinnedTable(**table)},
-        "ledger": {"turn_completed": LedgerLine(**line)},
+        "ledger": {"turn_completed": KindCounts(**line)},
         "tracelake_version": "0.1.0",
         "schema_versions": {"turn_completed": 1},
     }
