@@ -1,4 +1,4 @@
-"""What `tracelake doctor` looks at."""
+"""The checks of `tracelake doctor`."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Finding(NamedTuple):
 
 
 def examine(lake: str) -> list[Finding]:
-    """Raises BadInputError for an address that means no place."""
+    """Run every check. Raises BadInputError for an address that names no store."""
     checks: tuple[Callable[[str], Iterator[Finding]], ...] = (
         _python,
         _libraries,
@@ -73,11 +73,13 @@ def _disk(lake: str) -> Iterator[Finding]:
         return
     free = shutil.disk_usage(folder).free / 2**30
     good = free >= DISK_FREE_GIB_WANTED
-    yield Finding("PASS" if good else "WARN", "disk", f"{free:.1f} GiB free", "" if good else "Make room.")
+    yield Finding(
+        "PASS" if good else "WARN", "disk", f"{free:.1f} GiB free", "" if good else "Free some disk space."
+    )
 
 
 def _store(lake: str) -> Iterator[Finding]:
-    """Create-if-absent must really refuse the second writer, or files would be overwritten in silence."""
+    """Create-if-absent must refuse a second writer, or files would be overwritten silently."""
     try:
         folder = _nearest_folder(lake)
         if folder is None:
@@ -91,7 +93,7 @@ def _store(lake: str) -> Iterator[Finding]:
         cure = "Choose a folder that you may write to, on a file system with hard links."
         yield Finding("FAIL", "store", f"cannot write: {error.strerror}", cure)
     else:
-        yield Finding("PASS", "store", "create-only, in turn and in a race", "")
+        yield Finding("PASS", "store", "conditional creates work, in sequence and in a race", "")
 
 
 def _lake(lake: str) -> Iterator[Finding]:
@@ -110,7 +112,7 @@ def _lake(lake: str) -> Iterator[Finding]:
 
 
 def _nearest_folder(lake: str) -> Path | None:
-    """The folder of a local lake, or the nearest above it; null for other lakes. Raises BadInputError."""
+    """The folder of a local lake or its nearest existing parent; None for a remote lake."""
     store = open_store(lake)
     if not is_local(store):
         return None

@@ -1,4 +1,4 @@
-"""`tracelake`: the commands, and how errors become exit codes."""
+"""`tracelake`: its commands, and the exit codes of errors."""
 
 from __future__ import annotations
 
@@ -10,17 +10,16 @@ import typer
 
 from tracelake.cli.commands import (
     build,
-    care,
+    maintenance,
     costs,
     experiments,
     import_traces,
     lake,
-    ledger,
     register,
     replay,
     teachers,
 )
-from tracelake.cli.output import Format, complain, print_text
+from tracelake.cli.output import Format, print_error, print_text
 from tracelake.schemas.errors import TracelakeError
 from tracelake.schemas.version import TRACELAKE_VERSION
 
@@ -33,11 +32,11 @@ app = typer.Typer(
     rich_markup_mode="rich",
 )
 
-for module in (lake, care, ledger, import_traces, replay, teachers, costs, build, register, experiments):
+for module in (lake, maintenance, import_traces, replay, teachers, costs, build, register, experiments):
     module.register(app)
 
 
-def _tell_version(asked: bool) -> None:
+def _print_version(asked: bool) -> None:
     if asked:
         print_text(f"tracelake {TRACELAKE_VERSION}")
         raise typer.Exit
@@ -46,19 +45,19 @@ def _tell_version(asked: bool) -> None:
 @app.callback()
 def _options(
     version: Annotated[
-        bool, typer.Option("--version", help="Print the version.", is_eager=True, callback=_tell_version)
+        bool, typer.Option("--version", help="Print the version.", is_eager=True, callback=_print_version)
     ] = False,
 ) -> None:
     """The lake behind agentic LLM post-training."""
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Entry point; ends the process with the exit code of the outcome."""
+    """Run one command and exit with its code."""
     arguments = sys.argv[1:] if arguments is None else arguments
     try:
         app(arguments, standalone_mode=True)
     except TracelakeError as error:
-        complain(error, Format.JSON if _wants_json(arguments) else Format.HUMAN)
+        print_error(error, Format.JSON if _wants_json(arguments) else Format.HUMAN)
         sys.exit(error.exit_code)
 
 

@@ -1,7 +1,7 @@
-"""What a command says: data on stdout, progress and complaints on stderr.
+"""Output of commands: data on stdout, progress and errors on stderr.
 
 **`--format json` prints one JSON value and nothing else on stdout.**
-**Exit codes**: 0 done, 1 failed, 2 wrong usage, 3 a check failed, 4 the budget is spent.
+**Exit codes**: 0 success, 1 failure, 2 wrong usage, 3 a check failed, 4 the budget is spent.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ _data = Console(highlight=False, soft_wrap=True)
 
 
 def say(text: str) -> None:
-    """A line for people, on stderr."""
+    """Print a line for people on stderr."""
     messages.print(text, markup=False)
 
 
@@ -76,8 +76,8 @@ def print_text(text: str) -> None:
 
 
 def print_rows(rows: Sequence[dict[str, Any]], columns: Sequence[str], *, title: str | None = None) -> None:
-    """A table for people; where the screen is too narrow for its words, one record below the other. Cell text
-    is escaped: it may come from a model."""
+    """Print a table; on a screen too narrow for it, one record below the other. Cell text is escaped: it may
+    come from a model."""
     cells = [[escape(_cell(row.get(column))) for column in columns] for row in rows]
     table = Table(*columns, title=title, title_justify="left")
     for row in cells:
@@ -103,9 +103,9 @@ def _cell(value: object) -> str:
 
 @contextmanager
 def progress(unit: str, *, own_thread: bool = True) -> Iterator[Progress]:
-    """A bar on stderr with count, rate and the time that is left.
+    """A progress bar on stderr with count, rate and remaining time.
 
-    Without a thread of its own it is drawn when it advances: a process that will fork must have one thread.
+    Without `own_thread` it is redrawn only when it advances: a process that forks later must have one thread.
     """
     columns = (
         SpinnerColumn(),
@@ -124,8 +124,8 @@ def progress(unit: str, *, own_thread: bool = True) -> Iterator[Progress]:
 def advance(
     bar: Progress, task_id: Any, amount: int = 1, *, done: int | None = None, total: int | None = None
 ) -> None:
-    """Move a bar of `progress`, by an amount or to where it is, and refresh its rate; `total` sets the goal
-    where it was not known before."""
+    """Advance a bar of `progress` by `amount`, or to `done`, and refresh its rate; `total` sets a goal that
+    was unknown before."""
     task = bar.tasks[task_id]
     place = task.completed + amount if done is None else done
     rate = f"{place / task.elapsed:.1f}" if task.elapsed else "–"
@@ -134,7 +134,7 @@ def advance(
         bar.update(task_id, drawn=time.monotonic(), refresh=True)
 
 
-def complain(error: TracelakeError, output: Format) -> None:
+def print_error(error: TracelakeError, output: Format) -> None:
     if output is Format.JSON:
         print_json({"error": {"class": type(error).__name__, "message": str(error)}})
     messages.print(f"[bold red]{type(error).__name__}[/]: {escape(str(error))}")

@@ -1,4 +1,4 @@
-"""Plans and reports of replays for people."""
+"""Plans and reports of replays, printed for people."""
 
 from __future__ import annotations
 
@@ -95,8 +95,8 @@ def _cache(each: TeacherReport) -> str:
 
 def _failures(each: TeacherReport) -> str:
     counts = ", ".join(f"{failure} {count}" for failure, count in sorted(each.failures.items()))
-    hopeless = "" if each.stopped is None else f"; asked no more: {each.stopped}"
-    return f"{each.name}: failed attempts: {counts}{hopeless}"
+    stopped = "" if each.stopped is None else f"; stopped asking: {each.stopped}"
+    return f"{each.name}: failed attempts: {counts}{stopped}"
 
 
 def _tier(each: TierOutcome) -> str:

@@ -1,9 +1,9 @@
-"""`tracelake replay`: frozen teachers are asked what they would have done at recorded states."""
+"""`tracelake replay`: ask frozen teachers what they would have done at recorded states."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -20,7 +20,6 @@ from tracelake.cli.output import (
     say,
 )
 from tracelake.cli.replay_text import plan_text, print_plan_rows, print_report_rows, report_text
-from tracelake.producers.teachers.spec.cache_order import CacheOrder
 from tracelake.schemas.errors import BudgetExhaustedError
 
 if TYPE_CHECKING:
@@ -34,21 +33,27 @@ AUTO = "auto"
 Teachers = Annotated[Path, typer.Option(help="The teacher file, TOML.")]
 Traces = Annotated[str, typer.Option(help="`all`, or an SQL condition over rollouts.")]
 Dollars = Annotated[
-    str | None, typer.Option(help="Dollars, over all runs of this replay; free teachers need none.")
+    str | None, typer.Option(help="Dollars for all runs of this replay; free teachers need none.")
 ]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what it would cost; send nothing.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Print what it would cost; send nothing.")]
 Concurrency = Annotated[str, typer.Option(help="Calls of a teacher at a time: auto, or a number.")]
 Tiered = Annotated[bool, typer.Option("--tiered", help="Ask dearer tiers only where cheaper ones split.")]
-RetryFailed = Annotated[bool, typer.Option("--retry-failed", help="Ask again what was refused for good.")]
-Name = Annotated[
-    str | None, typer.Option(help="Name of the replay, which owns the budget; by default from what is asked.")
+RetryFailed = Annotated[
+    bool, typer.Option("--retry-failed", help="Ask again where a teacher refused for good.")
 ]
-Arm = Annotated[str | None, typer.Option(help="The arm that the answers are bought for.")]
+Name = Annotated[
+    str | None,
+    typer.Option(
+        help="Name of the replay, which owns the budget; by default derived from teachers and traces."
+    ),
+]
+Arm = Annotated[str | None, typer.Option(help="The arm that pays for the answers.")]
 Order = Annotated[
-    CacheOrder, typer.Option(help="prefer: turns in order where that costs no time; strict: always.")
+    Literal["prefer", "strict"],
+    typer.Option(help="prefer: turns in order where that costs no time; strict: always in order."),
 ]
 BreakLock = Annotated[
-    bool, typer.Option("--break-lock", help="Take away the lock of a replay that died (remote lakes).")
+    bool, typer.Option("--break-lock", help="Remove the lock of a replay that died (remote lakes).")
 ]
 
 
@@ -62,7 +67,7 @@ def replay(
     retry_failed: RetryFailed = False,
     name: Name = None,
     arm: Arm = None,
-    cache_order: Order = CacheOrder.PREFER,
+    cache_order: Order = "prefer",
     break_lock: BreakLock = False,
     lake: LakeOption = LAKE_DEFAULT,
     output: FormatOption = Format.HUMAN,
@@ -124,7 +129,7 @@ def _end(report: ReplayReport) -> None:
     if report.stopped in (StopReason.BUDGET, StopReason.OUT_OF_CREDIT, StopReason.PRICE_EXCEEDED):
         raise typer.Exit(BudgetExhaustedError.exit_code)
     if report.left_count:
-        say("Answers are missing; run the same command again to ask for them.")
+        say("Some answers are missing. Run the same command again to ask for them.")
         raise typer.Exit(EXIT_FAILED)
     say("Next: tracelake build --student MODEL")
 

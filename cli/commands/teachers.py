@@ -1,4 +1,4 @@
-"""`tracelake teachers`: what the endpoints of a teacher file really do."""
+"""`tracelake teachers`: probe the endpoints of a teacher file."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def probe(
     lake: LakeOption = LAKE_DEFAULT,
     output: FormatOption = Format.HUMAN,
 ) -> None:
-    """Find out by some ten short requests what each teacher's endpoint does; what they cost is booked."""
+    """Probe each teacher by about ten short requests: what its endpoint supports. Costs land as events."""
     from tracelake.lake import Lake
     from tracelake.producers.teachers.asking.jobs import priced
     from tracelake.producers.teachers.pricing.budget import cap_microusd

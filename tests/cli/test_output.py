@@ -29,7 +29,7 @@ def printed_at(width: int) -> list[str]:
     return done.stdout.splitlines()
 
 
-def test_a_row_is_a_line_where_there_is_room() -> None:
+def test_a_row_is_one_line_on_a_wide_screen() -> None:
     lines = printed_at(80)
     assert lines[0].strip() == "costs"
     [line] = [line for line in lines if "deepseek/deepseek-chat" in line]
@@ -40,7 +40,7 @@ def test_a_row_is_a_line_where_there_is_room() -> None:
     ]
 
 
-def test_a_row_is_a_record_where_its_words_do_not_fit() -> None:
+def test_a_row_is_a_record_on_a_narrow_screen() -> None:
     lines = printed_at(40)
     cells = [[cell.strip() for cell in line.strip("│").split("│")] for line in lines if line.startswith("│")]
     assert cells == [

@@ -1,5 +1,4 @@
-"""Every `tracelake …` and `make …` that a message, a docstring or a page tells its reader to run is there,
-with those options."""
+"""Goal: every `tracelake …` and `make …` in a message, a docstring or a page exists, with those options."""
 
 from __future__ import annotations
 
@@ -18,7 +17,7 @@ ROOT = Path(__file__).parent.parent.parent
 PACKAGES = ("schemas", "lake", "producers", "assets", "consumers", "cli", "bench")
 SOURCES = [path for package in PACKAGES for path in sorted((ROOT / package).rglob("*.py"))]
 PAGES = [ROOT / "README.md", ROOT / "ARCHITECTURE.md", *sorted((ROOT / "docs").rglob("*.md"))]
-TOLD = re.compile(r"`+tracelake ((?:[^`]|\n)+)`")
+MENTIONED = re.compile(r"`+tracelake ((?:[^`]|\n)+)`")
 LINE = re.compile(r"^(?:\$ )?tracelake (.+)$", re.MULTILINE)
 
 
@@ -31,11 +30,11 @@ def texts_of(source: str) -> Iterator[str]:
             yield node.value
 
 
-def unknown_in(told: str) -> str | None:
-    """The first word that no command has; null for a command that can be run."""
+def unknown_in(line: str) -> str | None:
+    """The first word that no command knows; None for a command that exists."""
     command: Any = typer.main.get_command(app)
     # The generated reference says `[OPTIONS] COMMAND` where a person writes them.
-    for word in re.sub(r"#.*|\[[A-Z].*", "", told).split():
+    for word in re.sub(r"#.*|\[[A-Z].*", "", line).split():
         if word.startswith("--"):
             options = {name for parameter in command.params for name in parameter.opts}
             if word.split("=")[0].rstrip(".,;:)") not in options:
@@ -48,30 +47,30 @@ def unknown_in(told: str) -> str | None:
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
-def test_what_a_message_tells_to_run_can_be_run(path: Path) -> None:
-    told = [each for text in texts_of(path.read_text()) for each in TOLD.findall(text)]
-    assert [(each, unknown) for each in told if (unknown := unknown_in(each))] == []
+def test_a_command_in_a_message_exists(path: Path) -> None:
+    mentioned = [each for text in texts_of(path.read_text()) for each in MENTIONED.findall(text)]
+    assert [(each, unknown) for each in mentioned if (unknown := unknown_in(each))] == []
 
 
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
-def test_what_a_page_tells_to_run_can_be_run(path: Path) -> None:
+def test_a_command_on_a_page_exists(path: Path) -> None:
     text = path.read_text()
-    told = [*TOLD.findall(text), *LINE.findall(text)]
-    assert [(each, unknown) for each in told if (unknown := unknown_in(each))] == []
+    mentioned = [*MENTIONED.findall(text), *LINE.findall(text)]
+    assert [(each, unknown) for each in mentioned if (unknown := unknown_in(each))] == []
 
 
-def test_what_is_told_to_be_made_is_a_target() -> None:
+def test_a_mentioned_make_target_exists() -> None:
     targets = set(re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
-    told = {
+    mentioned = {
         (path.name, target)
         for path in [*PAGES, *SOURCES]
         for target in re.findall(r"`make ([\w-]+)", path.read_text())
     }
-    assert len(told) > 5
-    assert {each for each in told if each[1] not in targets} == set()
+    assert len(mentioned) > 5
+    assert {each for each in mentioned if each[1] not in targets} == set()
 
 
-def test_a_command_that_is_not_there_is_noticed() -> None:
+def test_an_unknown_command_is_found() -> None:
     assert unknown_in("query --tables") == "--tables"
     assert unknown_in("project --lake x") == "project"
     assert unknown_in("teachers costs --lake x") is None
