@@ -1,12 +1,13 @@
 """Goal: whoever does not know tracelake can read what it wrote, and reads the same.
 
-Method: one lake, read by LanceDB, Lance, Polars, pyarrow and, where it is installed, DuckDB.
+Method: one lake, read by LanceDB, Lance, Polars, pyarrow and DuckDB.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
 
+import duckdb
 import lance
 import lancedb
 import polars as pl
@@ -79,7 +80,6 @@ def test_every_landed_file_passes_its_page_checksums(lake: Lake) -> None:
 
 
 def test_duckdb_reads_the_landed_files(lake: Lake) -> None:
-    duckdb = pytest.importorskip("duckdb")
     pattern = lake.store.location(f"{EVENTS}/*/*/*.parquet")
     query = f"select count(*), count(distinct event_id) from read_parquet('{pattern}', union_by_name = true)"
     assert duckdb.sql(query).fetchone() == (10, 10)
