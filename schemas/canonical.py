@@ -1,9 +1,9 @@
-"""Canonical JSON (RFC 8785) and the hashes that name facts.
+"""Canonical JSON (RFC 8785), and hashes over it.
 
 **Equal values have equal bytes.** Keys in UTF-16 order, numbers as ECMAScript prints them, no white space.
-**Nothing is lost.** An integer beyond 2^53 keeps its digits, where RFC 8785 would round it: foreign tool
-arguments hold such ids.
-**Only JSON passes.** NaN, infinities and lone surrogates raise `EventInvalidError`.
+**No digit is lost.** An integer beyond 2^53 keeps all digits, where RFC 8785 would round it: tool arguments
+contain such ids.
+**Only valid JSON passes.** NaN, infinities and lone surrogates raise `EventInvalidError`.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ UTF16_ORDER_SAFE_BELOW = "\ud800"
 
 
 def canonical_json(value: object) -> bytes:
-    """RFC 8785 bytes of a JSON value. Raises EventInvalidError for what JSON cannot say."""
+    """RFC 8785 bytes of a JSON value. Raises EventInvalidError for a value that JSON cannot represent."""
     try:
         plain = _is_plain(value)
         return orjson.dumps(value if plain else _prepared(value), option=orjson.OPT_SORT_KEYS if plain else 0)
@@ -36,7 +36,7 @@ def canonical_json(value: object) -> bytes:
 
 
 def canonical_text(value: object) -> str:
-    """`canonical_json` as text, the form in which nested payloads are stored."""
+    """`canonical_json` as text. Nested payloads are stored in this form."""
     return canonical_json(value).decode()
 
 
@@ -51,10 +51,10 @@ def hash_of(value: object) -> str:
 
 def number_text(number: float) -> bytes:
     """A finite float as ECMAScript prints it. Raises ValueError otherwise."""
-    # Between these bounds Python's shortest text is ECMAScript's, and no exponent is printed by either.
+    # Between these bounds Python and ECMAScript print the same shortest text, without an exponent.
     if 1e-4 <= abs(number) < 1e15 and number != int(number):
         return repr(number).encode()
-    # Python turns to exponents two digits before ECMAScript does; prices of a call lie there.
+    # Python switches to exponents two digits before ECMAScript does. Costs of calls are often in this range.
     if 1e-6 <= number < 1e-4:
         digits, _, exponent = repr(number).partition("e-")
         return f"0.{'0' * (int(exponent) - 1)}{digits.replace('.', '')}".encode()
@@ -62,21 +62,21 @@ def number_text(number: float) -> bytes:
 
 
 def number_json(number: float) -> float | orjson.Fragment:
-    """What orjson prints as `number_text`. Raises ValueError for a number that is not finite."""
-    # Between these bounds the two agree: prices and times lie there, and a fragment costs more.
+    """A value that orjson prints as `number_text`. Raises ValueError for a number that is not finite."""
+    # Between these bounds orjson prints the same text, and a fragment costs more. Most prices lie here.
     if 1e-4 <= number < 1e15 and number != int(number):
         return number
     return orjson.Fragment(number_text(number))
 
 
 def _is_plain(value: object) -> bool:
-    """True if sorting by UTF-8 and orjson's number text already give the canonical form."""
+    """True if orjson, with its keys sorted as UTF-8, already prints the canonical form."""
     kind = type(value)
     if kind is str or value is None or kind is bool:
         return True
     if kind is int:
         return abs(cast(int, value)) <= INT_64_MAX
-    # Text passes without a call: this runs over every message and every tool argument.
+    # Text needs no recursive call: this function runs over every message and every tool argument.
     if kind is list or kind is tuple:
         return all(type(item) is str or _is_plain(item) for item in cast("list[Any]", value))
     if kind is dict:
@@ -90,7 +90,7 @@ def _is_plain(value: object) -> bool:
 
 
 def _prepared(value: Any) -> Any:
-    """The value with numbers as ready-made text and keys in UTF-16 order."""
+    """The value with numbers as canonical text and keys in UTF-16 order."""
     if isinstance(value, bool) or value is None or isinstance(value, str):
         return value
     if isinstance(value, int):

@@ -1,7 +1,7 @@
-"""How long things took, as events tell it.
+"""The clock for durations in events.
 
-**A clock that stands still makes a run repeatable to the digest**: durations are part of facts, and no two
-runs take equally long. With `TRACELAKE_CLOCK=still` all of them are told as 0.
+**A still clock makes runs repeatable to the digest**: durations are part of payloads, and no two runs take
+equally long. With `TRACELAKE_CLOCK=still` every duration is 0.
 """
 
 from __future__ import annotations
@@ -9,19 +9,19 @@ from __future__ import annotations
 import os
 import time
 
-VARIABLE = "TRACELAKE_CLOCK"
+CLOCK_VARIABLE = "TRACELAKE_CLOCK"
 STILL = "still"
 
 
 def is_still() -> bool:
-    return os.environ.get(VARIABLE) == STILL
+    return os.environ.get(CLOCK_VARIABLE) == STILL
 
 
 def now_s() -> float:
-    """Seconds of a clock that only goes forward; only differences mean anything."""
+    """Seconds of a monotonic clock; only differences have a meaning."""
     return 0.0 if is_still() else time.perf_counter()
 
 
-def since_ms(began_s: float) -> float:
-    """Milliseconds since a moment of this clock."""
-    return (now_s() - began_s) * 1000
+def since_ms(start_s: float) -> float:
+    """Milliseconds since `start_s`, a time of this clock."""
+    return (now_s() - start_s) * 1000

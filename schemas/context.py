@@ -1,7 +1,6 @@
 """The exact context of a turn, folded from the turns before it.
 
-**Contexts are folded only where they are needed**: stored whole, they would grow with the square of a
-rollout's length.
+**Contexts are folded on demand**: stored contexts would grow with the square of a rollout's length.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ TurnRow = tuple[str, int, int | None, str, str]
 
 
 class ContextFold:
-    """Contexts of the rollouts whose turns it was given, as rows of `CONTEXT_COLUMNS`."""
+    """Folds contexts from turns, given as rows of `CONTEXT_COLUMNS`."""
 
     def __init__(self, turns: Iterable[TurnRow]) -> None:
         self._turns = {(row[0], row[1]): row[2:] for row in turns}
@@ -28,24 +27,24 @@ class ContextFold:
 
         Raises KeyError for an unknown turn, EventInvalidError for a turn that comes before its parent.
         """
-        parts: list[list[Message]] = []
+        segments: list[list[Message]] = []
         index: int | None = turn_index
         while index is not None:
             parent = self._turns[rollout_id, index][0]
-            parts.append(self.new_messages(rollout_id, index))
+            segments.append(self.new_messages(rollout_id, index))
             if parent is not None:
                 if parent >= index:
                     raise _out_of_order(rollout_id, index, parent)
-                parts.append([self.action(rollout_id, parent)])
+                segments.append([self.action(rollout_id, parent)])
             index = parent
-        return [message for part in reversed(parts) for message in part]
+        return [message for segment in reversed(segments) for message in segment]
 
     def new_messages(self, rollout_id: str, turn_index: int) -> list[Message]:
-        """What joined the context since the parent's action. Raises KeyError for an unknown turn."""
+        """Messages that joined the context after the parent's action. Raises KeyError for an unknown turn."""
         return orjson.loads(self._turns[rollout_id, turn_index][1])
 
     def action(self, rollout_id: str, turn_index: int) -> Message:
-        """Raises KeyError for an unknown turn."""
+        """The turn's assistant message. Raises KeyError for an unknown turn."""
         return orjson.loads(self._turns[rollout_id, turn_index][2])
 
 

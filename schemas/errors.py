@@ -1,12 +1,12 @@
-"""The error tree: one root, one leaf per thing that can go wrong at a boundary.
+"""The error tree: one root, and one leaf per thing that can go wrong at a boundary.
 
 TracelakeError
-├── BadInputError (ValueError)            foreign data, arguments or files that cannot be taken as they are
-│   ├── SourceFormatError                 a source is not in the format that it was said, or looked, to be in
+├── BadInputError (ValueError)            foreign data, an argument or a file that cannot be used as it is
+│   ├── SourceFormatError                 a source does not have the format that was named or detected
 │   ├── SourceMissingError (FileNotFoundError)
-│   ├── EventInvalidError                 an event breaks its own contract
+│   ├── EventInvalidError                 an event breaks its contract
 │   ├── ExperimentInvalidError            an experiment file breaks its contract
-│   └── QueryError                        a query names what is not there, or is not a query
+│   └── QueryError                        a query is malformed, or names something that does not exist
 ├── LakeError (RuntimeError)
 │   ├── LakeMissingError (FileNotFoundError)
 │   ├── LakeExistsError (FileExistsError)
@@ -14,18 +14,18 @@ TracelakeError
 │   ├── PinMissingError (KeyError)
 │   ├── SpoolError (OSError)              events could not be made durable
 │   ├── StoreUnavailableError (ConnectionError)
-│   ├── StoreUnsupportedError                   a store ignores the conditions that a lake rests on
-│   ├── CommitContendedError              a compare-and-swap lost more often than it may
-│   └── ReplayRunningError                   another replay works on the lake
-├── CheckFailedError (AssertionError)     a promise does not hold: exit code 3
+│   ├── StoreUnsupportedError             a store ignores conditions that a lake depends on
+│   ├── CommitContendedError              a compare-and-swap lost more races than the limit
+│   └── ReplayRunningError                another replay works on the lake
+├── CheckFailedError (AssertionError)     a guarantee does not hold: exit code 3
 │   ├── CorruptFileError                  bytes differ from the hash that names them
-│   ├── PinChangedError                   a pin, or what it points to, is not what it was
+│   ├── PinChangedError                   a pin, or the data that it names, has changed
 │   ├── LockMismatchError                 a launch differs from its lock file
-│   └── SecretFoundError                  rows that were to leave the lake hold what looks like a secret
-├── BudgetExhaustedError (RuntimeError)   the money is spent: exit code 4
-└── TrainingError (RuntimeError)          a launch that cannot start or go on
+│   └── SecretFoundError                  rows to be published contain a likely secret
+├── BudgetExhaustedError (RuntimeError)   the budget is spent: exit code 4
+└── TrainingError (RuntimeError)          a launch cannot start or continue
 
-**Every message says what, got, expected, cure.** `explain` builds it; `got` is cut so that hostile data
+**Every message says what, got, expected, cure.** `explain` builds it, and cuts `got` so that hostile data
 cannot flood a terminal.
 **Every leaf survives pickling**, because errors cross process borders: the only constructor argument is the
 message.
@@ -53,7 +53,7 @@ def explain(what: str, *, got: object = None, expected: str | None = None, cure:
 
 
 def _on_one_line(text: str) -> str:
-    """Line breaks and terminal controls as escapes: messages quote foreign data."""
+    """Escapes line breaks and terminal controls, because messages quote foreign data."""
     if text.isprintable():
         return text
     return "".join(
@@ -72,24 +72,24 @@ class TracelakeError(Exception):
         super().__init__(explain(what, got=got, expected=expected, cure=cure))
 
     def __str__(self) -> str:
-        # KeyError would quote the message.
+        # The `__str__` of KeyError would put the message in quotes.
         return str(self.args[0])
 
 
 class BadInputError(TracelakeError, ValueError):
-    """Foreign data, an argument or a file that cannot be taken as it is."""
+    """Foreign data, an argument or a file that cannot be used as it is."""
 
 
 class SourceFormatError(BadInputError):
-    """A source is not in the format that it was said, or looked, to be in."""
+    """A source does not have the format that was named or detected."""
 
 
 class SourceMissingError(BadInputError, FileNotFoundError):
-    """A named source does not exist or holds nothing."""
+    """A named source does not exist or is empty."""
 
 
 class EventInvalidError(BadInputError):
-    """An event breaks its own contract."""
+    """An event breaks its contract."""
 
 
 class ExperimentInvalidError(BadInputError):
@@ -97,11 +97,11 @@ class ExperimentInvalidError(BadInputError):
 
 
 class QueryError(BadInputError):
-    """A query names what is not there, or is not a query."""
+    """A query is malformed, or names something that does not exist."""
 
 
 class LakeError(TracelakeError, RuntimeError):
-    """The store cannot do what was asked."""
+    """An operation on a lake failed."""
 
 
 class LakeMissingError(LakeError, FileNotFoundError):
@@ -109,7 +109,7 @@ class LakeMissingError(LakeError, FileNotFoundError):
 
 
 class LakeExistsError(LakeError, FileExistsError):
-    """There is a lake at this place already."""
+    """There already is a lake at this place."""
 
 
 class TableMissingError(LakeError, KeyError):
@@ -125,15 +125,15 @@ class SpoolError(LakeError, OSError):
 
 
 class StoreUnavailableError(LakeError, ConnectionError):
-    """The store cannot be reached, or refuses us; what became of the last write is not known."""
+    """The store cannot be reached or refuses access; the last write may or may not have succeeded."""
 
 
 class StoreUnsupportedError(LakeError):
-    """The store ignores the conditions that a lake rests on."""
+    """The store ignores conditions that a lake depends on."""
 
 
 class CommitContendedError(LakeError):
-    """A compare-and-swap commit lost its race more often than it may."""
+    """A compare-and-swap commit lost more races than the limit."""
 
 
 class ReplayRunningError(LakeError):
@@ -141,7 +141,7 @@ class ReplayRunningError(LakeError):
 
 
 class CheckFailedError(TracelakeError, AssertionError):
-    """A promise does not hold."""
+    """A guarantee does not hold."""
 
     exit_code = 3
 
@@ -151,15 +151,15 @@ class CorruptFileError(CheckFailedError):
 
 
 class PinChangedError(CheckFailedError):
-    """A pin, or what it points to, is not what it was."""
+    """A pin, or the data that it names, has changed."""
 
 
 class LockMismatchError(CheckFailedError):
-    """A launch differs from its lock file."""
+    """A launch differs from its lock or its registration."""
 
 
 class SecretFoundError(CheckFailedError):
-    """Rows that were to leave the lake hold what looks like a secret."""
+    """Rows to be published contain a likely secret."""
 
 
 class BudgetExhaustedError(TracelakeError, RuntimeError):
@@ -169,4 +169,8 @@ class BudgetExhaustedError(TracelakeError, RuntimeError):
 
 
 class TrainingError(TracelakeError, RuntimeError):
-    """A training launch cannot start or go on."""
+    """A training launch cannot start or continue."""
+
+
+class MissingExtraError(TracelakeError, ImportError):
+    """An optional dependency is not installed."""

@@ -1,8 +1,8 @@
-"""Chat messages in OpenAI's shape: their canonical forms, and the key of a state.
+"""Chat messages in OpenAI's format: their canonical forms, and the key of a state.
 
 **A state is what the policy saw**: tool definitions and the ordered messages before its action. Two
-rollouts that saw the same share the `state_key`, whatever call ids, key order or provider fields their
-recordings differ in.
+rollouts with equal states share the `state_key`, even if their recordings differ in call ids, key order or
+provider fields.
 **The key is one running hash**, so that a rollout of n turns costs one pass over its text and not n.
 """
 
@@ -23,7 +23,7 @@ Message = dict[str, Any]
 def tool_calls_of(message: Message) -> list[tuple[str, str | None, str]]:
     """(call id or '', tool name, arguments as recorded text) of each call, in order.
 
-    Raises EventInvalidError for calls that are not in OpenAI's shape.
+    Raises EventInvalidError for calls that are not in OpenAI's format.
     """
     calls: list[tuple[str, str | None, str]] = []
     try:
@@ -36,7 +36,7 @@ def tool_calls_of(message: Message) -> list[tuple[str, str | None, str]]:
             calls.append((str(call.get("id") or ""), function.get("name"), arguments))
     except (AttributeError, TypeError) as error:
         raise EventInvalidError(
-            "a tool call is not in OpenAI's shape",
+            "a tool call is not in OpenAI's format",
             got=repr(message.get("tool_calls")),
             expected="a list of {id, type, function: {name, arguments}}",
         ) from error
@@ -44,19 +44,19 @@ def tool_calls_of(message: Message) -> list[tuple[str, str | None, str]]:
 
 
 def canonical_arguments(text: str) -> Any:
-    """Parsed arguments where they are a JSON value, integers with all their digits, else the text itself."""
+    """Parsed arguments if they are JSON, integers with all digits; otherwise the text itself."""
     try:
         parsed = orjson.loads(text)
-        # orjson makes a float of an integer beyond 64 bits; the standard parser is slower and keeps digits.
-        return json.loads(text) if _holds_float(parsed) else parsed
+        # orjson parses an integer beyond 64 bits as a float; the slower standard parser keeps all digits.
+        return json.loads(text) if _contains_float(parsed) else parsed
     except (ValueError, RecursionError):
         return text
 
 
 def canonical_action(message: Message) -> str:
-    """An assistant message as folds compare it: content and calls, without ids and provider fields.
+    """An assistant message for comparison in folds: content and calls, without ids and provider fields.
 
-    Arguments without a canonical form, such as very deep ones, count as text.
+    Arguments without a canonical form, such as very deep ones, are compared as text.
     """
     content, calls = content_text(message.get("content")), tool_calls_of(message)
     parsed = [{"name": name, "arguments": canonical_arguments(text)} for _, name, text in calls]
@@ -68,29 +68,31 @@ def canonical_action(message: Message) -> str:
 
 
 def content_text(content: object) -> str:
-    """Text of a message's content: null is empty, a lone list of text parts is joined, other parts are
-    canonical JSON."""
+    """Text of a message's content.
+
+    Null is empty, a list of nothing but text parts is joined, any other content is canonical JSON.
+    """
     if content is None:
         return ""
     if isinstance(content, str):
         return content
     parts = cast("list[Any]", content) if isinstance(content, list) else [content]
-    texts = [_lone_text(part) for part in parts]
+    texts = [_text_of_part(part) for part in parts]
     return canonical_text(content) if None in texts else "".join(cast("list[str]", texts))
 
 
 def tools_key(tools_json: str | None) -> str | None:
-    """Hash of tool definitions; null where the source has none."""
+    """Hash of tool definitions; null if the source has none."""
     return None if tools_json is None else hashlib.sha256(tools_json.encode()).hexdigest()
 
 
 class StateHasher:
-    """The running `state_key` of one rollout."""
+    """Computes the `state_key` of one rollout, message by message."""
 
     def __init__(self, tools_json: str | None = None) -> None:
         self._hash = hashlib.sha256(f"tools:{tools_json or ''}".encode())
-        self._waiting: list[tuple[str, int]] = []
-        """(call id, ordinal) of each call of the latest message that made any, until its result comes."""
+        self._open_calls: list[tuple[str, int]] = []
+        """(call id, ordinal) of each call without a result, of the latest message with calls."""
         self.context_length = 0
 
     def add(self, message: Message) -> None:
@@ -117,41 +119,41 @@ class StateHasher:
         if type(content) is not str:
             content = content_text(content)
         if role == "tool":
-            return [role, content, self._answered(str(message.get("tool_call_id") or ""))]
+            return [role, content, self._close_call(str(message.get("tool_call_id") or ""))]
         if role != "assistant":
             return [role, content, message.get("name")]
         calls = tool_calls_of(message)
         if calls:
-            self._waiting = [(call_id, ordinal) for ordinal, (call_id, _, _) in enumerate(calls)]
+            self._open_calls = [(call_id, ordinal) for ordinal, (call_id, _, _) in enumerate(calls)]
         return [role, content, [[name, _sorted_arguments(arguments)] for _, name, arguments in calls]]
 
-    def _answered(self, call_id: str) -> int:
-        """Ordinal of the call that a result answers, without an id the first that waits; -1 if none does."""
-        for index, (waiting_id, ordinal) in enumerate(self._waiting):
-            if call_id in ("", waiting_id):
-                del self._waiting[index]
+    def _close_call(self, call_id: str) -> int:
+        """Ordinal of the call that a result belongs to, without an id the first open one; -1 if none."""
+        for index, (open_id, ordinal) in enumerate(self._open_calls):
+            if call_id in ("", open_id):
+                del self._open_calls[index]
                 return ordinal
         return -1
 
 
-def _holds_float(value: object) -> bool:
+def _contains_float(value: object) -> bool:
     kind = type(value)
     if kind is not dict and kind is not list:
         return kind is float
     for item in cast("dict[str, Any]", value).values() if kind is dict else cast("list[Any]", value):
-        if type(item) is not str and _holds_float(item):
+        if type(item) is not str and _contains_float(item):
             return True
     return False
 
 
 def _sorted_arguments(text: str) -> str:
-    """Arguments text with sorted keys where it is a JSON object."""
+    """Arguments text, with sorted keys if it is a JSON object."""
     if not text.startswith("{"):
         return text
     parsed = canonical_arguments(text)
     try:
         if type(parsed) is dict and len(parsed) == 1:
-            # One key needs no order: the most frequent shape of a call, and every import meets it per turn.
+            # Fast path: most calls have one argument, and imports parse one or more calls per turn.
             [(key, value)] = parsed.items()
             if type(value) is str and key.isascii():
                 return orjson.dumps(parsed).decode()
@@ -160,8 +162,8 @@ def _sorted_arguments(text: str) -> str:
         return text
 
 
-def _lone_text(part: Any) -> str | None:
-    """The text of a part that is nothing but text; null for any other."""
+def _text_of_part(part: Any) -> str | None:
+    """The text of a plain text part; null for any other part."""
     if not isinstance(part, dict):
         return None
     fields = cast("dict[str, Any]", part)

@@ -1,7 +1,7 @@
-"""Arrow schemas rendered from the pydantic events: one source for names, types, nullability and meaning.
+"""Arrow schemas rendered from the pydantic events: one source for names, types, nullability and descriptions.
 
 **The envelope comes first**, the same columns for every kind; then the fields of the class, in their order.
-**The meaning of a field is its attribute docstring**, carried as field metadata `description`.
+**A field's attribute docstring becomes its metadata `description`.**
 """
 
 from __future__ import annotations
@@ -22,38 +22,39 @@ MICROSECONDS_UTC = pa.timestamp("us", tz="UTC")
 
 
 class Envelope(BaseModel):
-    """What the writer stamps on an event when it accepts it."""
+    """The columns that a writer adds to an event when it accepts it."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     event_id: str
-    """SHA-256 over key hash and payload hash: the identity of the fact."""
+    """SHA-256 over key hash and payload hash: the identity of the event."""
     kind: str
-    """What sort of fact it is; one table each."""
+    """The type of event; each kind has one table."""
     schema_version: int
-    """Version of the kind's schema at the time of writing; older ones are upcast on read."""
+    """Version of the kind's schema when it was written; reading lifts older versions to the current one."""
     key_hash: str
     """SHA-256 over kind and natural key."""
     payload_hash: str
     """SHA-256 over the canonical payload."""
     recorded_at: Moment
-    """When the lake accepted it, UTC."""
+    """When the writer accepted it, UTC."""
     run_id: str
     """The launch that wrote it."""
     writer_epoch: str
-    """One opening of one writer; sortable by start time."""
+    """Identifies one opening of one writer; sorts by start time."""
     writer_seq: int
-    """Contiguous from 0 within the epoch, over all kinds."""
+    """Sequence number, contiguous from 0 within the epoch, over all kinds."""
     provenance: Literal["live", "imported", "derived"]
-    """`live` as it happened, `imported` from a file, `derived` from other events by the lake or a fold."""
+    """`live`: recorded as it happened; `imported`: read from a file; `derived`: from other events, by the
+    lake or a fold."""
     source_uri: str | None = None
-    """Where an imported event was read."""
+    """Where an imported event was read from."""
     source_hash: str | None = None
     """SHA-256 of the source file."""
     redactions_json: str | None = None
-    """Secrets that were taken out before anything was written: how many of each type; null if none."""
+    """How many secrets of each type redaction removed before anything was written; null if none."""
     payload_byte_count: int | None = None
-    """Bytes of the canonical payload, vectors included; null in files of before it was told."""
+    """Bytes of the canonical payload, vectors included."""
 
 
 ENVELOPE_COLUMNS: tuple[str, ...] = tuple(Envelope.model_fields)

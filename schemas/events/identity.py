@@ -1,4 +1,4 @@
-"""The name of a fact: three hashes, made in `event.py`, carried by all that handles facts."""
+"""The identity of an event: three hashes, computed in `event.py`. This module does not load pydantic."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 
 class EventIdentity(NamedTuple):
-    """The three hashes that name a fact, hexadecimal SHA-256."""
+    """Three hexadecimal SHA-256 hashes."""
 
     event_id: str
     key_hash: str

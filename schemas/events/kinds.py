@@ -1,8 +1,8 @@
-"""All events in one place: the union, and the way from a kind to its class."""
+"""The union of all event classes, and the class of each kind."""
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
 
 from pydantic import Field, TypeAdapter, ValidationError
 
@@ -33,28 +33,6 @@ from tracelake.schemas.events.training_events import (
     TrainingStarted,
 )
 
-EVENT_CLASSES: tuple[type[Event], ...] = (
-    RolloutStarted,
-    TurnCompleted,
-    ToolReturned,
-    RewardAssigned,
-    RolloutEnded,
-    TeacherAnswered,
-    TeacherFailed,
-    TeacherCallReserved,
-    TeacherCallStarted,
-    TeacherCallSettled,
-    HintGiven,
-    ExperimentRegistered,
-    TrainingStarted,
-    BatchConsumed,
-    CheckpointSaved,
-    TrainingEnded,
-    TaskEvaluated,
-    ConflictFound,
-    EventRejected,
-)
-
 AnyEvent = Annotated[
     RolloutStarted
     | TurnCompleted
@@ -77,10 +55,12 @@ AnyEvent = Annotated[
     | EventRejected,
     Field(discriminator="kind"),
 ]
-"""The discriminated union; the same classes as `EVENT_CLASSES`."""
+"""The discriminated union."""
 
 _ANY_EVENT: TypeAdapter[Event] = TypeAdapter(AnyEvent)
 
+EVENT_CLASSES: tuple[type[Event], ...] = get_args(get_args(AnyEvent)[0])
+"""Members of the union, in its order."""
 CLASS_OF_KIND: dict[str, type[Event]] = {cls.KIND: cls for cls in EVENT_CLASSES}
 
 
@@ -103,7 +83,7 @@ def parse_event(fields: dict[str, Any]) -> Event:
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         raise EventInvalidError(
-            "fields do not make an event",
+            "these fields are not a valid event",
             got=f"{'.'.join(map(str, first['loc']))}: {first['msg']}",
             expected=f"a {fields.get('kind')!r} event as docs/data_map.md describes it",
         ) from error

@@ -1,4 +1,4 @@
-"""What the lake itself has to say about what it was given."""
+"""Events that the lake adds about the events and sources that it was given."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from tracelake.schemas.events.event import Event, Text
 
 
 class ConflictFound(Event):
-    """Two payloads came under one natural key; both are kept, and neither enters a pin."""
+    """Two events have one natural key and different payloads; the lake keeps both, pins leave both out."""
 
     KEY: ClassVar[tuple[str, ...]] = ("conflict_key_hash", "first_event_id", "other_event_id")
 
@@ -16,17 +16,17 @@ class ConflictFound(Event):
     conflict_kind: str
     """Kind of the two events."""
     conflict_key_hash: str
-    """Hash of the key that they share."""
+    """Hash of the natural key that they share."""
     first_event_id: str
-    """The one that landed first."""
+    """The event that landed first."""
     other_event_id: str
-    """The one that landed later."""
+    """The event that landed later."""
     rollout_id: str | None = None
-    """The rollout that they belong to, where they name one."""
+    """The rollout of the two events, where they name one."""
 
 
 class EventRejected(Event):
-    """A piece of a source was refused; it is told here, so that it is not lost in silence."""
+    """A piece of a source could not become an event and was refused; this event records the loss."""
 
     KEY: ClassVar[tuple[str, ...]] = ("source_name", "line", "reason")
 
@@ -34,8 +34,8 @@ class EventRejected(Event):
     source_name: str
     """The identity of the source, without the machine's own folders."""
     line: int | None = None
-    """Line or element number, from 1; null: the whole source."""
+    """Line or element number, from 1; null means the whole source."""
     reason: Text
     """Why it was refused."""
     excerpt: Text | None = None
-    """The beginning of what was refused, escaped."""
+    """The beginning of the refused text, escaped."""

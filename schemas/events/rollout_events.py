@@ -1,9 +1,9 @@
-"""What happens while a policy works on a task.
+"""Events of a policy that works on a task.
 
-**A turn is one model call and the tool results it caused.** It stores the messages that are new since its
-parent turn; the whole context is a fold over the turns before it.
+**A turn is one model call and the tool results that it caused.** It stores the messages that are new since
+its parent turn; `schemas/context.py` folds the whole context from the turns before it.
 **Raw and model-visible tool output are separate fields.**
-**Rewards are facts with a source and a version**: a regrade lands beside the reward that it corrects.
+**A reward names its grader and the grader's version**: a regrade is a new event and replaces nothing.
 """
 
 from __future__ import annotations
@@ -26,48 +26,48 @@ StopReason = Literal[
 
 
 class RolloutStarted(Event):
-    """One policy begins to execute one task."""
+    """A policy began to execute a task."""
 
     KEY: ClassVar[tuple[str, ...]] = ("rollout_id",)
 
     kind: Literal["rollout_started"] = "rollout_started"
     rollout_id: str
-    """Owner of all events of the rollout; derived from the source's own identity, so that a second import
-    finds it."""
+    """Links all events of the rollout. Derived from the source's own identity, so that importing the source
+    twice gives the same id."""
     task_key: str
-    """Which task: the same text for every rollout of the same prompt and environment data."""
+    """Identifies the task: equal for all rollouts of the same prompt and environment data."""
     environment: str
-    """The world that the task lives in, such as `swebench` or `wiki-search`."""
+    """The world of the task, such as `swebench` or `wiki-search`."""
     substrate: str
-    """What ran or recorded the rollout, such as `mini-swe-agent`."""
+    """The agent or framework that ran or recorded the rollout, such as `mini-swe-agent`."""
     substrate_version: str | None = None
-    """Version of the substrate, as it names itself."""
+    """Version of the substrate, in its own notation."""
     source_run: str | None = None
-    """The launch that it belonged to, in the source's words."""
+    """The source's name for the launch that the rollout belonged to."""
     group_id: str | None = None
-    """Rollouts of one task that are compared together."""
+    """Shared by rollouts of one task that are compared with each other."""
     trial_index: int | None = None
-    """Position among repeated rollouts of the task."""
+    """Position of this rollout among repeated rollouts of the task."""
     model_requested: str | None = None
     """The model's name in the request."""
     policy_version: int | None = None
-    """Weights that sampled, where the policy is being trained."""
+    """Version of the weights that sampled, where the policy is being trained."""
     tools_json: JsonText | None = None
-    """Tool definitions offered to the policy, in OpenAI's function shape."""
+    """Tool definitions offered to the policy, in OpenAI's function format."""
     tools_key: str | None = None
     """Hash of `tools_json`."""
     sampling_json: JsonText | None = None
-    """Sampling parameters as submitted."""
+    """Sampling parameters of the request."""
     task_json: JsonText | None = None
     """Task data: question, reference answer, environment parameters."""
     config_json: JsonText | None = None
     """The agent's own configuration."""
     chat_template_hash: str | None = None
-    """SHA-256 of the template that made tokens of messages."""
+    """SHA-256 of the chat template that turned messages into tokens."""
 
 
 class TurnCompleted(Event):
-    """One model call returned."""
+    """A model call returned."""
 
     KEY: ClassVar[tuple[str, ...]] = ("rollout_id", "turn_index")
 
@@ -76,61 +76,61 @@ class TurnCompleted(Event):
     turn_index: int
     """Position in the rollout, from 0."""
     parent_turn_index: int | None = None
-    """The turn whose context and action this one continues; null at the root."""
+    """The turn whose context and action this turn continues; null for a first turn."""
     state_key: str
-    """Hash of the canonical context and the tool definitions: equal states of different rollouts share it."""
+    """Hash of the canonical context and the tool definitions; equal states of different rollouts share it."""
     context_length: int
-    """Messages in the whole context."""
+    """Number of messages in the whole context."""
     new_messages_json: JsonText
-    """Messages that joined the context since the parent turn's action, model-visible text, canonical JSON
-    list."""
+    """Messages that joined the context after the parent turn's action, as the model saw them; a canonical
+    JSON list."""
     action_json: JsonText
-    """The assistant message as the source recorded it, without response metadata."""
+    """The assistant message as the source recorded it, without metadata of the response."""
     tool_call_count: int = 0
-    """Calls that the action makes."""
+    """Number of tool calls in the action."""
     model_requested: str | None = None
     model_served: str | None = None
-    """The model's name in the response; may differ from the request's."""
+    """The model's name in the response, which may differ from the request."""
     response_id: str | None = None
-    """The provider's name for the response."""
+    """The provider's id of the response."""
     system_fingerprint: str | None = None
-    """The provider's name for the weights and settings that answered."""
+    """The provider's id of the weights and settings that answered."""
     finish_reason: str | None = None
-    """The provider's own word, such as `stop`, `tool_calls`, `length`."""
+    """The provider's finish reason, such as `stop`, `tool_calls`, `length`."""
     truncated: bool | None = None
-    """Whether the completion was cut."""
+    """Whether the completion was cut off."""
     truncated_by: str | None = None
-    """Who cut it: `max_tokens`, `context_window`…"""
+    """The limit that cut it off, such as `max_tokens` or `context_window`."""
     prompt_token_count: int | None = None
-    """As the provider counts, cached tokens included."""
+    """Prompt tokens by the provider's count, cached tokens included."""
     cached_token_count: int | None = None
-    """Part of the prompt that the provider read from its cache."""
+    """Prompt tokens that the provider read from its cache."""
     completion_token_count: int | None = None
-    """As the provider counts, reasoning tokens included."""
+    """Completion tokens by the provider's count, reasoning tokens included."""
     reasoning_token_count: int | None = None
-    """Part of the completion that is reasoning."""
+    """Completion tokens that are reasoning."""
     cost_usd: float | None = None
-    """What the call cost."""
+    """Cost of the call in dollars."""
     latency_ms: float | None = None
-    """Wall clock of the model call."""
+    """Wall-clock time of the model call."""
     prompt_ids: TokenIds | None = None
-    """Token ids of the whole context, as the engine saw them."""
+    """Token ids of the whole context, as the inference engine saw them."""
     completion_ids: TokenIds | None = None
-    """Token ids of the completion, end-of-turn token included where it was sampled."""
+    """Token ids of the completion, with the end-of-turn token if it was sampled."""
     completion_mask: TokenMask | None = None
-    """True on policy-sampled tokens; null means all of them."""
+    """True for tokens that the policy sampled; null means all of them."""
     sampling_logprobs: Logprobs | None = None
-    """One per completion id, of the distribution that was sampled from."""
+    """One per completion id, from the distribution that was sampled from."""
     logprob_source: Literal["sampler", "recomputed", "rounded_4dp"] | None = None
-    """Who computed the log-probabilities, and whether on disk they were rounded."""
+    """Where the log-probabilities come from; `rounded_4dp`: the source stored four decimal places."""
     policy_version_start: int | None = None
-    """Weights at the first sampled token, where the policy is being trained."""
+    """Version of the weights at the first sampled token, where the policy is being trained."""
     policy_version_end: int | None = None
-    """Weights at the last sampled token; another version if they changed meanwhile."""
+    """Version of the weights at the last sampled token; differs if they were updated during the call."""
 
 
 class ToolReturned(Event):
-    """One tool call of a turn came back."""
+    """A tool call of a turn returned."""
 
     KEY: ClassVar[tuple[str, ...]] = ("rollout_id", "turn_index", "call_index")
 
@@ -138,71 +138,71 @@ class ToolReturned(Event):
     rollout_id: str
     turn_index: int
     call_index: int
-    """Position among the turn's tool results, from 0."""
+    """Position of the result among those of the turn, from 0."""
     tool_call_id: str | None = None
-    """The id that the call had in the action."""
+    """The id of the call in the action."""
     tool_name: str | None = None
-    """The tool that was called."""
+    """Name of the tool that was called."""
     raw_output: Text | None = None
-    """What the tool said; null when the source kept only the visible text."""
+    """The tool's complete output; null if the source recorded only the visible text."""
     visible_output: Text | None = None
-    """What the model saw; null when it never saw the result."""
+    """The output that the model saw; null if it never saw the result."""
     visible_truncated: bool | None = None
-    """Whether the model saw less than the tool said."""
+    """Whether the model saw less than the complete output."""
     return_code: int | None = None
-    """Exit status, of tools that are commands."""
+    """Exit status, for tools that run a command."""
     error: Text | None = None
-    """What went wrong, in the tool's or the source's words."""
+    """The error message of the tool or the source."""
     duration_ms: float | None = None
-    """Wall clock of the tool."""
+    """Wall-clock time of the tool."""
 
 
 class RewardAssigned(Event):
-    """A score was given to a rollout, or to one of its turns."""
+    """A grader scored a rollout or one of its turns."""
 
     KEY: ClassVar[tuple[str, ...]] = ("rollout_id", "turn_index", "name", "grader", "grader_version")
 
     kind: Literal["reward_assigned"] = "reward_assigned"
     rollout_id: str
     turn_index: int | None = None
-    """Null: the reward is for the whole rollout."""
+    """The turn that was scored; null means the whole rollout."""
     name: str
-    """`reward` is the one that counts; others are its parts or metrics."""
+    """Name of the score: `reward` is the training reward; others are its components, or metrics."""
     score: float | None
-    """Null: it could not be graded."""
+    """The score; null means that it could not be graded."""
     weight: float | None = None
-    """Its part in the total, where the source states one."""
+    """Weight of this score in the total, where the source states one."""
     grader: str
-    """Who scored: a rubric, a verifier, a judge model."""
+    """Who scored: a rubric, a verifier, or a grading model."""
     grader_version: str = "1"
-    """Two versions of a grader give two facts, side by side."""
+    """Version of the grader; each version's score is an event of its own."""
     details_json: JsonText | None = None
-    """What the grader had to say beside the score."""
+    """Further output of the grader."""
 
 
 class RolloutEnded(Event):
-    """The policy stopped, or was stopped."""
+    """The policy stopped or was stopped."""
 
     KEY: ClassVar[tuple[str, ...]] = ("rollout_id",)
 
     kind: Literal["rollout_ended"] = "rollout_ended"
     rollout_id: str
     stop_reason: StopReason
-    """Why it ended, in one vocabulary for all sources."""
+    """Why the rollout ended, in one vocabulary for all sources."""
     exit_status: str | None = None
-    """The source's own words for the end."""
+    """The source's own name for the way it ended."""
     turn_count: int
-    """Model calls that returned."""
+    """Number of model calls that returned."""
     truncated: bool | None = None
     """Whether the rollout was cut off before the policy ended it."""
     truncated_by: str | None = None
     error: Text | None = None
-    """What broke the rollout, where something did."""
+    """The error that ended the rollout, if one did."""
     submission: Text | None = None
-    """What the policy handed in: a patch, an answer."""
+    """The result that the policy submitted, such as a patch or an answer."""
     cost_usd: float | None = None
-    """Total that the source states; turns carry their own."""
+    """Total cost in dollars that the source states; each turn has its own cost."""
     duration_ms: float | None = None
-    """Wall clock of the rollout."""
+    """Wall-clock time of the rollout."""
     metrics_json: JsonText | None = None
-    """Further figures that the source states."""
+    """Further metrics that the source states."""

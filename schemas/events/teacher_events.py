@@ -1,10 +1,10 @@
-"""What frozen teachers say about recorded states.
+"""Events of frozen teachers that are asked about recorded states, and of the money that this costs.
 
 **An answer is bought once**: its key is the hash of the whole request, so a second purchase of the same
 answer is a duplicate.
-**A failure is a fact too**, with its class.
-**Money is reserved before it is spent**: an attempt is told before its request leaves, and settled beside
-what came of it. Amounts of attempts are integers, micro-dollars.
+**A failure is an event too**, with its class.
+**Money is reserved before it is spent**: `TeacherCallReserved` lands before the request is sent, and
+`TeacherCallSettled` lands with the answer or the failure. Amounts of attempts are integers, in micro-dollars.
 """
 
 from __future__ import annotations
@@ -18,31 +18,31 @@ SettledBy = Literal["provider", "price_table", "unbilled", "maximum", "reconcile
 
 
 class TeacherAnswered(Event):
-    """A teacher said what it would do at one state."""
+    """A teacher answered what it would do at one state."""
 
     KEY: ClassVar[tuple[str, ...]] = ("request_key", "sample_index")
 
     kind: Literal["teacher_answered"] = "teacher_answered"
     request_key: str
-    """Hash of the whole canonical request and the teacher's identity."""
+    """Hash of the canonical request and the teacher's identity."""
     sample_index: int = 0
     """Position among repeated samples of one request, from 0."""
     state_key: str
     teacher: str
-    """The teacher's name in the lake: a model, with its revision where one is known."""
+    """The teacher's name in the lake: a model, with its revision if known."""
     origin: AnswerOrigin
-    """`asked` over an endpoint; `harvested` from a rollout of that model which passed through the state."""
+    """`asked`: over an endpoint; `harvested`: from a rollout of that model that passed through the state."""
     source_event_id: str | None = None
-    """The turn that a harvested answer was taken from."""
+    """Event id of the turn that a harvested answer was taken from."""
     rollout_id: str | None = None
-    """The rollout whose state was shown."""
+    """The rollout whose state the teacher was shown."""
     turn_index: int | None = None
     action_json: JsonText
     """The assistant message."""
     model_requested: str | None = None
     model_served: str | None = None
     provider: str | None = None
-    """Who served the model, behind a router."""
+    """The provider that served the model, if a router chose it."""
     response_id: str | None = None
     finish_reason: str | None = None
     prompt_token_count: int | None = None
@@ -50,28 +50,28 @@ class TeacherAnswered(Event):
     completion_token_count: int | None = None
     cost_usd: float | None = None
     cost_source: Literal["provider", "price_table"] | None = None
-    """Whether the provider stated the cost, or a price table made it."""
+    """Whether the provider stated the cost, or it was computed from a price table."""
     latency_ms: float | None = None
     completion_ids: TokenIds | None = None
     teacher_logprobs: Logprobs | None = None
-    """One per completion id, by the teacher."""
+    """The teacher's log-probabilities, one per completion id."""
     sampling_json: JsonText | None = None
     attempt_id: str | None = None
-    """The reserved attempt that it came of."""
+    """The reserved attempt that this event results from."""
     context_rule: str | None = None
-    """What was done to a context beyond the teacher's window, such as `drop_oldest_tool_outputs:3`; null: the
-    teacher saw all of it."""
+    """How a context that exceeds the teacher's window was shortened, such as `drop_oldest_tool_outputs:3`;
+    null means that the teacher saw all of it."""
     native_finish_reason: str | None = None
-    """The finish reason in the words of the provider behind a router."""
+    """The finish reason of the provider behind a router, in its own words."""
     first_token_ms: float | None = None
-    """From the request to the first part of the answer."""
+    """Time from the request to the first chunk of the answer."""
     system_fingerprint: str | None = None
     top_logprobs_json: JsonText | None = None
-    """Log-probabilities of other tokens, as the endpoint gave them."""
+    """Log-probabilities of alternative tokens, as the endpoint returned them."""
 
 
 class TeacherFailed(Event):
-    """A teacher was asked and gave no usable answer."""
+    """A teacher was asked and returned no usable answer."""
 
     KEY: ClassVar[tuple[str, ...]] = ("request_key", "sample_index", "attempt_index")
 
@@ -79,15 +79,15 @@ class TeacherFailed(Event):
     request_key: str
     sample_index: int = 0
     attempt_index: int
-    """Position among the attempts at this sample, from 0."""
+    """Position of this attempt among those at this sample, from 0."""
     state_key: str
     teacher: str
     failure: str
     """Class of the failure, such as `rate_limited`, `timeout`, `empty_choices`."""
     http_status: int | None = None
-    """Status of the response, where there was one."""
+    """HTTP status of the response, if there was one."""
     detail: Text | None = None
-    """What the endpoint said."""
+    """The endpoint's error message."""
     cost_usd: float | None = None
     latency_ms: float | None = None
     attempt_id: str | None = None
@@ -99,15 +99,15 @@ class TeacherFailed(Event):
 
 
 class TeacherCallReserved(Event):
-    """Money was set aside for one attempt at one answer, before its request left."""
+    """Money was reserved for one attempt at one answer, before its request was sent."""
 
     KEY: ClassVar[tuple[str, ...]] = ("attempt_id",)
 
     kind: Literal["teacher_call_reserved"] = "teacher_call_reserved"
     attempt_id: str
-    """Hash of replay, request, sample and attempt number."""
+    """Hash of replay, request, sample index and attempt index."""
     replay_id: str
-    """The replay whose budget it is taken from."""
+    """The replay whose budget pays for the attempt."""
     request_key: str
     sample_index: int = 0
     attempt_index: int
@@ -116,26 +116,26 @@ class TeacherCallReserved(Event):
     rollout_id: str
     turn_index: int
     arm: str | None = None
-    """The arm that the answer is bought for, where the replay was told one."""
+    """The arm that the answer is bought for, if the replay names one."""
     max_cost_microusd: int
-    """What the attempt can cost at most; it counts as spent until the attempt is settled."""
+    """The most that the attempt can cost; counts as spent until the attempt is settled."""
     endpoint: str | None = None
-    """Address that it is sent to, on the sender's own machine without the port; null in older events."""
+    """Address that the request is sent to; without the port if it is the sender's own machine."""
 
 
 class TeacherCallStarted(Event):
-    """An endpoint has begun to answer: from here on the attempt has a name there."""
+    """An endpoint began to answer an attempt; from now on the provider has an id for it."""
 
     KEY: ClassVar[tuple[str, ...]] = ("attempt_id",)
 
     kind: Literal["teacher_call_started"] = "teacher_call_started"
     attempt_id: str
     response_id: str
-    """The provider's name for the response, by which it can be asked what it cost."""
+    """The provider's id of the response, which can be used to ask for its cost."""
 
 
 class TeacherCallSettled(Event):
-    """What an attempt cost became known, or was fixed at its maximum."""
+    """The cost of an attempt became known, or was fixed at its maximum."""
 
     KEY: ClassVar[tuple[str, ...]] = ("attempt_id", "cost_source")
 
@@ -144,13 +144,13 @@ class TeacherCallSettled(Event):
     cost_microusd: int
     """Millionths of a dollar, rounded up."""
     cost_source: SettledBy
-    """Who says so: the provider; a price table over the provider's token counts; the kind of the failure, for
-    which nobody charges (`unbilled`). `maximum`: nobody does. `reconciled`: the provider was asked later, and
-    this counts instead."""
+    """Source of the cost. `provider`: stated by the provider; `price_table`: computed from the provider's
+    token counts; `unbilled`: a failure of a class that nobody charges for; `maximum`: unknown, so the
+    reserved amount counts; `reconciled`: the provider stated it later, and it replaces the others."""
 
 
 class HintGiven(Event):
-    """A hint was written for one turn; the teacher pass is conditioned on it, the student never sees it."""
+    """A hint was written for one turn; the teacher pass sees it, and the student never does."""
 
     KEY: ClassVar[tuple[str, ...]] = ("rollout_id", "turn_index", "author", "author_version")
 
@@ -158,8 +158,8 @@ class HintGiven(Event):
     rollout_id: str
     turn_index: int
     hint: Text
-    """The text that the teacher pass is conditioned on."""
+    """Text of the hint."""
     author: str
-    """The template or model that wrote it."""
+    """The template or model that wrote the hint."""
     author_version: str = "1"
-    """Two versions of an author give two facts."""
+    """Version of the author; each version's hint is an event of its own."""

@@ -1,8 +1,8 @@
-"""Older events read as if they had been written today.
+"""Upcasts: rows of an older schema version, read as rows of the current one.
 
 **Landed files are never rewritten.** A change of a kind's schema raises its SCHEMA_VERSION and adds one
 pure function here, from the version before it. Reading applies them in order.
-**A nullable field that was added needs no function**: it is filled with null.
+**A new nullable field needs no function**: reading fills it with null.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from tracelake.schemas.events.kinds import class_of_kind
 Upcast = Callable[[pa.Table], pa.Table]
 
 UPCASTS: dict[tuple[str, int], Upcast] = {}
-"""(kind, version) to the function that lifts that version to the next."""
+"""(kind, version) to the function that lifts rows of that version to the next."""
 
 
 def upcast(
     table: pa.Table, kind: str, version: int, upcasts: dict[tuple[str, int], Upcast] = UPCASTS
 ) -> pa.Table:
-    """A landed table of one schema version, lifted to the current one. Raises EventInvalidError."""
+    """A landed table of one schema version, lifted to the current version. Raises EventInvalidError."""
     current = class_of_kind(kind).SCHEMA_VERSION
     if version > current:
         raise EventInvalidError(
@@ -43,8 +43,10 @@ def upcast(
 
 
 def conformed(table: pa.Table, schema: pa.Schema) -> pa.Table:
-    """The table in the schema's column order, absent nullable columns filled with null. Raises
-    EventInvalidError."""
+    """The table with the schema's column order and types; absent nullable columns become null.
+
+    Raises EventInvalidError for an unknown column, or a required one that is missing.
+    """
     unknown = sorted(set(table.column_names) - set(schema.names))
     if unknown:
         raise EventInvalidError("unknown columns", got=", ".join(unknown), expected=", ".join(schema.names))

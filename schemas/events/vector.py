@@ -1,9 +1,8 @@
-"""Numbers of a turn, one per token, as the bytes that are hashed, spooled and stored.
+"""Vectors of an event, one number per token, as the bytes that are hashed, spooled and stored.
 
-**Packed once, where the fact is made**: what the caller does to its list afterwards does not reach the fact,
-and a turn that waits in a queue takes 4 bytes for a token.
-**In the machine's order, which is little-endian**: 32 bits for an id or a log-probability, 8 for a truth
-value.
+**Packed once, when the event is created**: later changes of the caller's list do not reach the event, and a
+turn that waits in a queue takes 4 bytes per token.
+**Little-endian, the machine's own order**: 32 bits for an id or a log-probability, 8 for a boolean.
 """
 
 from __future__ import annotations
@@ -16,13 +15,13 @@ from struct import error as StructError
 from typing import Any, Literal, cast, final, overload
 
 SIZE_BYTES = {"i": 4, "f": 4, "b": 1}
-PACKERS_KEPT = 4096
+PACKERS_MAX = 4096
 _BUFFER_FORMATS = {"i": tuple("bBhHiIlLqQ"), "f": tuple("fd"), "b": tuple("?bB")}
 
 
 @final
 class Vector(Sequence[Any]):
-    """Equal to any sequence of the same values."""
+    """A packed vector; equal to any list or tuple of the same values."""
 
     __slots__ = ("data", "typecode")
 
@@ -38,13 +37,13 @@ class Vector(Sequence[Any]):
         return len(self.data) // SIZE_BYTES[self.typecode]
 
     @overload
-    def __getitem__(self, place: int) -> Any: ...
+    def __getitem__(self, index: int) -> Any: ...
 
     @overload
-    def __getitem__(self, place: slice) -> list[Any]: ...
+    def __getitem__(self, index: slice) -> list[Any]: ...
 
-    def __getitem__(self, place: int | slice) -> Any:
-        return self.to_list()[place]
+    def __getitem__(self, index: int | slice) -> Any:
+        return self.to_list()[index]
 
     def __iter__(self) -> Iterator[Any]:
         return iter(self.to_list())
@@ -63,9 +62,11 @@ class Vector(Sequence[Any]):
 
 
 def packed(typecode: str, values: Any) -> bytes:
-    """Bytes of a sequence of numbers, or of a one-dimensional buffer of them such as a NumPy array. Raises
-    struct.error, TypeError, OverflowError, ValueError for values that the type code cannot say."""
-    # By type: asking an abstract class about each list would cost more than the answer saves.
+    """Bytes of a sequence of numbers, or of a one-dimensional buffer of them such as a NumPy array.
+
+    Raises struct.error, TypeError, OverflowError, ValueError for values that the type code cannot represent.
+    """
+    # Compares types: `isinstance` with an abstract class would cost more than this shortcut saves.
     if type(values) is Vector:
         if values.typecode != typecode:
             raise TypeError(f"a vector of {values.typecode!r} where {typecode!r} is expected")
@@ -75,23 +76,25 @@ def packed(typecode: str, values: Any) -> bytes:
         if isinstance(values, bytes):
             return values
     try:
-        # Faster than making an array of them.
+        # Faster than `array(typecode, values)`.
         return _packer(typecode, len(values)).pack(*values)
     except OverflowError:
-        # A number beyond float32 is infinite there.
+        # `array` turns a number beyond float32 into infinity.
         return array(typecode, values).tobytes()
 
 
-@lru_cache(maxsize=PACKERS_KEPT)
+@lru_cache(maxsize=PACKERS_MAX)
 def _packer(typecode: str, count: int) -> Struct:
-    # The module's own `pack` copies the values once more, behind their format.
+    # A cached `Struct`: the function `struct.pack` copies the values once more, behind their format.
     return Struct(f"{count}{typecode}")
 
 
 def pack_or_list(typecode: str, value: Any) -> Sequence[Any]:
-    """What a fact holds of a sequence or buffer: a packed copy. Of a list with a value that cannot be packed
-    a plain one, which is refused with the reason when the fact is named. Raises ValueError for what is no
-    list."""
+    """A packed copy of a sequence or buffer.
+
+    A list with a value that cannot be packed comes back as a plain list; computing the event's identity then
+    refuses it with the reason. Raises ValueError for anything that is not a list of numbers.
+    """
     try:
         return Vector(typecode, packed(typecode, value))
     except (StructError, TypeError, ValueError, OverflowError) as error:
@@ -106,7 +109,7 @@ def values_of(vector: Sequence[Any]) -> list[Any]:
 
 def _of_buffer(typecode: str, values: Any) -> bytes | list[Any]:
     if isinstance(values, (bytes, bytearray)):
-        raise TypeError("text, and no numbers")
+        raise TypeError("text instead of numbers")
     view = memoryview(values)
     if view.ndim != 1 or view.format not in _BUFFER_FORMATS[typecode]:
         raise TypeError(f"a buffer of {view.ndim} dimensions with format {view.format!r}")

@@ -12,8 +12,7 @@ from pathlib import Path
 import pytest
 
 from tracelake.assets.build import build
-from tracelake.assets.derivations import BuildParameters
-from tracelake.cli.commands.lake import PINNED_BY_DEFAULT
+from tracelake.assets.derivations import PINNED_BY_DEFAULT, BuildParameters
 from tracelake.consumers.rollouts.collect import Collection, collect_rollouts
 from tracelake.lake import Lake
 from tracelake.producers.teachers.asking.questions import questions_of
@@ -21,7 +20,7 @@ from tracelake.producers.teachers.local.server import TeacherServer
 from tracelake.producers.teachers.run.ask import Endpoint, ask_teachers
 from tracelake.producers.worlds.tiny_functions.oracle import LEARNER_BLUNDERS, OraclePolicy
 from tracelake.producers.worlds.tiny_functions.world import tiny_functions
-from tracelake.schemas.clock import STILL, VARIABLE
+from tracelake.schemas.clock import CLOCK_VARIABLE, STILL
 
 TEACHERS = ("tiny-teacher-95", "tiny-teacher-80", "tiny-teacher-65")
 
@@ -51,7 +50,7 @@ def digests_of_a_small_demo(address: str) -> dict[str, str]:
 def test_the_same_work_has_the_same_digests_in_every_store(
     tmp_path: Path, bucket: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv(VARIABLE, STILL)
+    monkeypatch.setenv(CLOCK_VARIABLE, STILL)
     local = digests_of_a_small_demo(str(tmp_path / "lake"))
     assert len(local) > 10
     assert digests_of_a_small_demo("memory://repeatable") == local

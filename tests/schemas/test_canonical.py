@@ -1,7 +1,7 @@
-"""Goal: equal JSON values have equal bytes, those of RFC 8785, and nothing but JSON has any.
+"""Goal: equal JSON values have equal bytes, those of RFC 8785, and values that are not JSON are refused.
 
-Method: what RFC 8785 can say is compared with the `rfc8785` package; what it would round or refuse is
-tested by rule.
+Method: the bytes are compared with the `rfc8785` package; values that it would round or refuse are tested
+case by case.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def test_a_float_is_printed_as_ecmascript_prints_it_and_reads_back_as_itself(num
 
 
 @given(st.floats(min_value=1e-8, max_value=1e-2))
-def test_the_small_numbers_that_costs_are_made_of_have_no_second_form(number: float) -> None:
+def test_small_numbers_such_as_costs_have_one_form(number: float) -> None:
     assert number_text(number) == rfc8785.dumps(number)
 
 
@@ -61,7 +61,7 @@ def test_the_small_numbers_that_costs_are_made_of_have_no_second_form(number: fl
 @example(1e15)
 @example(999999999999999.9)
 @example(0.00010000000000000002)
-def test_what_is_left_to_the_fast_encoder_has_the_same_text(number: float) -> None:
+def test_the_fast_encoder_prints_the_same_text(number: float) -> None:
     assert orjson.dumps(number_json(number)) == rfc8785.dumps(number)
 
 
@@ -71,13 +71,13 @@ def test_an_integer_of_any_size_keeps_its_digits(number: int) -> None:
 
 
 @given(JSON_VALUES)
-def test_canonical_text_is_json_that_reads_back_and_is_canonical_already(value: Any) -> None:
+def test_canonical_text_parses_and_is_a_fixed_point(value: Any) -> None:
     text = canonical_text(value)
     assert canonical_text(json.loads(text)) == text
 
 
 @given(st.dictionaries(st.text(), SCALARS, max_size=6), st.randoms())
-def test_the_order_of_keys_does_not_count(mapping: dict[str, Any], random: Any) -> None:
+def test_key_order_does_not_change_the_hash(mapping: dict[str, Any], random: Any) -> None:
     shuffled = list(mapping.items())
     random.shuffle(shuffled)
     assert hash_of(dict(shuffled)) == hash_of(mapping)
@@ -94,20 +94,20 @@ def test_the_order_of_keys_does_not_count(mapping: dict[str, Any], random: Any) 
         ["\U0001f600", {"\ud800": 1.5}],
         {1: "a number for a key"},
         {"outer": {None: 1}},
-        {1.5: "together with a float, which takes the slow way"},
+        {1.5: "a float key takes the slow path"},
         b"bytes",
         {1, 2},
         object(),
         [10**5000],
     ],
 )
-def test_what_json_cannot_say_is_refused_with_a_typed_error(value: object) -> None:
+def test_a_value_that_json_cannot_represent_is_refused_with_a_typed_error(value: object) -> None:
     with pytest.raises(EventInvalidError):
         canonical_json(value)
 
 
 @pytest.mark.parametrize("depth", [300, 10**5])
 @pytest.mark.parametrize("leaf", [None, 0.5], ids=["plain", "with a float"])
-def test_a_bottomless_value_is_refused_with_a_typed_error(depth: int, leaf: object) -> None:
+def test_a_very_deep_value_is_refused_with_a_typed_error(depth: int, leaf: object) -> None:
     with pytest.raises(EventInvalidError):
         canonical_json([leaf, nested(depth)])

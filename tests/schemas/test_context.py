@@ -1,4 +1,4 @@
-"""Goal: the context of a turn is exactly what was said before its action, along its parents."""
+"""Goal: the context of a turn is exactly the messages before its action, along its parents."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def row(index: int, parent: int | None, *, rollout_id: str = "r") -> TurnRow:
 
 @st.composite
 def trees(draw: st.DrawFn) -> list[TurnRow]:
-    """Turns of one rollout, each continuing any earlier one, or none."""
+    """Turns of one rollout; each continues any earlier turn, or none."""
     count = draw(st.integers(1, 8))
     return [row(i, draw(st.none() | st.integers(0, i - 1)) if i else None) for i in range(count)]
 
@@ -56,6 +56,6 @@ def test_a_turn_that_does_not_come_after_its_parent_is_refused(parent: int) -> N
         fold.context("r", 1)
 
 
-def test_a_turn_that_is_not_there_is_a_key_error() -> None:
+def test_an_unknown_turn_is_a_key_error() -> None:
     with pytest.raises(KeyError):
         ContextFold([row(1, 0)]).context("r", 1)

@@ -1,6 +1,6 @@
-"""Goal: the error tree is what its page says, and every error reads well and crosses processes.
+"""Goal: the error tree matches its drawing; every error has a readable message and survives pickling.
 
-Method: the tree drawn in the docstring is parsed and compared with the classes.
+Method: the tree in the module docstring is parsed and compared with the classes.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ from tracelake.schemas import errors
 from tracelake.schemas.errors import GOT_LENGTH_MAX, TracelakeError, explain
 
 
-class Drawn(NamedTuple):
-    """One line of the tree."""
+class DrawnError(NamedTuple):
+    """One line of the drawn tree."""
 
     name: str
     parent: str | None
-    kin: str | None
+    builtin: str | None
 
 
-def drawn_tree() -> list[Drawn]:
-    lines: list[Drawn] = []
+def drawn_tree() -> list[DrawnError]:
+    lines: list[DrawnError] = []
     parents: list[str] = []
     for line in (errors.__doc__ or "").splitlines():
         match = re.match(r"((?:[│ ]   )*)(?:[├└]── )?(\w+Error)\b(?: \((\w+)\))?", line)
@@ -34,7 +34,7 @@ def drawn_tree() -> list[Drawn]:
             continue
         depth = 0 if line.startswith("Tracelake") else len(match[1]) // 4 + 1
         parents[depth:] = [match[2]]
-        lines.append(Drawn(match[2], parents[depth - 1] if depth else None, match[3]))
+        lines.append(DrawnError(match[2], parents[depth - 1] if depth else None, match[3]))
     return lines
 
 
@@ -46,23 +46,23 @@ def subclasses(cls: type[TracelakeError]) -> list[type[TracelakeError]]:
 CLASSES = subclasses(TracelakeError)
 
 
-def test_the_drawn_tree_is_the_tree_of_classes() -> None:
+def test_the_drawn_tree_matches_the_classes() -> None:
     tree = {(cls.__name__, cls.__bases__[0].__name__) for cls in CLASSES if cls is not TracelakeError}
     assert {(line.name, line.parent) for line in drawn_tree() if line.parent} == tree
     assert {cls.__module__ for cls in CLASSES} == {"tracelake.schemas.errors"}
 
 
-def test_each_class_is_kin_to_the_standard_error_that_the_tree_names() -> None:
+def test_each_class_inherits_the_builtin_error_that_the_tree_names() -> None:
     for line in drawn_tree():
         cls = getattr(errors, line.name)
-        if line.kin:
-            assert issubclass(cls, getattr(builtins, line.kin)), line
+        if line.builtin:
+            assert issubclass(cls, getattr(builtins, line.builtin)), line
         own = [base for base in cls.__bases__ if base.__module__ == "builtins" and base is not Exception]
-        assert [base.__name__ for base in own] == ([line.kin] if line.kin else []), line
+        assert [base.__name__ for base in own] == ([line.builtin] if line.builtin else []), line
 
 
 @pytest.mark.parametrize("cls", CLASSES, ids=lambda cls: cls.__name__)
-def test_every_error_crosses_a_process_border(cls: type[TracelakeError]) -> None:
+def test_every_error_survives_pickling_and_copying(cls: type[TracelakeError]) -> None:
     error = cls("what happened", got={"a": 1}, expected="something else", cure="Do this.")
     for again in (pickle.loads(pickle.dumps(error)), copy.copy(error), copy.deepcopy(error)):  # noqa: S301
         assert type(again) is cls
@@ -71,26 +71,26 @@ def test_every_error_crosses_a_process_border(cls: type[TracelakeError]) -> None
 
 
 @pytest.mark.parametrize("cls", CLASSES, ids=lambda cls: cls.__name__)
-def test_every_class_has_a_line_of_its_own(cls: type[TracelakeError]) -> None:
+def test_every_class_has_a_one_line_docstring(cls: type[TracelakeError]) -> None:
     assert cls.__doc__
     assert "\n" not in cls.__doc__.strip()
 
 
-def test_exit_codes_tell_a_broken_promise_and_an_empty_purse_from_the_rest() -> None:
+def test_failed_checks_and_an_exhausted_budget_have_their_own_exit_codes() -> None:
     codes = {cls.__name__: cls.exit_code for cls in CLASSES}
     assert {cls.exit_code for cls in subclasses(errors.CheckFailedError)} == {3}
     assert codes["BudgetExhaustedError"] == 4
     assert codes["SourceFormatError"] == codes["LakeMissingError"] == 1
 
 
-def test_parts_that_are_not_given_leave_no_trace() -> None:
+def test_omitted_parts_are_left_out_of_the_message() -> None:
     assert explain("a") == "a"
     assert explain("a", cure="B.") == "a. B."
     assert explain("a", got=0) == "a; got 0"
     assert explain("a", got="", expected="c") == "a; got ; expected c"
 
 
-def test_foreign_data_can_neither_flood_nor_steer_a_terminal() -> None:
+def test_foreign_data_can_neither_flood_nor_control_a_terminal() -> None:
     message = explain("bad line", got="\x1b[2J\r\n" + "x" * 10**6)
     assert "\x1b" not in message
     assert "\n" not in message

@@ -1,6 +1,6 @@
-"""Goal: two recordings of one state share its key, whatever wrote them down; two states never do.
+"""Goal: two recordings of one state share its key, whichever tool recorded them; different states never do.
 
-Method: conversations are drawn, then told again as another recorder would, or changed in one place.
+Method: conversations are drawn, then rewritten as another recorder would write them, or changed in one place.
 """
 
 from __future__ import annotations
@@ -66,16 +66,16 @@ def key_of(messages: list[Message], tools_json: str | None = None) -> str:
 
 def with_ids(messages: list[Message], rename: dict[str, str | None]) -> list[Message]:
     """The conversation with other call ids; None leaves the field out."""
-    told = copy.deepcopy(messages)
-    for message in told:
-        for holder, name in [
+    renamed = copy.deepcopy(messages)
+    for message in renamed:
+        for owner, name in [
             (message, "tool_call_id"),
             *((call, "id") for call in message.get("tool_calls", [])),
         ]:
-            if name in holder:
-                new = rename[holder.pop(name)]
-                holder.update({} if new is None else {name: new})
-    return told
+            if name in owner:
+                new = rename[owner.pop(name)]
+                owner.update({} if new is None else {name: new})
+    return renamed
 
 
 def ids_of(messages: list[Message]) -> list[str]:
@@ -83,34 +83,36 @@ def ids_of(messages: list[Message]) -> list[str]:
 
 
 @given(conversations(), st.randoms())
-def test_call_ids_do_not_count(messages: list[Message], random: Any) -> None:
+def test_call_ids_do_not_change_the_key(messages: list[Message], random: Any) -> None:
     ids = ids_of(messages)
     fresh = [f"toolu_{random.random()}" for _ in ids]
     assert key_of(with_ids(messages, dict(zip(ids, fresh, strict=True)))) == key_of(messages)
 
 
 @given(conversations())
-def test_a_recorder_that_uses_ids_again_in_every_turn_tells_the_same_state(messages: list[Message]) -> None:
+def test_a_recorder_that_reuses_call_ids_in_every_turn_gives_the_same_key(messages: list[Message]) -> None:
     again = {call_id: call_id.rsplit("-", 1)[-1] for call_id in ids_of(messages)}
     assert key_of(with_ids(messages, again)) == key_of(messages)
 
 
 @given(conversations())
-def test_a_recorder_without_ids_tells_the_same_state(messages: list[Message]) -> None:
+def test_a_recorder_without_call_ids_gives_the_same_key(messages: list[Message]) -> None:
     without: dict[str, str | None] = dict.fromkeys(ids_of(messages))
     assert key_of(with_ids(messages, without)) == key_of(messages)
 
 
 @given(conversations())
-def test_a_recorder_whose_results_have_no_ids_tells_the_same_state(messages: list[Message]) -> None:
-    told = [{name: value for name, value in each.items() if name != "tool_call_id"} for each in messages]
-    assert key_of(told) == key_of(messages)
+def test_a_recorder_without_ids_on_tool_results_gives_the_same_key(messages: list[Message]) -> None:
+    rewritten = [{name: value for name, value in each.items() if name != "tool_call_id"} for each in messages]
+    assert key_of(rewritten) == key_of(messages)
 
 
 @given(conversations(), st.randoms())
-def test_provider_fields_key_order_and_spaces_do_not_count(messages: list[Message], random: Any) -> None:
-    told = copy.deepcopy(messages)
-    for message in told:
+def test_provider_fields_key_order_and_spaces_do_not_change_the_key(
+    messages: list[Message], random: Any
+) -> None:
+    rewritten = copy.deepcopy(messages)
+    for message in rewritten:
         message |= {"refusal": None, "annotations": [], "provider_specific_fields": {"cost": random.random()}}
         for call in message.get("tool_calls", []):
             pairs = list(json.loads(call["function"]["arguments"]).items())
@@ -119,27 +121,27 @@ def test_provider_fields_key_order_and_spaces_do_not_count(messages: list[Messag
                 dict(pairs), indent=2, ensure_ascii=random.random() < 0.5
             )
             call["index"] = random.random()
-    assert key_of(told) == key_of(messages)
+    assert key_of(rewritten) == key_of(messages)
 
 
 @given(conversations())
-def test_arguments_recorded_as_an_object_are_the_same_as_their_text(messages: list[Message]) -> None:
-    told = copy.deepcopy(messages)
-    for message in told:
+def test_arguments_recorded_as_an_object_give_the_same_key_as_their_text(messages: list[Message]) -> None:
+    rewritten = copy.deepcopy(messages)
+    for message in rewritten:
         for call in message.get("tool_calls", []):
             call["function"]["arguments"] = json.loads(call["function"]["arguments"])
-    assert key_of(told) == key_of(messages)
+    assert key_of(rewritten) == key_of(messages)
 
 
 @given(conversations(), st.data())
-def test_every_text_counts(messages: list[Message], data: st.DataObject) -> None:
+def test_every_text_changes_the_key(messages: list[Message], data: st.DataObject) -> None:
     changed = copy.deepcopy(messages)
     data.draw(st.sampled_from(changed))["content"] += "x"
     assert key_of(changed) != key_of(messages)
 
 
 @given(conversations(), st.data())
-def test_the_order_and_the_number_of_messages_count(messages: list[Message], data: st.DataObject) -> None:
+def test_order_and_number_of_messages_change_the_key(messages: list[Message], data: st.DataObject) -> None:
     index = data.draw(st.integers(0, len(messages) - 2))
     swapped = [*messages[:index], messages[index + 1], messages[index], *messages[index + 2 :]]
     if messages[index] != messages[index + 1]:
@@ -149,7 +151,7 @@ def test_the_order_and_the_number_of_messages_count(messages: list[Message], dat
 
 
 @given(conversations(), st.data())
-def test_every_part_of_a_call_counts(messages: list[Message], data: st.DataObject) -> None:
+def test_every_part_of_a_call_changes_the_key(messages: list[Message], data: st.DataObject) -> None:
     changed = copy.deepcopy(messages)
     calls = [call["function"] for message in changed for call in message.get("tool_calls", [])]
     if not calls:
@@ -162,16 +164,16 @@ def test_every_part_of_a_call_counts(messages: list[Message], data: st.DataObjec
     assert key_of(changed) != key_of(messages)
 
 
-def test_results_told_under_each_others_ids_are_another_state() -> None:
+def test_results_with_swapped_call_ids_are_another_state() -> None:
     calls = [{"id": name, "function": {"name": "bash", "arguments": "{}"}} for name in "ab"]
     results = [{"role": "tool", "content": name, "tool_call_id": name} for name in "ab"]
     crossed = [{**results[0], "tool_call_id": "b"}, {**results[1], "tool_call_id": "a"}]
-    asked = {"role": "assistant", "content": "", "tool_calls": calls}
-    assert key_of([asked, *results]) != key_of([asked, *crossed])
-    assert key_of([asked, *results]) != key_of([asked, *reversed(results)])
+    action = {"role": "assistant", "content": "", "tool_calls": calls}
+    assert key_of([action, *results]) != key_of([action, *crossed])
+    assert key_of([action, *results]) != key_of([action, *reversed(results)])
 
 
-def test_tools_and_roles_count_and_a_key_is_of_all_that_came_before() -> None:
+def test_tools_roles_names_and_earlier_messages_change_the_key() -> None:
     message = {"role": "user", "content": "hello"}
     keys = {
         key_of([]),
@@ -187,12 +189,12 @@ def test_tools_and_roles_count_and_a_key_is_of_all_that_came_before() -> None:
 
 
 @given(st.lists(st.text(max_size=4), max_size=4), st.lists(st.text(max_size=4), max_size=4))
-def test_the_border_between_messages_counts(texts: list[str], others: list[str]) -> None:
+def test_the_boundary_between_messages_changes_the_key(texts: list[str], others: list[str]) -> None:
     keys = [key_of([{"role": "user", "content": text} for text in group]) for group in (texts, others)]
     assert (keys[0] == keys[1]) == (texts == others)
 
 
-def test_content_in_text_parts_is_its_text_and_other_parts_are_told_apart() -> None:
+def test_text_parts_are_joined_and_other_content_is_canonical_json() -> None:
     parts = [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]
     assert content_text(parts) == "ab"
     assert content_text(None) == content_text([]) == content_text("") == ""
@@ -221,7 +223,7 @@ def test_content_in_text_parts_is_its_text_and_other_parts_are_told_apart() -> N
     ],
     ids=lambda value: str(value)[:20],
 )
-def test_arguments_are_parsed_where_they_are_json_and_keep_every_digit(text: str, parsed: Any) -> None:
+def test_arguments_that_are_json_are_parsed_without_losing_a_digit(text: str, parsed: Any) -> None:
     assert canonical_arguments(text) == (text if parsed is None else parsed)
 
 
@@ -245,7 +247,7 @@ HOSTILE_ARGUMENTS = [
 
 
 @pytest.mark.parametrize("arguments", HOSTILE_ARGUMENTS, ids=lambda text: text[:30])
-def test_nothing_that_a_policy_can_write_as_arguments_raises(arguments: str) -> None:
+def test_no_arguments_that_a_policy_can_write_raise(arguments: str) -> None:
     call = {"id": "c", "type": "function", "function": {"name": "bash", "arguments": arguments}}
     message = {"role": "assistant", "content": None, "tool_calls": [call]}
     other = copy.deepcopy(message)
@@ -255,7 +257,7 @@ def test_nothing_that_a_policy_can_write_as_arguments_raises(arguments: str) -> 
     assert json.loads(canonical_action(message))["tool_calls"][0]["name"] == "bash"
 
 
-def test_two_ids_that_differ_in_their_last_digits_are_two_actions_and_two_states() -> None:
+def test_large_ids_that_differ_in_the_last_digit_are_different_actions_and_states() -> None:
     def message(number: int) -> Message:
         function = {"name": "get", "arguments": f'{{"id": {number}}}'}
         return {"role": "assistant", "content": "", "tool_calls": [{"id": "c", "function": function}]}
@@ -282,7 +284,7 @@ def test_an_action_is_content_and_calls_without_ids_and_provider_fields() -> Non
 
 
 @pytest.mark.parametrize("calls", ["bash", [1], [None], ["bash"], [{"function": "bash"}], 7], ids=str)
-def test_calls_in_another_shape_are_refused_with_a_typed_error(calls: Any) -> None:
+def test_calls_in_another_format_are_refused_with_a_typed_error(calls: Any) -> None:
     with pytest.raises(EventInvalidError, match="tool call"):
         tool_calls_of({"role": "assistant", "tool_calls": calls})
 
@@ -292,12 +294,12 @@ def test_calls_in_another_shape_are_refused_with_a_typed_error(calls: Any) -> No
     [{}, {"role": None, "content": ""}, {"role": "user", "content": "\ud800"}],
     ids=["none", "null", "text"],
 )
-def test_a_message_that_has_no_canonical_form_is_refused_with_a_typed_error(message: Message) -> None:
+def test_a_message_without_a_canonical_form_is_refused_with_a_typed_error(message: Message) -> None:
     with pytest.raises(EventInvalidError):
         StateHasher().add(message)
 
 
-def test_ids_may_be_numbers() -> None:
+def test_a_numeric_call_id_matches_its_result() -> None:
     call = {"id": 7, "function": {"name": "bash", "arguments": "{}"}}
     numbered = [
         {"role": "assistant", "tool_calls": [call]},
@@ -308,6 +310,6 @@ def test_ids_may_be_numbers() -> None:
     assert key_of(numbered) == key_of(lettered)
 
 
-def test_the_key_of_tools_is_null_where_the_source_has_none() -> None:
+def test_the_tools_key_is_null_if_the_source_has_no_tools() -> None:
     assert tools_key(None) is None
     assert tools_key("[]") != tools_key("[{}]")

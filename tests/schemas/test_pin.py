@@ -1,4 +1,4 @@
-"""Goal: a pin's digest is of its contents, of all of them, and of nothing else; its name says one pin."""
+"""Goal: a pin's digest covers all of its contents and nothing else."""
 
 from __future__ import annotations
 
@@ -24,29 +24,29 @@ CHANGED: dict[str, Any] = {
     "parameters": {"level": "L0"},
     "quarantined": ("e",),
 }
-LINE = {"landed": 5, "conflicting": 1, "rejected": 0}
+COUNTS = {"landed": 5, "conflicting": 1, "rejected": 0}
 
 
-def digest(table: dict[str, Any] = TABLE, line: dict[str, int] = LINE, **given: Any) -> str:
+def digest(table: dict[str, Any] = TABLE, counts: dict[str, int] = COUNTS, **changes: Any) -> str:
     fields: dict[str, Any] = {
         "tables": {"pairs": PinnedTable(**table)},
-        "ledger": {"turn_completed": KindCounts(**line)},
+        "ledger": {"turn_completed": KindCounts(**counts)},
         "tracelake_version": "0.1.0",
         "schema_versions": {"turn_completed": 1},
     }
-    return pin_digest(**{**fields, **given})
+    return pin_digest(**{**fields, **changes})
 
 
-def test_where_the_rows_lie_and_who_told_them_does_not_count() -> None:
+def test_storage_and_envelopes_do_not_change_the_digest() -> None:
     assert digest({**TABLE, "version": 8, "rows_digest": "r"}) == digest()
 
 
-def test_every_other_field_counts() -> None:
+def test_every_other_field_changes_the_digest() -> None:
     assert set(CHANGED) == set(PinnedTable.model_fields) - {"version", "rows_digest"}
     for name, value in CHANGED.items():
         assert digest({**TABLE, name: value}) != digest(), name
-    for name in LINE:
-        assert digest(line={**LINE, name: 9}) != digest(), name
+    for name in COUNTS:
+        assert digest(counts={**COUNTS, name: 9}) != digest(), name
     assert digest(tables={"others": PinnedTable(**TABLE)}) != digest()
     assert digest(tables={}) != digest()
     assert digest(ledger={}) != digest()

@@ -21,7 +21,7 @@ from tracelake.lake import Lake
 from tracelake.producers.worlds.recorded_states import recorded_world
 from tracelake.producers.worlds.tiny_functions.workspace import TOOLS
 from tracelake.producers.worlds.tiny_functions.world import tiny_functions
-from tracelake.schemas.clock import STILL, VARIABLE
+from tracelake.schemas.clock import CLOCK_VARIABLE, STILL
 from tracelake.schemas.errors import LockMismatchError, PinChangedError
 from tracelake.schemas.experiments.experiment import Experiment, parse_experiment
 from tracelake.schemas.experiments.lock import Lock
@@ -36,7 +36,7 @@ seeds = [1]
 stop_rule = "none"
 hypothesis = { given = "g", when = "w", then = "t" }
 data = { pin = "pairs@1" }
-arms = { A = { title = "GRPO" }, B = { title = "replay", replay_weight = 0.5 } }
+arms = { A = { title = "GRPO" }, B = { title = "replay", pair_weight = 0.5 } }
 training = { train_steps = 4, tasks_per_batch = 2, group_size = 2, turn_limit = 1, checkpoint_every = 2 }
 evaluation = { task_count = 2 }
 verdict = { minimum_effect = 0.1 }
@@ -105,7 +105,7 @@ def test_a_launch_lands_its_start_checkpoints_and_end(place: Place, trained: str
 def test_where_the_clock_stands_still_no_figure_of_a_training_is_timed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv(VARIABLE, STILL)
+    monkeypatch.setenv(CLOCK_VARIABLE, STILL)
     place = Place(tmp_path)
     train_arm(place.lake, place.launch("A"))
     [ended] = place.rows("training_ended").to_dicts()
@@ -180,7 +180,7 @@ def test_an_interrupted_training_goes_on_from_its_checkpoint_and_ends_with_the_s
 def test_hints_of_failed_tool_calls_land_and_the_student_never_reads_them(tmp_path: Path) -> None:
     place = Place(tmp_path)
     text = TEXT.replace('"recorded-states"', '"tiny-functions"').replace("turn_limit = 1", "turn_limit = 3")
-    hinted = parse_experiment(text.replace("replay_weight = 0.5", "sdpo_weight = 0.1"), name="test")
+    hinted = parse_experiment(text.replace("pair_weight = 0.5", "sdpo_weight = 0.1"), name="test")
     assert isinstance(hinted, Experiment)
     place.experiment = hinted
     # A policy that calls tools wrongly: it was shown well-formed calls of a tool that is not there.

@@ -1,6 +1,6 @@
-"""Goal: a fact has one identity wherever it is computed, and another fact has another.
+"""Goal: an event has one identity wherever it is computed, and different events have different identities.
 
-Method: events of every class are drawn, changed field by field, and sent through Arrow and Parquet and back.
+Method: events of every class are drawn, changed field by field, and written to Parquet and read back.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from tracelake.schemas.events.rollout_events import RewardAssigned, TurnComplete
 
 
 def through_parquet(event: Event) -> dict[str, Any]:
-    """The event's fields as a reader of a Parquet file gets them."""
+    """The event's fields, written to Parquet and read back."""
     schema = pa.schema([arrow_schema(event.KIND).field(name) for name in payload_columns(type(event))])
     fields = {name: event.__dict__[name] for name in schema.names}
     sink = pa.BufferOutputStream()
@@ -50,7 +50,7 @@ def test_the_identity_survives_arrow_and_parquet(event: Event) -> None:
 
 
 @given(EVENTS, st.randoms(), st.integers(0, 10**6))
-def test_neither_the_order_of_fields_nor_the_position_in_the_source_counts(
+def test_field_order_and_source_position_do_not_change_the_identity(
     event: Event, random: Any, position: int
 ) -> None:
     fields = list(event.__dict__.items())
@@ -62,7 +62,7 @@ def test_neither_the_order_of_fields_nor_the_position_in_the_source_counts(
 @pytest.mark.parametrize("cls", EVENT_CLASSES, ids=lambda cls: cls.KIND)
 @given(data=st.data())
 @settings(max_examples=15)
-def test_every_field_of_the_payload_counts(cls: type[Event], data: st.DataObject) -> None:
+def test_every_payload_field_changes_the_identity(cls: type[Event], data: st.DataObject) -> None:
     event = data.draw(events_of(cls))
     identity = event_identity(event)
     for name in set(payload_columns(cls)) - cls.NOT_PAYLOAD:
@@ -81,7 +81,7 @@ def test_two_kinds_never_share_an_identity_or_a_key(one: Event, other: Event) ->
 
 
 def changed_values(event: Event, name: str) -> Iterator[Any]:
-    """The smallest changes that a field can undergo, and its loss where it may be null."""
+    """Smallest changes of a field's value, and null if the field may be null."""
     value, field = getattr(event, name), arrow_schema(event.KIND).field(name)
     if field.nullable and value is not None:
         yield None
@@ -113,7 +113,7 @@ VECTORS: dict[str, list[Any]] = {
 
 
 @pytest.mark.parametrize("name", VECTORS)
-def test_null_empty_zero_and_two_zeros_are_four_facts(name: str) -> None:
+def test_null_empty_zero_and_two_zeros_are_four_different_events(name: str) -> None:
     facts = [turn(**{name: value}) for value in VECTORS[name]]
     assert len({event_identity(fact).event_id for fact in facts}) == len(facts)
     for fact in facts:
@@ -124,17 +124,21 @@ MIXED_LOGPROBS = [[0, -1.5, True], [-1, 0], [math.nan, -1.0], [1e300, -1e-300, 0
 
 
 @pytest.mark.parametrize("mixed", MIXED_LOGPROBS)
-def test_the_declaration_and_not_the_first_value_says_what_a_vector_holds(mixed: list[Any]) -> None:
+def test_the_declared_type_and_not_the_first_value_determines_how_a_vector_is_packed(
+    mixed: list[Any],
+) -> None:
     event = turn(sampling_logprobs=mixed)
     assert row_identity(TurnCompleted, through_parquet(event)) == event_identity(event)
 
 
 @pytest.mark.parametrize(
-    ("name", "told", "same"),
+    ("name", "values", "equal_values"),
     [("completion_ids", [True, 3], [1, 3]), ("completion_mask", [0, True], [False, True])],
 )
-def test_truth_values_and_integers_are_the_same_values(name: str, told: list[Any], same: list[Any]) -> None:
-    assert event_identity(turn(**{name: told})) == event_identity(turn(**{name: same}))
+def test_booleans_and_integers_of_the_same_value_are_equal(
+    name: str, values: list[Any], equal_values: list[Any]
+) -> None:
+    assert event_identity(turn(**{name: values})) == event_identity(turn(**{name: equal_values}))
 
 
 @pytest.mark.parametrize(
@@ -148,7 +152,7 @@ def test_truth_values_and_integers_are_the_same_values(name: str, told: list[Any
         ("sampling_logprobs", [None]),
     ],
 )
-def test_values_that_a_vector_cannot_hold_are_refused_when_the_fact_is_named(
+def test_values_that_cannot_be_packed_are_refused_when_the_identity_is_computed(
     name: str, values: list[Any]
 ) -> None:
     with pytest.raises(EventInvalidError, match="no canonical form"):
@@ -156,18 +160,20 @@ def test_values_that_a_vector_cannot_hold_are_refused_when_the_fact_is_named(
 
 
 @pytest.mark.parametrize("mixed", MIXED_LOGPROBS)
-def test_so_it_is_without_validation(mixed: list[Any]) -> None:
+def test_the_declared_type_also_applies_without_validation(mixed: list[Any]) -> None:
     event = TurnCompleted.model_construct(**{**turn().__dict__, "sampling_logprobs": mixed})
     assert row_identity(TurnCompleted, through_parquet(event)) == event_identity(event)
 
 
 @given(st.lists(st.floats(), max_size=6))
-def test_logprobs_of_double_precision_have_the_identity_of_what_is_stored(values: list[float]) -> None:
+def test_double_precision_logprobs_have_the_identity_of_the_stored_float32_values(
+    values: list[float],
+) -> None:
     event = turn(sampling_logprobs=values)
     assert row_identity(TurnCompleted, through_parquet(event)) == event_identity(event)
 
 
-def test_a_moment_is_the_same_in_every_zone_and_to_the_microsecond() -> None:
+def test_a_time_has_one_identity_in_every_time_zone_and_microseconds_count() -> None:
     utc = datetime(2026, 3, 29, 1, 30, 0, 123456, tzinfo=UTC)
     elsewhere = utc.astimezone(timezone(timedelta(hours=5, minutes=45)))
     identity = event_identity(turn(occurred_at=utc))
@@ -177,9 +183,9 @@ def test_a_moment_is_the_same_in_every_zone_and_to_the_microsecond() -> None:
     assert row_identity(TurnCompleted, {**turn().__dict__, "occurred_at": elsewhere}) == identity
 
 
-def test_a_subclass_of_datetime_is_a_moment_as_any_other() -> None:
+def test_a_subclass_of_datetime_has_the_identity_of_a_plain_datetime() -> None:
     class Stamp(datetime):
-        """Such as pandas makes."""
+        """Like the timestamps of pandas."""
 
     stamp = Stamp(2026, 3, 29, 1, 30, tzinfo=UTC)
     plain = datetime(2026, 3, 29, 1, 30, tzinfo=UTC)
@@ -190,7 +196,7 @@ def test_a_subclass_of_datetime_is_a_moment_as_any_other() -> None:
     "moment",
     [datetime(2026, 1, 1), datetime.min.replace(tzinfo=timezone(timedelta(hours=1))), "yesterday"],  # noqa: DTZ001
 )
-def test_a_moment_without_a_zone_or_beyond_the_calendar_is_refused(moment: Any) -> None:
+def test_a_time_without_a_time_zone_or_outside_the_calendar_is_refused(moment: Any) -> None:
     with pytest.raises(ValidationError):
         turn(occurred_at=moment)
 
@@ -206,7 +212,9 @@ def test_a_moment_without_a_zone_or_beyond_the_calendar_is_refused(moment: Any) 
     ],
     ids=str,
 )
-def test_what_cannot_be_stored_is_refused_before_anything_is_written(fields: dict[str, Any]) -> None:
+def test_a_value_that_cannot_be_stored_is_refused_when_the_identity_is_computed(
+    fields: dict[str, Any],
+) -> None:
     with pytest.raises(EventInvalidError):
         event_identity(reward(**fields))
 
@@ -217,7 +225,7 @@ def test_a_token_id_beyond_32_bits_is_refused(token_id: int) -> None:
         event_identity(turn(completion_ids=[1, token_id]))
 
 
-def test_a_row_without_a_field_of_its_key_is_refused() -> None:
+def test_a_row_without_a_field_of_its_natural_key_is_refused() -> None:
     with pytest.raises(EventInvalidError):
         row_identity(TurnCompleted, {"rollout_id": "r"})
 
@@ -230,12 +238,12 @@ def test_text_that_is_not_well_formed_is_refused(text: str) -> None:
 
 
 @pytest.mark.parametrize("position", [-1, 2**63])
-def test_a_position_that_no_source_can_have_is_refused(position: int) -> None:
+def test_an_impossible_source_position_is_refused(position: int) -> None:
     with pytest.raises(ValidationError):
         reward(source_position=position)
 
 
-def test_an_event_cannot_be_changed_and_takes_no_unknown_field() -> None:
+def test_an_event_is_frozen_and_refuses_unknown_fields() -> None:
     with pytest.raises(ValidationError):
         reward().score = 2.0  # type: ignore[misc]
     with pytest.raises(ValidationError):

@@ -1,4 +1,4 @@
-"""Goal: every kind is known everywhere under one name; foreign fields make an event or a typed error."""
+"""Goal: every kind has one name and one class; foreign fields become an event or a typed error."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ ENVELOPE_NAMES = {
 }
 
 
-def test_the_union_the_list_and_the_imports_name_the_same_classes() -> None:
+def test_the_union_contains_every_imported_event_class_once() -> None:
     defined = {
         item
         for item in vars(events).values()
@@ -36,7 +36,7 @@ def test_the_union_the_list_and_the_imports_name_the_same_classes() -> None:
     assert len(EVENT_CLASSES) == len(defined)
 
 
-def test_kinds_are_distinct_and_name_their_class() -> None:
+def test_kinds_are_distinct_and_match_the_class_name() -> None:
     assert len(CLASS_OF_KIND) == len(EVENT_CLASSES)
     for kind, cls in CLASS_OF_KIND.items():
         assert "".join(word.capitalize() for word in kind.split("_")) == cls.__name__
@@ -45,7 +45,7 @@ def test_kinds_are_distinct_and_name_their_class() -> None:
 
 
 @pytest.mark.parametrize("cls", EVENT_CLASSES, ids=lambda cls: cls.KIND)
-def test_every_class_has_a_key_of_its_own_fields_and_says_what_it_is(cls: type[Event]) -> None:
+def test_every_class_has_a_docstring_and_a_key_of_its_own_fields(cls: type[Event]) -> None:
     assert cls.__doc__
     assert cls.KEY
     assert set(cls.KEY) <= set(cls.model_fields) - cls.NOT_PAYLOAD
@@ -61,7 +61,7 @@ def test_an_event_is_parsed_from_its_own_fields(event: Event) -> None:
 
 
 @pytest.mark.parametrize(
-    ("fields", "named"),
+    ("fields", "name_in_error"),
     [
         ({}, "kind"),
         ({"kind": "turn_finished"}, "turn_finished"),
@@ -89,17 +89,19 @@ def test_an_event_is_parsed_from_its_own_fields(event: Event) -> None:
     ],
     ids=str,
 )
-def test_fields_that_make_no_event_are_refused_naming_the_field(fields: dict[str, Any], named: str) -> None:
-    with pytest.raises(EventInvalidError, match=named):
+def test_fields_that_are_no_valid_event_are_refused_by_name(
+    fields: dict[str, Any], name_in_error: str
+) -> None:
+    with pytest.raises(EventInvalidError, match=name_in_error):
         parse_event(fields)
 
 
-def test_an_unknown_kind_is_refused_naming_the_known_ones() -> None:
+def test_an_unknown_kind_is_refused_and_the_error_lists_the_known_ones() -> None:
     with pytest.raises(EventInvalidError, match=r"turn_finished.*rollout_started.*Upgrade"):
         class_of_kind("turn_finished")
 
 
 @pytest.mark.parametrize("cls", EVENT_CLASSES, ids=lambda cls: cls.KIND)
-def test_every_event_is_frozen_and_closed(cls: type[BaseModel]) -> None:
+def test_every_event_class_is_frozen_and_forbids_extra_fields(cls: type[BaseModel]) -> None:
     assert cls.model_config.get("frozen") is True
     assert cls.model_config.get("extra") == "forbid"

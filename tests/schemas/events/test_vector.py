@@ -1,4 +1,4 @@
-"""Goal: a vector is the numbers that it was made of, whatever held them, and stays so.
+"""Goal: a vector equals the numbers that it was created from, in any container, and never changes.
 
 Method: round trips of drawn values, buffers of every width, and a caller that changes its list afterwards.
 """
@@ -23,12 +23,12 @@ INT_32 = st.integers(-(2**31), 2**31 - 1)
 
 
 def turn(**fields: Any) -> TurnCompleted:
-    known = {"rollout_id": "r", "turn_index": 0, "state_key": "s", "context_length": 1}
-    return TurnCompleted(**known, new_messages_json="[]", action_json="{}", **fields)
+    required = {"rollout_id": "r", "turn_index": 0, "state_key": "s", "context_length": 1}
+    return TurnCompleted(**required, new_messages_json="[]", action_json="{}", **fields)
 
 
 @given(st.lists(INT_32))
-def test_ids_come_back_as_they_were(values: list[int]) -> None:
+def test_ids_survive_packing(values: list[int]) -> None:
     vector = Vector("i", packed("i", values))
     assert vector == values
     assert (len(vector), list(vector), vector[1:]) == (len(values), values, values[1:])
@@ -37,19 +37,19 @@ def test_ids_come_back_as_they_were(values: list[int]) -> None:
 
 
 @given(st.lists(st.floats(width=32, allow_nan=False)))
-def test_logprobs_come_back_in_the_precision_that_is_stored(values: list[float]) -> None:
+def test_logprobs_survive_packing_as_float32(values: list[float]) -> None:
     assert turn(sampling_logprobs=values).sampling_logprobs == values
 
 
 @pytest.mark.parametrize("kind", ["int8", "uint8", "int16", "int32", "uint32", "int64"])
-def test_a_buffer_of_any_width_is_the_same_fact_as_its_list(kind: str) -> None:
+def test_a_buffer_of_any_width_has_the_identity_of_its_list(kind: str) -> None:
     values = np.array([1, 2, 127], kind)
     assert event_identity(turn(completion_ids=values)) == event_identity(turn(completion_ids=[1, 2, 127]))
     assert turn(completion_ids=values[::2]).completion_ids == [1, 127]
     assert turn(completion_ids=array("i", [5, 6])).completion_ids == [5, 6]
 
 
-def test_buffers_of_floats_and_truth_values_too() -> None:
+def test_buffers_of_floats_and_booleans_are_accepted() -> None:
     event = turn(sampling_logprobs=np.array([-0.5, -1.25]), completion_mask=np.array([True, False]))
     assert (event.sampling_logprobs, event.completion_mask) == ([-0.5, -1.25], [True, False])
 
@@ -59,25 +59,25 @@ def test_buffers_of_floats_and_truth_values_too() -> None:
     [np.zeros((2, 2), "int32"), np.array([1.5]), np.array([2**40]), b"ab", "ab", 7, {1: 2}, {1, 2}],
     ids=repr,
 )
-def test_what_is_no_list_of_ids_is_refused_at_once(values: Any) -> None:
+def test_a_value_that_is_not_a_list_of_ids_is_refused_on_creation(values: Any) -> None:
     with pytest.raises(ValidationError):
         turn(completion_ids=values)
 
 
-def test_what_the_caller_does_to_its_list_later_does_not_reach_the_fact() -> None:
+def test_later_changes_of_the_callers_list_do_not_reach_the_event() -> None:
     running = [1, 2]
     event = turn(prompt_ids=running)
     running.append(3)
     assert event.prompt_ids == [1, 2]
 
 
-def test_a_fact_is_written_as_json_with_plain_lists() -> None:
+def test_an_event_is_serialized_to_json_with_plain_lists() -> None:
     event = turn(completion_ids=[1, 2], completion_mask=[True, False])
     assert '"completion_ids":[1,2],"completion_mask":[true,false]' in event.model_dump_json()
     assert TurnCompleted.model_validate_json(event.model_dump_json()) == event
 
 
-def test_vectors_of_other_kinds_are_not_equal() -> None:
+def test_vectors_of_different_types_are_not_equal() -> None:
     assert Vector("i", b"") != Vector("f", b"")
     assert Vector("i", packed("i", [1])) != "\x01"
     with pytest.raises(TypeError):
