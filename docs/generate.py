@@ -58,8 +58,9 @@ Everything is under one root. A file that is named by its own hash, or created o
 | `torn/`, `tables/quarantine/` | bytes and manifests that a crash cut off \
 | by recovery | set aside, never deleted |
 
-`EPOCH` is one opening of a writer, `SEQ` the first sequence number in the file, `SHA256` the hash of its bytes. A table's folder is Lance's
-own: data files, manifests of its versions, and one tag per pin, which protects its version from cleanup.
+`EPOCH` is one opening of a writer, `SEQ` the first sequence number in a file, `SHA256` the hash of its bytes.
+A table is a folder of Lance: data files, manifests of its versions, and one tag per pin, which protects its
+version from cleanup.
 """
 
 
@@ -69,8 +70,8 @@ def data_map() -> str:
         NOTICE,
         LAYOUT.strip(),
         "## Envelope",
-        "The writer adds these columns to every event; they are not part of its identity. Types are Arrow types. "
-        "A column that is not `required` may be null: the source does not say.",
+        "The writer adds these columns to every event; they are not part of its identity. Types are Arrow "
+        "types. A column that is not `required` may be null: the source does not say.",
         _fields_table(Envelope, list(Envelope.model_fields)),
         "## Events",
     ]
@@ -114,9 +115,9 @@ def experiment_keys() -> str:
     parts = [
         "# Experiment files",
         NOTICE,
-        "An experiment is a TOML file. `tracelake register` or `tracelake train` lands its whole content as an "
-        "event before the first run. A changed file is a new registration, and a lock of the old one refuses "
-        "it. Unknown keys are refused.",
+        "An experiment is a TOML file. `tracelake register` or `tracelake train` lands its whole content as "
+        "an event before the first run. A changed file is a new registration, and a lock of the old one "
+        "refuses it. Unknown keys are refused.",
     ]
     for model, title in (
         (Experiment, '`type = "ab"`: two arms'),
