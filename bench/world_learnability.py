@@ -28,13 +28,13 @@ from transformers.utils.logging import disable_progress_bar
 from trl import GRPOConfig, GRPOTrainer
 
 from bench.report import Figure, report
-from tracelake.cli.demo.warm_policy import demonstrations
+from tracelake.cli.injection import demonstrations
 from tracelake.consumers.rollouts.play import play_rollouts, records_to_trl
 from tracelake.consumers.tiny_policy.policy import TinyPolicy
 from tracelake.consumers.tiny_policy.warm_start import WarmStartSettings, warm_folder
+from tracelake.producers.worlds.tiny_functions.environment import TOOLS, RepairEnvironment, opening_messages
 from tracelake.producers.worlds.tiny_functions.sandbox import Sandbox
 from tracelake.producers.worlds.tiny_functions.tasks import generate_tasks, task_of_prompt
-from tracelake.producers.worlds.tiny_functions.workspace import TOOLS, RepairEnvironment, opening_messages
 
 PLAY_COUNT_MAX = 400
 TURN_LIMIT = 6

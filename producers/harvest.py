@@ -1,15 +1,14 @@
-"""Teacher answers that nobody has to buy: rollouts of other models that passed through the same state.
+"""Free teacher answers: actions of other models in recorded rollouts that reached the same state.
 
-**Wherever rollouts of two or more models pass through one `state_key`, what each of them did there is an
-answer** of that model at that state. Equal keys mean an equal context and equal tool definitions; nothing is
-joined by likeness.
-**An answer is named by its source alone**, so that harvesting again, after more rollouts, tells the same
-facts again and adds only new ones.
+Flow: turns → states that rollouts of two or more models reached → one `TeacherAnswered` per turn there.
+
+**Equal `state_key`s mean equal contexts and equal tool definitions**: states are never matched by similarity.
+**An answer is identified by its source alone**: harvesting again after more rollouts repeats the earlier
+answers and adds new ones.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
 from typing import Any
 
 import polars as pl
@@ -24,30 +23,22 @@ COLUMNS = ("rollout_id", "turn_index", "state_key", "event_id", "model", "action
 
 
 def harvest(turns: pl.DataFrame | pa.Table) -> list[TeacherAnswered]:
-    """Answers, ordered by state, teacher and source, whatever the order of the rows.
+    """Answers sorted by state, teacher and source.
 
-    `turns` has one row for each turn: `rollout_id`, `turn_index`, `state_key`, `event_id`, `model` (as served
-    or requested), `action_json`. Models are compared without regard to case; a turn without a model answers
-    nothing. Raises BadInputError for missing columns."""
+    `turns` has one row per turn: `rollout_id`, `turn_index`, `state_key`, `event_id`, `model` (served or
+    requested), `action_json`. Model names are compared case-insensitively; turns without a model are ignored.
+    Raises BadInputError for missing columns."""
     frame = pl.DataFrame(pl.from_arrow(turns)) if isinstance(turns, pa.Table) else turns
     missing = [name for name in COLUMNS if name not in frame.columns]
     if missing:
         raise BadInputError(
-            "turns without the columns of a harvest",
+            "the turns lack columns that a harvest needs",
             got=f"no {', '.join(missing)}",
             expected=", ".join(COLUMNS),
             cure="Select them from the table `turn_completed`, `model` from model_served or model_requested.",
         )
     shared = _at_shared_states(frame.select(COLUMNS))
     return [_answer(row) for row in shared.iter_rows(named=True)]
-
-
-def models_by_state(answers: list[TeacherAnswered]) -> dict[str, set[str]]:
-    """Which models, in lower case, answered at each state."""
-    found: dict[str, set[str]] = defaultdict(set)
-    for answer in answers:
-        found[answer.state_key].add(answer.teacher.lower())
-    return dict(found)
 
 
 def _at_shared_states(turns: pl.DataFrame) -> pl.DataFrame:

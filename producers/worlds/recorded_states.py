@@ -1,8 +1,7 @@
-"""A world made of recorded states: the context is given, one action is taken, agreement with the preferred
-action is the reward.
+"""The world `recorded-states`: a recorded context, one action, and its similarity to the preferred action.
 
-It is a stand-in where the recorded environment cannot be run: it exercises the whole path of training on
-real contexts, and says nothing about whether an action would have worked.
+For recordings whose environment cannot be run. It exercises the whole path of training on real contexts; its
+reward does not show whether an action would have worked.
 """
 
 from __future__ import annotations
@@ -22,12 +21,12 @@ from tracelake.schemas.world import World
 
 NAME = "recorded-states"
 HELD_OUT_EVERY = 5
-# A context beyond a small policy's window could only be answered with nothing.
+# A small policy cannot answer a context longer than its window.
 PROMPT_CHARACTERS_MAX = 900
 
 
 class RecordedState(NamedTuple):
-    """One state with the action that is preferred there."""
+    """One state with its preferred action."""
 
     task_id: str
     task_hash: str
@@ -38,63 +37,61 @@ class RecordedState(NamedTuple):
 
 
 def recorded_world(training_rows: pl.DataFrame) -> World:
-    """States of pinned training rows; every fifth task is held out. Raises BadInputError without rows of
-    both splits.
+    """A world over the states of pinned training rows; every fifth task is held out.
+
+    Raises BadInputError if a split would be empty.
     """
     states = _states(training_rows)
-    splits = {
-        held_out: [
-            state for state in states if (int(state.task_hash[:8], 16) % HELD_OUT_EVERY == 0) is held_out
-        ]
-        for held_out in (False, True)
-    }
-    if not all(splits.values()):
+    train, heldout = [], []
+    for state in states:
+        (train if int(state.task_hash[:8], 16) % HELD_OUT_EVERY else heldout).append(state)
+    if not (train and heldout):
         raise BadInputError(
             "too few recorded states for two splits",
             got=f"{len(states)} states",
-            expected="some in each split",
+            expected="at least one in each split",
         )
 
-    def drawn(held_out: bool, seed: int, count: int) -> Sequence[TaskIdentity]:
-        ordered = sorted(splits[held_out], key=lambda state: hash_of([seed, state.task_hash]))
+    def sample(split: list[RecordedState], seed: int, count: int) -> Sequence[TaskIdentity]:
+        ordered = sorted(split, key=lambda state: hash_of([seed, state.task_hash]))
         return [ordered[index % len(ordered)] for index in range(count)]
 
     return World(
         name=NAME,
-        train_tasks=lambda seed, count: drawn(False, seed, count),
-        heldout_tasks=lambda seed, count: drawn(True, seed, min(count, len(splits[True]))),
+        train_tasks=lambda seed, count: sample(train, seed, count),
+        heldout_tasks=lambda seed, count: sample(heldout, seed, min(count, len(heldout))),
         new_environment=RecordedEnvironment,
         cluster_of=lambda task: task.cluster if isinstance(task, RecordedState) else task.task_id,
     )
 
 
 class RecordedEnvironment(Environment):
-    """Shows a recorded context; whatever is answered ends the rollout."""
+    """Shows a recorded context; any action ends the rollout."""
 
     def __init__(self) -> None:
         self._state: RecordedState | None = None
-        self._answer = ""
+        self._action = ""
 
     @property
     def tools(self) -> Sequence[ToolDefinition]:
         return ()
 
     def reset(self, task: Any) -> list[Message]:
-        self._state, self._answer = task, ""
+        self._state, self._action = task, ""
         return list(task.prompt)
 
     def call(self, name: str, arguments_json: str) -> ToolOutcome:
         message = {"tool_calls": [{"function": {"name": name, "arguments": arguments_json}}]}
-        self._answer = canonical_action(message)
+        self._action = canonical_action(message)
         return ToolOutcome("", "", None, True, 0.0)
 
     def rewards(self) -> dict[str, float]:
-        """Likeness of the answer and the preferred action, from 0 to 1."""
+        """Similarity of the action and the preferred action, from 0 to 1."""
         assert self._state is not None
-        likeness = difflib.SequenceMatcher(
-            None, self._answer, self._state.preferred_action, autojunk=False
+        similarity = difflib.SequenceMatcher(
+            None, self._action, self._state.preferred_action, autojunk=False
         ).ratio()
-        return {"reward": likeness}
+        return {"reward": similarity}
 
 
 def _states(training_rows: pl.DataFrame) -> list[RecordedState]:

@@ -18,7 +18,7 @@ from tracelake.lake import Lake
 from tracelake.producers.teachers.asking.questions import questions_of
 from tracelake.producers.teachers.local.server import TeacherServer
 from tracelake.producers.teachers.run.ask import Endpoint, ask_teachers
-from tracelake.producers.worlds.tiny_functions.oracle import LEARNER_BLUNDERS, OraclePolicy
+from tracelake.producers.worlds.tiny_functions.oracle import LEARNER_ERROR_RATES, OraclePolicy
 from tracelake.producers.worlds.tiny_functions.world import tiny_functions
 from tracelake.schemas.clock import CLOCK_VARIABLE, STILL
 
@@ -31,7 +31,7 @@ def digests_of_a_small_demo(address: str) -> dict[str, str]:
     world = tiny_functions()
     collect_rollouts(
         lake,
-        OraclePolicy(LEARNER_BLUNDERS),
+        OraclePolicy(LEARNER_ERROR_RATES),
         world,
         world.train_tasks(3, 6),
         Collection("run", "expert", 2, 6, 3),

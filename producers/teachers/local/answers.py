@@ -1,8 +1,8 @@
-"""What a local teacher answers: the oracle's next action, or at a known rate a wrong edit.
+"""Answers of the tiny teachers: the oracle's next action, or a wrong edit at a known rate.
 
-**The same question has the same answer**: the dice are thrown by a hash of the teacher's name and the state.
-**The accuracy is in the name**: `tiny-teacher-80` makes the right edit at 80 % of the states where an edit
-is due. At other states every teacher is right.
+**The same question gets the same answer**: the teacher's name and a hash of the state seed the random choice.
+**The accuracy is in the name**: `tiny-teacher-80` is right at 80 % of the states whose best action is an
+edit. At other states every teacher is right.
 """
 
 from __future__ import annotations
@@ -12,7 +12,12 @@ import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from tracelake.producers.worlds.tiny_functions.oracle import Blunders, action_message, next_call, repair_state
+from tracelake.producers.worlds.tiny_functions.oracle import (
+    ErrorRates,
+    action_message,
+    next_call,
+    repair_state,
+)
 from tracelake.schemas.message import Message, StateHasher
 
 TEACHER_NAME = re.compile(r"tiny-teacher-(\d{1,3})")
@@ -25,7 +30,7 @@ class Teacher(NamedTuple):
 
     name: str
     accuracy: float
-    """Probability of the right edit, over the states where an edit is due."""
+    """Probability of the right edit at states whose best action is an edit."""
 
 
 def teacher_named(name: str) -> Teacher | None:
@@ -37,9 +42,9 @@ def teacher_named(name: str) -> Teacher | None:
 
 
 def answer(teacher: Teacher, messages: Sequence[Message]) -> Message:
-    """The assistant message that the teacher gives at this state.
+    """The teacher's assistant message at this state.
 
-    Raises: EventInvalidError for messages that are no chat.
+    Raises EventInvalidError for invalid messages.
     """
     hasher = StateHasher()
     for message in messages:
@@ -47,6 +52,6 @@ def answer(teacher: Teacher, messages: Sequence[Message]) -> Message:
     state = repair_state(messages)
     if state is None:
         return {"role": "assistant", "content": UNKNOWN_TASK_TEXT}
-    dice = random.Random(f"{teacher.name}:{hasher.key()}")
-    call = next_call(state, Blunders(wrong_edit=1.0 - teacher.accuracy), dice)
+    rng = random.Random(f"{teacher.name}:{hasher.key()}")
+    call = next_call(state, ErrorRates(wrong_edit=1.0 - teacher.accuracy), rng)
     return action_message(call, f"call_{hasher.key()[:12]}")

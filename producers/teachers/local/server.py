@@ -1,10 +1,10 @@
-"""A local OpenAI-compatible endpoint whose models are tiny teachers: real HTTP, no key, no cost.
+"""A local OpenAI-compatible endpoint for the tiny teachers.
 
-Flow: POST /v1/chat/completions → checks → `answers.py` → a completion; GET /v1/models lists some names.
+Flow: POST /v1/chat/completions → checks → `answers` → a completion; GET /v1/models lists some names.
 
-**Errors have OpenAI's shape**: 404 `model_not_found`, 400 for a request that cannot be taken. The server
-outlives all of them.
-**Only 127.0.0.1 is served** unless a host is named.
+**Errors have OpenAI's shape**: 404 `model_not_found`, 400 for an invalid request. The server survives all of
+them.
+**Only 127.0.0.1 is served** unless `--host` names another address.
 
 Run: `python -m tracelake.producers.teachers.local.server --port 8815`.
 """
@@ -30,13 +30,13 @@ TOKEN = re.compile(r"\w+|\S")
 
 
 class RequestRefusedError(Exception):
-    """A request that gets an error body; inside this module only. Arguments: HTTP status, message, code,
+    """A request that gets an error body; only raised in this module. Arguments: HTTP status, message, code,
     parameter.
     """
 
 
 class TeacherServer:
-    """A running server; a context manager. Port 0 takes a free one."""
+    """A running server; a context manager. Port 0 takes a free port."""
 
     def __init__(self, *, host: str = "127.0.0.1", port: int = 0) -> None:
         self._http = _HttpServer((host, port), _Handler)
@@ -44,7 +44,7 @@ class TeacherServer:
 
     @property
     def base_url(self) -> str:
-        """What an OpenAI client takes as `base_url`."""
+        """The `base_url` for an OpenAI client."""
         host, port = self._http.server_address[:2]
         return f"http://{host!s}:{port}/v1"
 
@@ -68,13 +68,13 @@ class TeacherServer:
 
 class _HttpServer(ThreadingHTTPServer):
     daemon_threads = True
-    # The default of 5 waiting connections resets those of a replay that asks many questions at once.
+    # The default queue of 5 resets connections of a replay that asks many questions at once.
     request_queue_size = 256
 
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
-    # Headers and body go out as two writes; Nagle's algorithm would hold back the second.
+    # Headers and body are two writes; Nagle's algorithm would delay the second.
     disable_nagle_algorithm = True
 
     def do_GET(self) -> None:
@@ -84,7 +84,7 @@ class _Handler(BaseHTTPRequestHandler):
         self._respond(lambda: _completion(self.path, self._body()))
 
     def log_message(self, format: str, *args: Any) -> None:
-        """Silent: the lake records what was asked."""
+        """Silent: the lake records the requests."""
 
     def _respond(self, make: Any) -> None:
         try:
@@ -101,7 +101,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _body(self) -> dict[str, Any]:
         length = self.headers.get("Content-Length", "")
         if not length.isdecimal() or int(length) > BODY_SIZE_BYTES_MAX:
-            # The body cannot be skipped, so the connection cannot be used again.
+            # The unread body makes the connection unusable.
             self.close_connection = True
             raise RequestRefusedError(400, "a body with a Content-Length is needed", "invalid_request", None)
         try:
@@ -178,7 +178,7 @@ def _calls_are_well_formed(calls: object) -> bool:
 
 
 def _usage(request: dict[str, Any], message: Message) -> dict[str, int]:
-    """Counts of words and punctuation marks, which stand in for a tokenizer's."""
+    """Counts of words and punctuation marks, in place of a tokenizer."""
     prompt = len(TOKEN.findall(json.dumps([request.get("tools"), request["messages"]])))
     completion = len(TOKEN.findall(json.dumps(message)))
     return {"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion}

@@ -1,12 +1,12 @@
-"""A real language model as a teacher on this machine: SmolLM2-135M over OpenAI's API, no key, no cost.
+"""A real language model as a teacher on this machine: SmolLM2-135M over OpenAI's API.
 
-Flow: weights out of the installed package → their hash → llama.cpp's server, in this process.
+Flow: weights from the installed package → check of their hash → llama.cpp's server, in this process.
 
 **The weights are the revision**: a file with another hash is not served.
-**Only 127.0.0.1 is served.** The server answers to any model name with its own; the answer says which.
-**Two engines disagree**: logprobs differ in the first decimal from those of the same weights in float32.
+**Only 127.0.0.1 is served.** The server accepts any model name; its answer names the model that it served.
+**Engines differ**: logprobs differ in the first decimal from those of the same weights in float32.
 
-Run: `make teachers`, which serves the tiny teachers beside it.
+Run: `make teachers`, which also serves the tiny teachers.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ CONTEXT_TOKENS = 8192
 
 
 class SmolServer:
-    """A running server; a context manager. Port 0 takes a free one."""
+    """A running server; a context manager. Port 0 takes a free port."""
 
     def __init__(self, *, port: int = PORT, slots: int = 2, threads: int = 1) -> None:
         self._settings = {"port": port, "slots": slots, "threads": threads}
@@ -45,18 +45,17 @@ class SmolServer:
 
     @property
     def base_url(self) -> str:
-        """What an OpenAI client takes as `base_url`."""
+        """The `base_url` for an OpenAI client."""
         return f"{self._server.listening_address}/v1"
 
     def start(self) -> None:
         """Raises SourceMissingError without the packages, CorruptFileError for other weights, BadInputError
-        for a port that is taken.
+        if the port is in use.
         """
-        weights = verified_weights()
-        self._server = _engine_server(weights, **self._settings)
+        self._server = _engine_server(verified_weights(), **self._settings)
 
     def stop(self) -> None:
-        # The engine ends its threads when its last reference goes.
+        # The engine stops its threads when its last reference is dropped.
         self._server = None
 
     def __enter__(self) -> Self:
@@ -82,7 +81,7 @@ def verified_weights() -> Path:
             expected=f"the packages {WEIGHTS_PACKAGE} and {ENGINE_PACKAGE}",
             cure="Run `make teachers`.",
         )
-    # The package itself is not imported: it wants an engine that is not needed here.
+    # Not imported: the package itself requires an engine that is not needed here.
     path = Path(*(found.submodule_search_locations or ())) / WEIGHTS_FILE
     if not path.is_file():
         raise SourceMissingError("the weights are missing from their package", got=str(path))
@@ -108,14 +107,16 @@ def _engine_server(weights: Path, *, port: int, slots: int, threads: int) -> Any
     params.cpuparams.n_threads = threads
     params.use_jinja = True
     params.ui = params.endpoint_slots = False
-    # No page in a browser may ask.
+    # Pages in a browser may not call it.
     params.cors_origins = f"http://{HOST}"
     params.verbosity = 0
     try:
         return engine.Server(params)
     except RuntimeError as error:
         raise BadInputError(
-            "the local teacher does not start", got=str(error), cure=f"Is port {port} taken? Name another."
+            "the local teacher does not start",
+            got=str(error),
+            cure=f"If port {port} is in use, take another.",
         ) from error
 
 

@@ -1,10 +1,10 @@
-"""Who knows the solution: the best next action at any state of a repair task, and plausible wrong ones.
+"""An oracle for repair tasks: the best next action at any state, or a plausible mistake at a given rate.
 
-Flow: messages → RepairState (the task, the source as edited, what the last test run said) → the next tool
-call.
+Flow: messages → RepairState (the task, the edited source, the status of its tests) → the next tool call.
 
-**The state is read from the messages alone**, so it can be asked about any recorded context.
-**Only the decisive edit is ever wrong**: an edit is always tested, and handed in if the tests pass.
+**The state is derived from the messages alone**, so any recorded context can be asked about.
+**Mistakes are wrong edits, or giving up after one**: every edit is tested, and a source that passes is
+submitted.
 """
 
 from __future__ import annotations
@@ -18,42 +18,40 @@ from tracelake.producers.worlds.tiny_functions.tasks import Edit, Task, edited, 
 from tracelake.schemas.environment import PolicyAction, ToolDefinition
 from tracelake.schemas.message import Message, content_text, tool_calls_of
 
-Verdict = Literal["unknown", "edited", "failed", "passed"]
+TestStatus = Literal["unknown", "edited", "failed", "passed"]
 
 
 class RepairState(NamedTuple):
-    """Where a rollout stands."""
+    """The state of a rollout."""
 
     task: Task
     source: str
-    verdict: Verdict
-    """What the last test run said of this very source; `edited`: nothing since the last edit."""
+    test_status: TestStatus
+    """Result of the last test run; `edited`: the source changed since."""
 
 
 class ToolCall(NamedTuple):
-    """One action, before it is a message."""
+    """One action, not yet a message."""
 
     name: str
     arguments: dict[str, Any]
 
 
-class Blunders(NamedTuple):
-    """How often an oracle errs on purpose. Both 0.0: it never does."""
+class ErrorRates(NamedTuple):
+    """Probabilities of deliberate mistakes."""
 
     wrong_edit: float = 0.0
-    """Probability, at a state whose best action is an edit, of a wrong edit."""
+    """Of a wrong edit, at states whose best action is an edit."""
     give_up: float = 0.0
-    """Probability, after an edit of its own failed, of handing in what there is."""
+    """Of submitting the source as it is, after its own edit failed."""
 
 
-LEARNER_BLUNDERS = Blunders(wrong_edit=0.6, give_up=0.6)
-"""Demonstrations at these rates leave a warm-started policy near 45 % pass@1, with room for GRPO to raise
-it.
-"""
+LEARNER_ERROR_RATES = ErrorRates(wrong_edit=0.6, give_up=0.6)
+"""Demonstrations at these rates give a warm-started policy near 45 % pass@1, which GRPO can still improve."""
 
 
 def repair_state(messages: Sequence[Message]) -> RepairState | None:
-    """Replay a context. None if no user message of it opens a task of this world."""
+    """The state after these messages; None if no user message opens a task of this world."""
     state: RepairState | None = None
     pending: dict[str, ToolCall] = {}
     for message in messages:
@@ -74,38 +72,38 @@ def repair_state(messages: Sequence[Message]) -> RepairState | None:
 
 
 def best_call(state: RepairState) -> ToolCall:
-    """Edit, test, hand in: what leads to a solved task soonest without handing in anything untested."""
-    if state.verdict == "edited":
+    """Edit, test, submit: the shortest way to a solved task that submits nothing untested."""
+    if state.test_status == "edited":
         return ToolCall("run_tests", {})
     edit = next_edit(state)
-    if state.verdict == "passed" or edit is None:
+    if state.test_status == "passed" or edit is None:
         return ToolCall("submit", {})
     return edit_call(edit)
 
 
 def next_edit(state: RepairState) -> Edit | None:
-    """The first line that is not as in the solution; None if all are."""
+    """Corrects the first line that differs from the solution; None if no line does."""
     pairs = zip(state.source.split("\n"), state.task.solved_source.split("\n"), strict=True)
     return next((Edit(line, right) for line, (is_now, right) in enumerate(pairs, 1) if is_now != right), None)
 
 
 def wrong_edits(state: RepairState) -> list[Edit]:
-    """Plausible edits that do not repair the function and differ from what the source says now. Never empty,
-    because every family can break one of its lines in two ways."""
+    """Plausible edits that change the source without repairing it. Never empty, because every family can
+    break one of its lines in two ways."""
     task, lines = state.task, state.source.split("\n")
     first_bug = Edit(task.solution_line, task.source.split("\n")[task.solution_line - 1])
     return [edit for edit in (*task.wrong_edits, first_bug) if lines[edit.line - 1] != edit.text]
 
 
-def next_call(state: RepairState, blunders: Blunders, dice: random.Random) -> ToolCall:
-    """The best call, or a blunder if the dice say so."""
+def next_call(state: RepairState, error_rates: ErrorRates, rng: random.Random) -> ToolCall:
+    """The best call, or a mistake at the given rates."""
     call = best_call(state)
     if call.name != "edit_line":
         return call
-    if state.source != state.task.source and dice.random() < blunders.give_up:
+    if state.source != state.task.source and rng.random() < error_rates.give_up:
         return ToolCall("submit", {})
-    if dice.random() < blunders.wrong_edit:
-        return edit_call(dice.choice(wrong_edits(state)))
+    if rng.random() < error_rates.wrong_edit:
+        return edit_call(rng.choice(wrong_edits(state)))
     return call
 
 
@@ -114,7 +112,7 @@ def edit_call(edit: Edit) -> ToolCall:
 
 
 def action_message(call: ToolCall, call_id: str) -> Message:
-    """The assistant message that makes a call, arguments in compact JSON."""
+    """The assistant message with this call; arguments are compact JSON."""
     arguments = json.dumps(call.arguments, separators=(",", ":"))
     function = {"name": call.name, "arguments": arguments}
     return {
@@ -125,10 +123,10 @@ def action_message(call: ToolCall, call_id: str) -> Message:
 
 
 class OraclePolicy:
-    """A `Policy` that knows the solution and blunders at a chosen rate; has no token ids."""
+    """A `Policy` that knows the solution and makes mistakes at the given rates; it has no token ids."""
 
-    def __init__(self, blunders: Blunders | None = None) -> None:
-        self._blunders = blunders or Blunders()
+    def __init__(self, error_rates: ErrorRates | None = None) -> None:
+        self._error_rates = error_rates or ErrorRates()
 
     def act(
         self,
@@ -144,7 +142,7 @@ class OraclePolicy:
         state = repair_state(context)
         if state is None:
             return PolicyAction({"role": "assistant", "content": "unknown task"}, None, None, None, "stop")
-        call = next_call(state, self._blunders, random.Random(seed))
+        call = next_call(state, self._error_rates, random.Random(seed))
         message = action_message(call, f"call_{len(context)}")
         return PolicyAction(message, None, None, None, "tool_calls")
 
@@ -156,12 +154,12 @@ def _after(state: RepairState, call: ToolCall, output: str) -> RepairState:
         return state if edit is None else RepairState(state.task, edited(state.source, edit), "edited")
     if call.name == "run_tests":
         all_passed = output.endswith(" passed") and "FAILED" not in output
-        return state._replace(verdict="passed" if all_passed else "failed")
+        return state._replace(test_status="passed" if all_passed else "failed")
     return state
 
 
 def _edit_of(arguments: dict[str, Any], source: str) -> Edit | None:
-    """None for arguments that no tool would have taken, as a foreign recording may hold."""
+    """None for arguments that the tool refuses; a recording from elsewhere may contain any."""
     line, text = arguments.get("line"), arguments.get("text")
     if not isinstance(line, int) or not isinstance(text, str) or "\n" in text:
         return None

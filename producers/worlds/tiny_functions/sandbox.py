@@ -3,8 +3,7 @@
 Flow: run_tests(source, function, cases) → one line to the worker → one line back, or a kill at the deadline
 and a new worker.
 
-**Whatever the code does, the answer is a `TestRun`**: a worker that hangs or dies costs an error and a
-restart, nothing else.
+**The result is always a `TestRun`**: a worker that hangs or dies causes an error and a restart, nothing else.
 **The worker inherits nothing**: empty environment, isolated interpreter, no file descriptors but its pipes.
 """
 
@@ -24,9 +23,9 @@ from typing import Any, NamedTuple, Self, cast
 
 WORKER_PATH = Path(__file__).with_name("sandbox_worker.py")
 ANSWER_SIZE_BYTES_MAX = 64 * 1024
-# A backstop: the worker's own CPU limits act first.
+# A fallback: the CPU limits of the worker act first.
 KILL_AFTER_S = 6.0
-# Starting the interpreter is the worker's cost, not the code's.
+# The start of the interpreter does not count against the code.
 START_ALLOWANCE_S = 20.0
 
 
@@ -35,15 +34,15 @@ class CaseResult(NamedTuple):
 
     passed: bool
     returned: str | None
-    """`repr` of what came back, cut."""
+    """`repr` of the returned value, truncated."""
     raised: str | None
     """Class of the exception."""
 
 
 class TestRun(NamedTuple):
-    """All tests of one source, or the reason why none ran."""
+    """Results of all tests of one source, or the reason why none ran."""
 
-    __test__ = False  # pytest would take the name for a test class.
+    __test__ = False  # Otherwise pytest collects it as a test class.
 
     results: tuple[CaseResult, ...]
     error: str | None
@@ -57,7 +56,7 @@ class TestRun(NamedTuple):
 
 
 class Sandbox:
-    """One worker; safe to share between threads, which then wait for each other. Starts at the first use."""
+    """One worker, started on first use; threads that share it wait for each other."""
 
     def __init__(self, *, kill_after_s: float = KILL_AFTER_S) -> None:
         self._kill_after_s = kill_after_s
@@ -77,7 +76,7 @@ class Sandbox:
         self.close()
 
     def close(self) -> None:
-        """End the worker; the next use starts another."""
+        """Stop the worker; the next use starts another."""
         worker, self._worker = self._worker, None
         if worker is None:
             return
@@ -88,8 +87,8 @@ class Sandbox:
                 pipe.close()
 
     def run_tests(self, source: str, function: str, cases: Sequence[tuple[Sequence[Any], Any]]) -> TestRun:
-        """Run `cases`, pairs of arguments and expected value (JSON values), on one source. Never raises for
-        its sake.
+        """Run `cases`, pairs of arguments and expected value (JSON values), on one source. Never raises,
+        whatever the source is.
         """
         plain = [[list(arguments), expected] for arguments, expected in cases]
         request = json.dumps({"source": source, "function": function, "cases": plain}) + "\n"
@@ -118,7 +117,7 @@ class Sandbox:
 
 
 def _exchange(worker: subprocess.Popen[bytes], request: bytes, duration_s_max: float) -> bytes | None:
-    """Send one line and read one line; None if the worker died, said too much or was too slow."""
+    """Send one line and read one line; None if the worker died, wrote too much or was too slow."""
     stdin, stdout = cast("Any", worker.stdin), cast("Any", worker.stdout)
     deadline = time.monotonic() + duration_s_max
     try:

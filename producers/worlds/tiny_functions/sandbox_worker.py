@@ -3,13 +3,13 @@
 Flow: {"source", "function", "cases"} → parse → allow-list → run each case under limits → {"error"} or
 {"results"}.
 
-Started by `sandbox.py` as `python -I -S`, so only the standard library is at hand.
-**The code can reach nothing.** No import, attribute, dunder name, `global`, `try`, decorator, lambda or
-class is let through, and the only builtins are pure ones, so it cannot touch this process, catch its own
-alarm or change what later requests see.
-**The code can exhaust nothing.** Address space, CPU time and recursion are limited. An alarm ends loops; one
-long C call, which no alarm can interrupt, ends this process, by its CPU limit or by the parent.
-**Limits count CPU time**, so that a busy machine does not change an answer.
+Started by `sandbox.py` as `python -I -S`: only the standard library is available.
+**The code can reach nothing.** Imports, attributes, dunder names, `global`, `try`, decorators, lambdas and
+classes are refused, and only pure builtins exist: the code cannot touch this process, catch its own alarm or
+affect later requests.
+**The code can exhaust nothing.** Address space, CPU time and recursion are limited. An alarm ends loops. A
+long C call, which no alarm can interrupt, ends this process by its CPU limit or by the parent.
+**Limits count CPU time**, so that a busy machine does not change a result.
 """
 
 from __future__ import annotations
@@ -79,15 +79,15 @@ ALLOWED_NODES = (
 
 
 class CaseTimeout(BaseException):
-    """The alarm rang. Not an Exception, so that nothing here mistakes it for the code's own error."""
+    """The alarm. Not an Exception, so that it is never mistaken for an error of the code."""
 
 
 class Refused(Exception):
-    """The code is not run at all; the arguments are an error class and a short text."""
+    """The code is not run; the arguments are an error class and a short text."""
 
 
 def forbidden_part(tree: ast.Module, function: str) -> str | None:
-    """What the allow-list does not know, in words for the model; None if the code may run."""
+    """The first construct that is not on the allow-list, named for the model; None if the code may run."""
     for node in ast.walk(tree):
         if not isinstance(node, ALLOWED_NODES):
             return type(node).__name__
@@ -119,28 +119,28 @@ def compiled(source: str, function: str) -> Any:
 
 
 def value_text(value: object) -> str:
-    """`repr` without memory addresses, cut; never raises, because the value is a model's doing."""
+    """`repr` without memory addresses, truncated; never raises, although the value comes from a model."""
     try:
         text = ADDRESS.sub("", repr(value))
-    except Exception as error:  # noqa: BLE001  whatever a model's code raises is its result
+    except Exception as error:  # noqa: BLE001  any exception of a model's code is its result
         return f"<{type(value).__name__}: {type(error).__name__}>"
     return text if len(text) <= VALUE_CHARACTERS_MAX else text[: VALUE_CHARACTERS_MAX - 3] + "..."
 
 
 def case_result(function: Any, arguments: list[Any], expected: Any) -> dict[str, Any]:
-    """One test: whether it passed, and what came back. Raises Refused if the code used up a resource."""
+    """One test: whether it passed, and the returned value. Raises Refused if a resource was exhausted."""
     try:
         returned = function(*arguments)
         passed = returned == expected and isinstance(returned, bool) == isinstance(expected, bool)
         return {"passed": bool(passed), "returned": value_text(returned)}
     except (MemoryError, RecursionError) as error:
         raise Refused("memory" if isinstance(error, MemoryError) else "recursion", "") from error
-    except Exception as error:  # noqa: BLE001  whatever a model's code raises is its result
+    except Exception as error:  # noqa: BLE001  any exception of a model's code is its result
         return {"passed": False, "raised": type(error).__name__}
 
 
 def answer(request: dict[str, Any]) -> dict[str, Any]:
-    """Run one request, with the alarm set before any of the model's code runs."""
+    """Run one request; the alarm is set before any of the model's code runs."""
     used = resource.getrusage(resource.RUSAGE_SELF)
     spent_s = int(used.ru_utime + used.ru_stime)
     resource.setrlimit(resource.RLIMIT_CPU, (spent_s + PROCESS_CPU_S_MAX, HARD_CPU_LIMIT))
@@ -159,7 +159,7 @@ def answer(request: dict[str, Any]) -> dict[str, Any]:
         return {"error": "timeout", "detail": ""}
     except (MemoryError, RecursionError) as error:
         return {"error": "memory" if isinstance(error, MemoryError) else "recursion", "detail": ""}
-    except Exception as error:  # noqa: BLE001  whatever a model's code raises is its result
+    except Exception as error:  # noqa: BLE001  any exception of a model's code is its result
         return {"error": "import_failed", "detail": type(error).__name__}
     finally:
         signal.setitimer(signal.ITIMER_PROF, 0)

@@ -1,10 +1,9 @@
-"""Tasks: one tiny function with one bug, what it should do, and the tests that say so.
+"""Repair tasks: a tiny function with one bug, an issue that describes it, and tests.
 
-Flow: families × names × constants × bugs → every task of the world → split by hash → drawn by seed.
+Flow: families × names × constants × bugs → all tasks of the world → split by hash → sampled by seed.
 
-**The world is finite and fixed**: `generate_tasks` draws from it, so a prompt can always be led back to its
-task.
-**Splits are cut by `task_hash`**, therefore disjoint, and the same on every machine.
+**The world is finite and fixed**: `generate_tasks` samples from it, so every prompt identifies its task.
+**`task_hash` decides the split**: splits are disjoint, and equal on every machine.
 """
 
 from __future__ import annotations
@@ -26,14 +25,14 @@ HELD_OUT_ONE_IN = 5
 
 
 class TaskTest(NamedTuple):
-    """One test: a call and the value that it must return. JSON values only."""
+    """One test: arguments, and the value that the call must return. JSON values only."""
 
     arguments: tuple[Any, ...]
     expected: Any
 
 
 class Edit(NamedTuple):
-    """One line replaced; lines count from 1."""
+    """Replaces one line; lines count from 1."""
 
     line: int
     text: str
@@ -67,14 +66,14 @@ class Task(NamedTuple):
 
 
 def edited(source: str, edit: Edit) -> str:
-    """The source with one line replaced. Raises IndexError for a line that it has not."""
+    """The source with one line replaced. Raises IndexError for a missing line."""
     lines = source.split("\n")
     lines[edit.line - 1] = edit.text
     return "\n".join(lines)
 
 
 def numbered(source: str) -> str:
-    """The source as tools show it: line number, tab, line."""
+    """The source as the prompt shows it: line number, tab, line."""
     return "\n".join(f"{number}\t{line}" for number, line in enumerate(source.split("\n"), start=1))
 
 
@@ -83,26 +82,26 @@ def split_of(task_hash: str) -> Split:
 
 
 def generate_tasks(seed: int, count: int, split: Split) -> list[Task]:
-    """Distinct tasks of one split in an order that only the seed decides.
+    """Distinct tasks of one split, in an order that depends on the seed only.
 
-    Every family comes once before any comes again, for as long as it has tasks left.
-    Raises: BadInputError if the split has fewer tasks than asked for.
+    Every family with tasks left comes once before any family comes again.
+    Raises BadInputError if the split has fewer tasks.
     """
-    dice = random.Random(f"tasks:{seed}:{split}")
-    pools = {name: dice.sample(tasks, len(tasks)) for name, tasks in _tasks_by_family(split).items()}
+    rng = random.Random(f"tasks:{seed}:{split}")
+    pools = {name: rng.sample(tasks, len(tasks)) for name, tasks in _tasks_by_family(split).items()}
     available = sum(map(len, pools.values()))
     if not 0 <= count <= available:
         raise BadInputError(
-            f"the {split} split cannot give this many tasks",
+            f"the {split} split has fewer tasks",
             got=count,
             expected=f"0 to {available}",
             cure="Ask for fewer, and repeat them.",
         )
-    drawn: list[Task] = []
-    while len(drawn) < count:
+    sampled: list[Task] = []
+    while len(sampled) < count:
         names = [name for name, pool in pools.items() if pool]
-        drawn += [pools[name].pop() for name in dice.sample(names, len(names))]
-    return drawn[:count]
+        sampled += [pools[name].pop() for name in rng.sample(names, len(names))]
+    return sampled[:count]
 
 
 @functools.cache
@@ -112,7 +111,7 @@ def all_tasks() -> tuple[Task, ...]:
 
 
 def task_of_prompt(prompt: str) -> Task | None:
-    """The task that a user message opens, if it is one of this world's."""
+    """The task that a user message opens; None if it is not of this world."""
     return _tasks_by_prompt().get(prompt)
 
 

@@ -1,14 +1,12 @@
-"""The small world as experiments name it: generated repairs, one sandbox for all environments of the
-process.
-"""
+"""The world `tiny-functions`: generated repair tasks; all environments of a process share one sandbox."""
 
 from __future__ import annotations
 
 import functools
 
+from tracelake.producers.worlds.tiny_functions.environment import RepairEnvironment
 from tracelake.producers.worlds.tiny_functions.sandbox import Sandbox
 from tracelake.producers.worlds.tiny_functions.tasks import Task, generate_tasks
-from tracelake.producers.worlds.tiny_functions.workspace import RepairEnvironment
 from tracelake.schemas.environment import TaskIdentity
 from tracelake.schemas.world import World
 

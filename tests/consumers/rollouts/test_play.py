@@ -11,10 +11,10 @@ from typing import Any, NamedTuple
 import pytest
 
 from tracelake.consumers.rollouts.play import play_rollouts, records_to_trl, rollout_seed
+from tracelake.producers.worlds.tiny_functions.environment import RepairEnvironment
 from tracelake.producers.worlds.tiny_functions.oracle import OraclePolicy
 from tracelake.producers.worlds.tiny_functions.sandbox import Sandbox
 from tracelake.producers.worlds.tiny_functions.tasks import generate_tasks
-from tracelake.producers.worlds.tiny_functions.workspace import RepairEnvironment
 from tracelake.schemas.environment import (
     Environment,
     FinishReason,

@@ -10,9 +10,9 @@ import torch
 
 from tracelake.consumers.rollouts.play import play_rollouts, records_to_trl
 from tracelake.consumers.tiny_policy.policy import ModelShape, TinyPolicy, new_policy
+from tracelake.producers.worlds.tiny_functions.environment import RepairEnvironment
 from tracelake.producers.worlds.tiny_functions.sandbox import Sandbox
 from tracelake.producers.worlds.tiny_functions.tasks import generate_tasks
-from tracelake.producers.worlds.tiny_functions.workspace import RepairEnvironment
 from tracelake.schemas.environment import RolloutRecord
 
 

@@ -14,8 +14,8 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from tracelake.consumers.tiny_policy.policy import CONTEXT_TOKENS_MAX, ModelShape, TinyPolicy, new_policy
 from tracelake.consumers.tiny_policy.sampling import sample
 from tracelake.consumers.tiny_policy.tokenizer import END, piece_id
+from tracelake.producers.worlds.tiny_functions.environment import TOOLS, opening_messages
 from tracelake.producers.worlds.tiny_functions.tasks import generate_tasks
-from tracelake.producers.worlds.tiny_functions.workspace import TOOLS, opening_messages
 from tracelake.schemas.environment import Policy, PolicyAction
 from tracelake.schemas.errors import BadInputError
 from tracelake.schemas.message import Message

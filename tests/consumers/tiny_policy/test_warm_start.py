@@ -20,10 +20,10 @@ from tracelake.consumers.tiny_policy.warm_start import (
     warm_policy,
     warm_start,
 )
+from tracelake.producers.worlds.tiny_functions.environment import TOOLS, RepairEnvironment
 from tracelake.producers.worlds.tiny_functions.oracle import OraclePolicy
 from tracelake.producers.worlds.tiny_functions.sandbox import Sandbox
 from tracelake.producers.worlds.tiny_functions.tasks import Task, generate_tasks
-from tracelake.producers.worlds.tiny_functions.workspace import TOOLS, RepairEnvironment
 from tracelake.schemas.message import Message
 
 SETTINGS = WarmStartSettings(

@@ -18,6 +18,7 @@ from scipy.stats import binomtest
 
 from tracelake.producers.teachers.local.answers import LISTED_TEACHERS, answer, teacher_named
 from tracelake.producers.teachers.local.server import TeacherServer
+from tracelake.producers.worlds.tiny_functions.environment import TOOLS, RepairEnvironment, opening_messages
 from tracelake.producers.worlds.tiny_functions.oracle import (
     RepairState,
     action_message,
@@ -28,7 +29,6 @@ from tracelake.producers.worlds.tiny_functions.oracle import (
 )
 from tracelake.producers.worlds.tiny_functions.sandbox import Sandbox
 from tracelake.producers.worlds.tiny_functions.tasks import Task, generate_tasks
-from tracelake.producers.worlds.tiny_functions.workspace import TOOLS, RepairEnvironment, opening_messages
 from tracelake.schemas.message import Message, canonical_action
 
 TASKS = generate_tasks(2, 400, "train")

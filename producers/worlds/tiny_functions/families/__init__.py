@@ -1,1 +1,1 @@
-"""The function families that tasks are made of, as data."""
+"""The function families of the tasks, as data."""

@@ -1,12 +1,11 @@
-"""What a family of tasks is: a correct tiny function, the ways it can be broken, and what it should return.
+"""A family of tasks: a correct tiny function, ways to break it, and its expected results.
 
 Templates are `str.format` texts with these fields: `f` the function's name, `a` `b` `c` its arguments, `k`
 its constant, `k_next` and `k_previous` the constant's neighbours. A family without a constant has
 `constants=(0,)`.
 
-**Semantics live in `reference` alone**: expected values come from it, never from running a template.
-**Every bug fails a test, and no bug's line repairs another bug**: a property test holds both for every task
-of the world.
+**Only `reference` defines the semantics**: expected values come from it, never from running a template.
+**Every bug fails a test, and no bug's line repairs another bug**: tests check both for every task.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ NAMES_WORD = (("text",), ("word",), ("name",), ("s",))
 
 
 class Bug(NamedTuple):
-    """One line of the function, replaced by a wrong one."""
+    """A wrong line that replaces one line of the function."""
 
     kind: str
     """`operator`, `comparison`, `constant`, `off_by_one`, `wrong_variable`, `wrong_call`, `wrong_slice` or
@@ -34,7 +33,7 @@ class Bug(NamedTuple):
 
 
 class Family(NamedTuple):
-    """A correct function and everything that varies about it."""
+    """A correct function and all its variations."""
 
     name: str
     function_names: tuple[str, ...]
@@ -44,7 +43,7 @@ class Family(NamedTuple):
     lines: tuple[str, ...]
     """Templates of the correct function, one per line."""
     intents: tuple[str, ...]
-    """Templates of the issue: what the function must do."""
+    """Templates of the issue, which says what the function must do."""
     bugs: tuple[Bug, ...]
     inputs: Callable[[int], tuple[tuple[Any, ...], ...]]
     """Constant → argument tuples of the tests."""
@@ -53,7 +52,7 @@ class Family(NamedTuple):
 
 
 def names_of(family: Family, function_name: str, arguments: tuple[str, ...], constant: int) -> dict[str, Any]:
-    """The fields that a family's templates are filled with."""
+    """The fields for a family's templates."""
     fields: dict[str, Any] = dict(zip("abc", arguments, strict=False))
     return fields | {
         "f": function_name,

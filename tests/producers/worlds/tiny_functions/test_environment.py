@@ -1,4 +1,4 @@
-"""Goal: the environment says little, says it right, and survives every call.
+"""Goal: tools answer briefly and correctly, and the environment survives every call.
 
 Method: real tasks in a real sandbox.
 """
@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tracelake.producers.worlds.tiny_functions.environment import TOOLS, RepairEnvironment
 from tracelake.producers.worlds.tiny_functions.sandbox import Sandbox
 from tracelake.producers.worlds.tiny_functions.tasks import Task, all_tasks, generate_tasks
-from tracelake.producers.worlds.tiny_functions.workspace import TOOLS, RepairEnvironment
 from tracelake.schemas.environment import Environment
 from tracelake.schemas.errors import BadInputError
 
@@ -41,7 +41,7 @@ def solve(environment: RepairEnvironment, task: Task) -> None:
     environment.call("edit_line", edit(task.solution_line, task.solution_text))
 
 
-def test_it_is_an_environment(environment: RepairEnvironment) -> None:
+def test_it_implements_the_environment_protocol(environment: RepairEnvironment) -> None:
     as_protocol: Environment = environment
     assert [tool["function"]["name"] for tool in as_protocol.tools] == ["run_tests", "edit_line", "submit"]
     assert all(tool["type"] == "function" for tool in TOOLS)
@@ -58,7 +58,7 @@ def test_a_task_opens_with_its_issue_and_its_source(environment: RepairEnvironme
     ]
 
 
-def test_tests_show_the_first_failure_and_keep_the_rest_in_the_raw_output(
+def test_visible_output_has_the_first_failure_and_raw_output_has_all(
     environment: RepairEnvironment,
 ) -> None:
     environment.reset(clamp_task())
@@ -122,7 +122,7 @@ def test_an_exception_in_a_test_is_a_failure(environment: RepairEnvironment) -> 
         ("run_tests", "[" * 100_000, "bad_arguments"),
     ],
 )
-def test_a_call_that_cannot_be_taken_is_told_and_changes_nothing(
+def test_an_invalid_call_is_an_error_and_changes_nothing(
     environment: RepairEnvironment, name: str, arguments: str, error: str
 ) -> None:
     environment.reset(clamp_task())
@@ -150,7 +150,7 @@ def test_a_reset_forgets_the_task_before(environment: RepairEnvironment) -> None
     assert not environment.call("run_tests", "{}").done
 
 
-def test_without_a_task_there_is_nothing_to_score() -> None:
+def test_rewards_need_a_task() -> None:
     with pytest.raises(BadInputError, match="reset"):
         RepairEnvironment(Sandbox()).rewards()
 

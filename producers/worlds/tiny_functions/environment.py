@@ -2,9 +2,9 @@
 
 Flow: reset(task) → edit_line / run_tests / submit → rewards().
 
-**What a policy writes never raises**: a call that cannot be taken is an outcome with an error.
-**Visible output is short** (first failure and the counts), raw output has every test.
-**Rewards come from running the tests on the source as it stands**, submitted or not.
+**No call of a policy raises**: an invalid call is an outcome with an error.
+**Visible output is short** (the first failure and the counts); raw output has every test.
+**Rewards come from running the tests on the current source**, submitted or not.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ NAME_CHARACTERS_MAX = 30
 
 
 class Reply(NamedTuple):
-    """What a tool says, before it is timed."""
+    """Output of a tool, without its duration."""
 
     visible: str
     raw: str
@@ -33,7 +33,7 @@ class Reply(NamedTuple):
 
 
 class CallRefusedError(Exception):
-    """A call that cannot be taken; inside this module only. Arguments: error class, detail."""
+    """An invalid call; only raised in this module. Arguments: error class, detail."""
 
 
 def _definition(name: str, description: str, **parameters: str) -> ToolDefinition:
@@ -53,12 +53,12 @@ TOOLS: tuple[ToolDefinition, ...] = (
 
 
 def opening_messages(task: Task) -> list[Message]:
-    """The context that a task begins with."""
+    """The initial context of a task."""
     return [{"role": "user", "content": task.prompt}]
 
 
 class RepairEnvironment:
-    """`tracelake.schemas.environment.Environment` for the tasks of this world."""
+    """The `Environment` of this world's tasks."""
 
     def __init__(self, sandbox: Sandbox) -> None:
         self._sandbox = sandbox
@@ -77,7 +77,7 @@ class RepairEnvironment:
 
     @property
     def source(self) -> str:
-        """The function as edited so far."""
+        """The current source."""
         return self._source
 
     def reset(self, task: Task) -> list[Message]:
@@ -95,7 +95,7 @@ class RepairEnvironment:
         return ToolOutcome(reply.visible, reply.raw, reply.error, self._done, duration_ms)
 
     def rewards(self) -> dict[str, float]:
-        """`reward` is 1.0 if every test passes, else 0.0; `fraction_passed` is the share that passes."""
+        """`reward` is 1.0 if every test passes, else 0.0; `fraction_passed` is the share of passed tests."""
         task = self._current_task()
         fraction = self._test_run().passed_count / len(task.tests)
         return {"reward": float(fraction == 1.0), "fraction_passed": fraction}
@@ -146,7 +146,7 @@ class RepairEnvironment:
 
     def _current_task(self) -> Task:
         if self._task is None:
-            raise BadInputError("the environment has no task", expected="reset(task) before anything else")
+            raise BadInputError("the environment has no task", expected="a call of reset(task) first")
         return self._task
 
 
