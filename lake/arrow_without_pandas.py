@@ -1,7 +1,7 @@
-"""Arrow without pandas, for processes that make no frames.
+"""Start Arrow without pandas, in processes that use no data frames.
 
-**Arrow asks once**, with its first array, and loads pandas if it can, which takes longer than importing few
-traces. What wants a frame later still gets one: Arrow asks again then.
+**Arrow looks for pandas once**, with its first array, and imports it if it can. That takes longer than
+importing a few traces. A later conversion to a frame still works: Arrow looks again then.
 """
 
 from __future__ import annotations
@@ -14,21 +14,21 @@ from importlib.abc import MetaPathFinder
 import pyarrow as pa
 
 
-class _Absent(MetaPathFinder):
+class _PandasBlocker(MetaPathFinder):
     def find_spec(self, fullname: str, path: object, target: object = None) -> None:
         if fullname == "pandas":
             raise ModuleNotFoundError(fullname)
 
 
 def load_arrow_without_pandas() -> None:
-    """To be called before a process makes its first array; nothing where pandas is loaded already."""
-    with _absent():
+    """Make the process's first array without pandas. Does nothing if pandas is loaded already."""
+    with _pandas_blocked():
         pa.array([])
 
 
 @contextmanager
-def _absent() -> Generator[None]:
-    finder = _Absent()
+def _pandas_blocked() -> Generator[None]:
+    finder = _PandasBlocker()
     sys.meta_path.insert(0, finder)
     try:
         yield

@@ -1,11 +1,11 @@
-"""The lake: one root, and everything that may be done with it.
+"""The lake: one root folder or bucket, and all operations on it.
 
-Flow: `writer` lands events → `project` brings them into tables → `scan` reads, folds derive, `derive`
-writes back → `pin` names exact contents → `open_pin` reads them, for ever the same → `verify` audits it
-all.
+Flow: `writer` lands events → `project` adds them to tables → `scan` reads, folds derive, `derive` writes
+derived tables → `pin` names exact contents → `open_pin` reads them again, unchanged → `verify` audits
+everything.
 
-**Opening is light**: Lance and Polars are imported by the methods that need them, so that an import or an
-`append` starts at once.
+**Opening is light**: Lance and Polars are imported by the methods that need them, so an import or an `append`
+starts at once.
 """
 
 from __future__ import annotations
@@ -19,14 +19,22 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from tracelake.lake.layout import FORMAT_VERSION, MARKER
+from tracelake.lake.secrets.redaction import read_or_create_redaction_key
 from tracelake.lake.stores.probe import check_conditional_writes
 from tracelake.lake.stores.store import ObjectStore, is_local, open_store
 from tracelake.lake.writing.collector import QUEUED_MAX, Collector
-from tracelake.lake.writing.deduplicate import Origin, read_or_create_redaction_key
+from tracelake.lake.writing.deduplicate import Origin
 from tracelake.lake.writing.spool.recovery import recover
 from tracelake.lake.writing.writer import Writer
-from tracelake.schemas.errors import CorruptFileError, LakeError, LakeExistsError, LakeMissingError
+from tracelake.schemas.errors import (
+    BadInputError,
+    CorruptFileError,
+    LakeError,
+    LakeExistsError,
+    LakeMissingError,
+)
 from tracelake.schemas.events.event import Event
+from tracelake.schemas.events.kinds import CLASS_OF_KIND
 from tracelake.schemas.events.lake_events import ConflictFound
 from tracelake.schemas.version import TRACELAKE_VERSION
 
@@ -46,7 +54,7 @@ _log = logging.getLogger("tracelake")
 
 
 class Lake:
-    """Open one with `Lake.open`, make one with `Lake.create`."""
+    """Open a lake with `Lake.open`, create one with `Lake.create`."""
 
     def __init__(self, store: ObjectStore) -> None:
         self._store = store
@@ -61,14 +69,14 @@ class Lake:
         marker = {"format_version": FORMAT_VERSION, "created_by": f"tracelake {TRACELAKE_VERSION}"}
         if not store.put_new(MARKER, json.dumps(marker).encode()):
             raise LakeExistsError(
-                "there is a lake here already", got=uri, cure="Open it, or name another place."
+                "there is a lake here already", got=uri, cure="Open it, or choose another place."
             )
         read_or_create_redaction_key(store)
         return cls(store)
 
     @classmethod
     def open(cls, uri: str) -> Lake:
-        """What dead writers left lands first. Raises LakeMissingError, LakeError for a lake of a newer
+        """Lands what crashed writers left first. Raises LakeMissingError, and LakeError for a lake of another
         format."""
         store = open_store(uri)
         if not store.exists(MARKER):
@@ -78,24 +86,21 @@ class Lake:
                 expected=f"a place with {MARKER}",
                 cure="Run `tracelake init`.",
             )
-        version = _format_version(store.read(MARKER))
-        if version != FORMAT_VERSION:
-            raise LakeError(
-                "a lake of another format",
-                got=version,
-                expected=str(FORMAT_VERSION),
-                cure="Upgrade tracelake.",
-            )
+        _check_format(store.read(MARKER))
         try:
             recover(store)
         except (CorruptFileError, OSError) as error:
-            # Reading goes on without what cannot land yet; whoever writes or projects is told.
-            _log.warning("what a dead writer left could not be landed: %s", error)
+            # Readers can do without it; a writer or a projector raises the error.
+            _log.warning("could not land what a crashed writer left: %s", error)
         return cls(store)
 
     @property
     def uri(self) -> str:
         return self._store.uri
+
+    @property
+    def store(self) -> ObjectStore:
+        return self._store
 
     def writer(self, run_id: str) -> Writer:
         writer = Writer(self._store, run_id)
@@ -103,44 +108,45 @@ class Lake:
         return writer
 
     def collector(self, run_id: str, *, queued_max: int = QUEUED_MAX) -> Collector:
-        """For a trainer that must not wait: events are taken at once and become durable beside it."""
+        """For a trainer that must not wait: it queues events, and a thread makes them durable."""
         return Collector(self.writer(run_id), queued_max=queued_max)
 
     def ledger(self) -> Ledger:
-        """What became of every event that was given. Raises CorruptFileError."""
-        from tracelake.lake.landed.ledger import ledger
+        """The outcome of every event that was given to a writer. Raises CorruptFileError."""
+        from tracelake.lake.landed.ledger import build_ledger
 
-        self._settle()
-        return ledger(self._store)
-
-    @property
-    def store(self) -> ObjectStore:
-        return self._store
+        self._flush_local_writers()
+        return build_ledger(self._store)
 
     def project(self, kinds: Sequence[str] | None = None) -> dict[str, int]:
-        """Bring event tables up to date, all of them or those named; rows added by kind. What this lake's
-        own writers have acknowledged lands first, and so does what dead writers left. Of all tables, derived
-        ones too, a newest version that a power cut tore is put aside."""
+        """Bring event tables up to date, all or those of the kinds named; returns the new rows by kind.
+
+        First lands what this lake's writers have acknowledged and what crashed writers left. Without `kinds`,
+        torn newest versions of all tables, derived ones too, move to quarantine.
+        """
         from tracelake.lake.landed.listing import files_to_project
         from tracelake.lake.projection.project import project_kind
         from tracelake.lake.tables.torn_manifests import quarantine_torn_tables
 
-        self._settle()
+        self._flush_local_writers()
         if kinds is None:
             quarantine_torn_tables(self._store.uri)
-        told: list[Event] = []
+        conflicts_landed = False
 
-        def tell(conflicts: Sequence[Event]) -> None:
-            told.extend(conflicts)
+        def land_conflicts(conflicts: Sequence[Event]) -> None:
+            nonlocal conflicts_landed
+            conflicts_landed = True
             with self.writer(PROJECT_RUN) as writer:
                 writer.append(conflicts, Origin("derived"))
 
-        files = files_to_project(self._store, kinds)
-        added = {kind: project_kind(self._store, kind, tell, shown=shown) for kind, shown in files.items()}
-        if told:
-            # A conflict is in the tables as soon as the events that it is about.
-            again = project_kind(self._store, ConflictFound.KIND, tell)
-            added[ConflictFound.KIND] = added.get(ConflictFound.KIND, 0) + again
+        added = {
+            kind: project_kind(self._store, kind, land_conflicts, listing=listing)
+            for kind, listing in files_to_project(self._store, kinds).items()
+        }
+        if conflicts_landed:
+            # A conflict enters its table together with the events that it names.
+            count = project_kind(self._store, ConflictFound.KIND, land_conflicts)
+            added[ConflictFound.KIND] = added.get(ConflictFound.KIND, 0) + count
         return added
 
     def tables(self) -> list[str]:
@@ -149,34 +155,46 @@ class Lake:
 
         return table_names(self._store)
 
-    def scan(self, table: str, at: str | int | None = None) -> pl.LazyFrame:
-        """Rows of a table: the newest version, a version number, or a pin `name@N`. Row order is not
-        defined: sort.
+    def scan(self, table: str, at: str | int | None = None, *, fresh: bool = False) -> pl.LazyFrame:
+        """Rows of a table: its newest version, a version number, or a pin `name@N`. Row order is not defined:
+        sort.
 
-        A number stands for as long as a lease or a pin holds it; other versions are cleaned away in time.
-        Raises TableMissingError, PinMissingError, PinChangedError.
+        An event table is read as of its last projection, and has no rows before its first one. `fresh`
+        projects it first. A version number works while a lease or a pin protects the version; cleanup removes
+        others. Raises TableMissingError for a derived table or a version that does not exist,
+        PinMissingError, PinChangedError, and BadInputError for `fresh` with `at` or with a derived table.
         """
         from tracelake.lake.tables.commits import scan_table
-        from tracelake.lake.tables.derived import open_dataset
+        from tracelake.lake.tables.derived import open_dataset, scan_events
 
+        if fresh:
+            if at is not None or table not in CLASS_OF_KIND:
+                raise BadInputError(
+                    "only the newest version of an event table can be fresh",
+                    got=table if at is None else f"{table} at {at}",
+                    expected="the kind of an event, and no version",
+                )
+            self.project([table])
         if isinstance(at, str):
             return self.open_pin(at).scan(table)
+        if at is None and table in CLASS_OF_KIND:
+            return scan_events(self._store, table)
         return scan_table(open_dataset(self._store, table, at), at)
 
     def state(self, table: str, at: int | None = None) -> PinnedTable:
-        """Version, rows and digest of a table as it is now, or at a version. Raises TableMissingError."""
+        """Version, rows and digest of a table, now or at a version. Raises TableMissingError."""
         from tracelake.lake.tables.derived import table_state
 
         return table_state(self._store, table, at)
 
     def derive(self, table: str, frame: pl.DataFrame, derivation: Derivation) -> PinnedTable:
-        """Write a derived table. Raises BadInputError if its key does not tell all rows apart."""
+        """Write a derived table. Raises BadInputError if two rows share a key."""
         from tracelake.lake.tables.derived import write_derived
 
         return write_derived(self._store, table, frame, derivation)
 
     def pin(self, name: str, tables: Sequence[str], *, allowed: Sequence[str] = ()) -> Pin:
-        """`allowed` are places of findings that are no secrets, as the error names them. Raises
+        """`allowed` lists findings that are no secrets, as SecretFoundError names them. Raises
         TableMissingError, BadInputError, SecretFoundError."""
         from tracelake.lake.pins.pins import create_pin
 
@@ -194,13 +212,13 @@ class Lake:
         return open_pin(self._store, reference)
 
     def maintain(self, tables: Sequence[str] | None = None) -> list[TableMaintenance]:
-        """Merge small files and drop old versions that nothing names. Raises TableMissingError."""
+        """Merge small files and remove old versions without a tag. Raises TableMissingError."""
         from tracelake.lake.maintenance.maintain import maintain
 
         return maintain(self._store, None if tables is None else list(tables))
 
     def rebuild(self, tables: Sequence[str] | None = None) -> list[RebuiltTable]:
-        """Make event tables anew from landed files, all of them or those named.
+        """Create event tables again from landed files, all or those named.
 
         Raises BadInputError for another table, CorruptFileError for a damaged landed file.
         """
@@ -209,28 +227,37 @@ class Lake:
         return rebuild(self._store, tables)
 
     def lease(
-        self, table: str, version: int | None = None, *, lasts: timedelta = timedelta(days=1)
+        self, table: str, version: int | None = None, *, duration: timedelta = timedelta(days=1)
     ) -> AbstractContextManager[int]:
-        """Holds a version, the newest by default, against maintenance while the `with` lasts; gives its
-        number. Raises TableMissingError."""
+        """Protect a version, the newest by default, from cleanup inside the `with` block, but no longer than
+        `duration`; yields its number. Raises TableMissingError."""
         from tracelake.lake.tables.tags import leased
 
-        return leased(self._store, table, version, lasts=lasts)
+        return leased(self._store, table, version, duration=duration)
 
     def verify(self, *, deep: bool = False) -> Audit:
         from tracelake.lake.audits.audit import audit
 
         return audit(self._store, deep=deep)
 
-    def _settle(self) -> None:
-        """Land what is acknowledged and only spooled, as far as this process may."""
+    def _flush_local_writers(self) -> None:
+        """Land events that this lake's writers, or crashed ones, have acknowledged and only spooled."""
         for writer in list(self._writers):
             writer.land_spooled()
         recover(self._store)
 
 
-def _format_version(marker: bytes) -> object:
+def _check_format(marker: bytes) -> None:
     try:
-        return json.loads(marker)["format_version"]
+        version = json.loads(marker)["format_version"]
     except (ValueError, KeyError, TypeError) as error:
         raise CorruptFileError(f"{MARKER} is damaged", got=repr(marker), expected="its JSON") from error
+    if version == FORMAT_VERSION:
+        return
+    is_older = isinstance(version, int) and version < FORMAT_VERSION
+    raise LakeError(
+        f"this lake has {'an older' if is_older else 'a newer'} format",
+        got=version,
+        expected=str(FORMAT_VERSION),
+        cure="Create a new lake and import the traces again." if is_older else "Upgrade tracelake.",
+    )

@@ -1,8 +1,8 @@
-"""Secrets that this process knows: the first layer of redaction.
+"""Secrets that this process knows from its environment: the first layer of redaction.
 
-**A known value is found whatever it looks like**, also in its base64, hexadecimal, URL-encoded and reversed
-forms, and within a longer text that was encoded as a whole.
-**Trivial values are not secrets**: a variable named PASSWORD that says `password` must not redact that word.
+**A known value is found whatever it looks like**, also base64, hexadecimal, URL-encoded or reversed, and
+within a longer text that was encoded as a whole.
+**Trivial values are no secrets**: a variable PASSWORD with the value `password` must not redact that word.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ _UNESCAPED = re.compile(r"[ !#-\[\]-~]+")
 
 
 class KnownForm(NamedTuple):
-    """One text under which a known secret may appear."""
+    """One spelling of a known secret."""
 
     text: str
     secret: str
 
 
 def secrets_of(environment: Mapping[str, str]) -> list[str]:
-    """Values of variables whose names look like secrets, and passwords in values that are URLs; sorted."""
+    """Values of variables whose names look like secrets, and passwords in URLs; sorted."""
     found: set[str] = set()
     for name, value in environment.items():
         found.update(_URL_PASSWORD.findall(value))
@@ -49,10 +49,10 @@ def secrets_of(environment: Mapping[str, str]) -> list[str]:
 
 
 def is_trivial(value: str) -> bool:
-    """Short, of few letters, of one class of letters, or a path."""
+    """Whether it is short, of few distinct characters, of one character class, or a path."""
     class_count = sum(expression.search(value) is not None for expression in _CLASSES)
-    few = len(value) < KNOWN_LENGTH_MIN or len(set(value)) < DISTINCT_MIN or class_count < 2
-    return few or value.startswith(("/", "./", "~/", "file://"))
+    is_simple = len(value) < KNOWN_LENGTH_MIN or len(set(value)) < DISTINCT_MIN or class_count < 2
+    return is_simple or value.startswith(("/", "./", "~/", "file://"))
 
 
 def forms_of(secrets: Iterable[str]) -> list[KnownForm]:
@@ -65,7 +65,7 @@ def forms_of(secrets: Iterable[str]) -> list[KnownForm]:
 
 
 def literals_of(form: str) -> list[str]:
-    """Literals one of which is in any JSON text, of any depth, of a string that holds the form."""
+    """Any JSON text, of any depth, of a string with this form contains one of these literals."""
     longest = max(_UNESCAPED.findall(form), key=len, default="")
     if len(longest) >= 4:
         return [longest]
@@ -93,8 +93,8 @@ def _forms(secret: str) -> Iterator[str]:
 
 
 def _inner_base64(text: str, offset: int, length: int) -> Iterator[str]:
-    """The part of the text that does not depend on what is before and after the value."""
-    # Three bytes are four letters; a letter that shares bits with a neighbour is left out.
+    """The part of the text that does not depend on the bytes before and after the value."""
+    # Three bytes are four letters. Letters that share bits with a neighbouring byte are cut off.
     inner = text[-(-offset * 8 // 6) : (offset + length) * 8 // 6]
     if len(inner) >= ENCODED_LENGTH_MIN:
         yield inner

@@ -1,11 +1,11 @@
-"""Whether any of many literals is in a text, at more than a gigabyte per second.
+"""Search a text for any of many literals, at more than a gigabyte per second.
 
-**A hit may have a check**: what must follow the literal, for literals that are frequent in clean text.
-**No hit hides another**: the search reports what does not overlap; where a hit fails its check, literals that
-could begin within it are looked for by themselves.
+**A hit may have a check** of the text behind it, for literals that are frequent in clean text.
+**No hit hides another**: the library reports hits without overlaps. Where a hit fails its check, literals
+that could begin within it are compared one by one.
 
-Up to 16 literals the library compares many bytes at once, provided that they differ in their rarest bytes:
-hence groups, short literals, and an order by length that mixes their letters (decision 0007 has figures).
+The library compares many bytes at once for up to 16 literals, if they differ in their rarest bytes: hence
+groups, short literals, and an order by length that mixes their letters (decision 0007 has figures).
 """
 
 from __future__ import annotations
@@ -18,23 +18,23 @@ import ahocorasick_rs
 
 GROUP_SIZE = 16
 PIECE_LENGTH = 8
-"""Of known secrets, of which the whole is the check."""
+"""Known secrets are searched by so many first bytes; the whole value is the check."""
 
 
 class _Group(NamedTuple):
     literals: tuple[bytes, ...]
     checks: tuple[re.Pattern[bytes] | None, ...]
     overlaps: tuple[tuple[tuple[int, int], ...], ...]
-    """For each literal: (offset, other literal) of all that may begin within it."""
+    """For each literal: (offset, other literal) of the literals that may begin within it."""
     automaton: ahocorasick_rs.BytesAhoCorasick
 
     def positions(self, data: bytes) -> Iterator[int]:
-        for which, start, _ in self.automaton.find_matches_as_indexes(data):
-            check = self.checks[which]
+        for found, start, _ in self.automaton.find_matches_as_indexes(data):
+            check = self.checks[found]
             if check is None or check.match(data, start):
                 yield start
                 continue
-            for offset, other in self.overlaps[which]:
+            for offset, other in self.overlaps[found]:
                 if data.startswith(self.literals[other], start + offset):
                     check = self.checks[other]
                     if check is None or check.match(data, start + offset):
@@ -42,7 +42,7 @@ class _Group(NamedTuple):
 
 
 class LiteralSearch:
-    """Anchors with their checks, and values that are looked for in full."""
+    """Anchors with their checks, and values that must be there in full."""
 
     def __init__(
         self, anchors: Iterable[str], checks: Mapping[str, re.Pattern[bytes]], values: Iterable[str] = ()
@@ -58,7 +58,7 @@ class LiteralSearch:
         blocks = [anchor_list[start : start + size] for start in range(0, len(anchor_list), size)]
         for index, piece in enumerate(sorted(pieces.keys() - sought.keys())):
             blocks[index % len(blocks)].append(piece)
-        # An anchor without a check finds all that the piece would.
+        # An anchor without a check finds whatever an equal piece would.
         sought = pieces | sought
         for piece in pieces.keys() & sought.keys():
             if (own := sought[piece]) is not None and own is not pieces[piece]:
@@ -66,8 +66,8 @@ class LiteralSearch:
         self._groups = [_group(block, sought) for block in blocks]
 
     def positions(self, data: bytes) -> Iterator[int]:
-        """Where literals, with what their checks want, begin, in bytes; in no order, and not all of those
-        that overlap. Empty only if there are none."""
+        """Byte offsets of literals that pass their checks; unordered, and without some that overlap. Empty
+        only if there are none."""
         for group in self._groups:
             yield from group.positions(data)
 
@@ -92,7 +92,7 @@ def _group(literals: list[bytes], sought: Mapping[bytes, re.Pattern[bytes] | Non
         tuple(literals),
         tuple(sought[literal] for literal in literals),
         tuple(tuple(_overlaps(literal, literals)) for literal in literals),
-        # The library has its vector search for this kind of match only.
+        # The library has its vectorised search only for this kind of match.
         ahocorasick_rs.BytesAhoCorasick(literals, matchkind=ahocorasick_rs.MATCHKIND_LEFTMOST_FIRST),
     )
 

@@ -1,15 +1,15 @@
-"""Secrets become tokens before anything is written.
+"""Replace secrets by tokens before anything is written.
 
-Flow: an automaton looks for literals in an event's JSON text → only where one is found are its decoded
-strings matched → what matches becomes `⟦secret:TYPE:HMAC8⟧`.
+Flow: an automaton looks for literals in an event's JSON text → where one is found, the decoded strings are
+matched → each match becomes `⟦secret:TYPE:HMAC8⟧`.
 
-**Clean events pass untouched**: the same object comes back. The automaton never rejects what would match.
-**Strings are matched decoded**, keys too, each by itself and then joined with the parts beside it.
-**The same secret has the same token** within a lake, in all its forms; without the lake's key a token tells
-nothing.
-**Redacting twice is redacting once**: matching is repeated until nothing is found, and never reaches into a
-token.
-**Token ids of a redacted event are dropped**, with the vectors that belong to them: they would say it again.
+**Clean events pass untouched**: the same object is returned. The automaton never rejects a text that would
+match.
+**Strings are matched decoded**, keys too, each alone and joined with its neighbours of a split text.
+**A secret has one token** within a lake, in all its forms; without the lake's key a token reveals nothing.
+**Redaction is idempotent**: matching repeats until nothing is found, and never reaches into a token.
+**Token ids of a redacted event are dropped**, with the vectors that belong to them: they would spell the
+secret.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
+import secrets
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cache, lru_cache
@@ -25,6 +26,7 @@ from typing import Any, Literal, NamedTuple, Self, cast, get_args, get_origin
 
 import orjson
 
+from tracelake.lake.layout import REDACTION_KEY
 from tracelake.lake.secrets.known_secrets import secrets_of
 from tracelake.lake.secrets.secret_patterns import (
     NAMED_VALUE,
@@ -34,35 +36,38 @@ from tracelake.lake.secrets.secret_patterns import (
     looks_random,
 )
 from tracelake.lake.secrets.secret_search import SecretSearch, Span
-from tracelake.lake.secrets.split_text import part_runs
+from tracelake.lake.secrets.split_text import split_texts
+from tracelake.lake.stores.store import ObjectStore
 from tracelake.schemas.canonical import canonical_text
 from tracelake.schemas.errors import BadInputError, EventInvalidError
 from tracelake.schemas.events.event import Event, storage_of, vector_fields
 
-KEY_LENGTH_MIN = 16
+KEY_BYTES = 32
+KEY_BYTES_MIN = 16
 DROPPED_VECTOR = "token_vector"
 PASSES_MAX = 16
-UNSETTLED = "unsettled"
-SEARCHES_KEPT = 8
+NOT_CONVERGED = "unsettled"
+"""Type of a text that still matched after `PASSES_MAX` passes; it is replaced as a whole."""
+SEARCHES_CACHED_MAX = 8
 
 
 class Redacted(NamedTuple):
-    """An event that may be written."""
+    """An event without secrets."""
 
     event: Event
     found: dict[str, int]
-    """Replacements by type of secret; empty if the event is the one that was given."""
+    """Replacements by type of secret; empty if nothing was replaced and the event is the same object."""
 
 
 class RedactedText(NamedTuple):
-    """A text that may be written."""
+    """A text without secrets."""
 
     text: str
     found: dict[str, int]
 
 
-class _Plan(NamedTuple):
-    """Fields of a class that hold text."""
+class _TextFields(NamedTuple):
+    """Fields of an event class that contain text."""
 
     names: tuple[str, ...]
     json: frozenset[str]
@@ -70,18 +75,18 @@ class _Plan(NamedTuple):
 
 
 class Redactor:
-    """Made once per process and lake; may be shared by threads."""
+    """For one lake; threads may share it."""
 
-    def __init__(self, key: bytes, secrets: Iterable[str] = ()) -> None:
-        """`key` makes the tokens; `secrets` are values known to be secret. Raises BadInputError."""
-        if len(key) < KEY_LENGTH_MIN:
+    def __init__(self, key: bytes, known_secrets: Iterable[str] = ()) -> None:
+        """`key` makes the tokens, `known_secrets` are values to look for. Raises BadInputError."""
+        if len(key) < KEY_BYTES_MIN:
             raise BadInputError(
-                "the key of the redaction is too short",
+                "the redaction key is too short",
                 got=f"{len(key)} bytes",
-                expected=f"{KEY_LENGTH_MIN} random bytes or more",
+                expected=f"{KEY_BYTES_MIN} random bytes or more",
             )
         self._key = key
-        self._search = _search(tuple(sorted(set(secrets))))
+        self._search = _cached_search(tuple(sorted(set(known_secrets))))
 
     @classmethod
     def from_environment(cls, key: bytes, environment: Mapping[str, str]) -> Self:
@@ -91,30 +96,33 @@ class Redactor:
         return "Redactor()"
 
     def suspects(self, payload: bytes) -> bool:
-        """Whether JSON text of an event's fields, as `canonical_event` writes it, or of several
-        events one after the other, may hold a secret. False is certain."""
+        """Whether the JSON text of an event's fields (`canonical_event`) may contain a secret;
+        also for several texts one after the other. False is certain."""
         return self._search.suspects(payload)
 
     def suspects_of(self, payloads: Sequence[bytes]) -> list[int]:
-        """Positions of the payloads that are suspected; faster than one by one."""
+        """Indexes of the suspected payloads; faster than one by one."""
         return self._search.suspects_of(payloads)
 
     def redact(self, event: Event) -> Redacted:
-        """The event without secrets; the same object if it has none."""
+        """The event without its secrets; the same object if it has none."""
         fields = event.__dict__
-        plan = _plan(type(event))
+        text_fields = _text_fields(type(event))
         try:
-            if not self.suspects(orjson.dumps(plan.values(fields))):
+            if not self.suspects(orjson.dumps(text_fields.values(fields))):
                 return Redacted(event, {})
         except TypeError:
-            # Text that is no UTF-8 is refused later; until then it may hold a secret as any other.
+            # Text that is no UTF-8 is refused later. It is redacted first: it may contain a secret like any
+            # other.
             pass
         found: Counter[str] = Counter()
         changed: dict[str, Any] = {}
-        for name in plan.names:
+        for name in text_fields.names:
             value = fields[name]
             if isinstance(value, str):
-                clean = self._json_text(value, found) if name in plan.json else self._text(value, found)
+                clean = (
+                    self._json_text(value, found) if name in text_fields.json else self._text(value, found)
+                )
                 if clean != value:
                     changed[name] = clean
         if not changed:
@@ -126,7 +134,7 @@ class Redactor:
         return Redacted(event.model_copy(update=changed), dict(sorted(found.items())))
 
     def redact_text(self, text: str) -> RedactedText:
-        """One decoded string without secrets."""
+        """One decoded string without its secrets."""
         found: Counter[str] = Counter()
         return RedactedText(self._text(text, found), dict(sorted(found.items())))
 
@@ -145,7 +153,7 @@ class Redactor:
         return written
 
     def _value(self, value: Any, found: Counter[str]) -> Any:
-        """A JSON value without secrets in its strings and keys, again and again until none is left."""
+        """Redact the strings and keys of a JSON value, repeatedly until nothing is found."""
         while True:
             before = found.total()
             value = self._walk(value, found)
@@ -153,15 +161,15 @@ class Redactor:
                 return value
 
     def _walk(self, value: Any, found: Counter[str]) -> Any:
-        """May change the value that it is given."""
+        """One pass of `_value`. May change its argument."""
         if isinstance(value, str):
             return self._text(value, found)
         if isinstance(value, list):
-            # Joined before alone: the beginning of a secret that is cut may look like a whole one.
-            for run in part_runs(value):
-                texts = self._texts(run.texts, found)
-                for part, text in zip(run.parts, texts, strict=True):
-                    part.holder[part.name] = text
+            # Joined pieces first: a piece with the beginning of a secret may look like a whole one.
+            for split in split_texts(value):
+                texts = self._texts(split.texts, found)
+                for piece, text in zip(split.pieces, texts, strict=True):
+                    piece.container[piece.name] = text
             return [self._walk(item, found) for item in cast("list[Any]", value)]
         if isinstance(value, dict):
             clean: dict[str, Any] = {}
@@ -171,7 +179,7 @@ class Redactor:
         return value
 
     def _named(self, key: str, item: Any, found: Counter[str]) -> Any:
-        """The value of a key; the beginning of it is a secret if the key says so and it looks random."""
+        """The value of a key. Under a key that names a secret, a random-looking beginning is replaced too."""
         clean = self._walk(item, found)
         if not isinstance(clean, str) or not SECRET_NAME.search(key):
             return clean
@@ -185,42 +193,52 @@ class Redactor:
         return self._texts([text], found)[0]
 
     def _texts(self, texts: list[str], found: Counter[str]) -> list[str]:
-        """Texts that are one text in pieces; a secret's token is put where it begins."""
+        """Redact one text in pieces. A token is put into the piece in which its secret begins."""
         for _ in range(PASSES_MAX):
             spans = self._search.spans("".join(texts))
             if not spans:
                 return texts
             found.update(span.type for span in spans)
-            texts = [self._without(piece, start, spans) for start, piece in _placed(texts)]
-        # Only a text that was made for it gives new matches that often; it is not worth more time.
-        found[UNSETTLED] += 1
-        return [self._token(UNSETTLED, "".join(texts)), *("" for _ in texts[1:])]
+            texts = [self._without(piece, start, spans) for start, piece in _with_offsets(texts)]
+        # Only a hostile text matches anew that often. It is replaced as a whole, so that time stays bounded.
+        found[NOT_CONVERGED] += 1
+        return [self._token(NOT_CONVERGED, "".join(texts)), *("" for _ in texts[1:])]
 
     def _without(self, piece: str, start: int, spans: list[Span]) -> str:
-        parts: list[str] = []
+        """The piece, which begins at offset `start` of the text, without the spans in it."""
+        clean: list[str] = []
         done = start
         for span in spans:
             if span.end > start and span.start < start + len(piece):
-                parts.append(piece[done - start : max(span.start, start) - start])
+                clean.append(piece[done - start : max(span.start, start) - start])
                 if span.start >= start:
-                    parts.append(self._token(span.type, span.secret))
+                    clean.append(self._token(span.type, span.secret))
                 done = span.end
-        parts.append(piece[done - start :] if done < start + len(piece) else "")
-        return "".join(parts)
+        clean.append(piece[done - start :] if done < start + len(piece) else "")
+        return "".join(clean)
 
     def _token(self, type_: str, secret: str) -> str:
         digest = hmac.new(self._key, secret.encode("utf-8", "surrogatepass"), hashlib.sha256).hexdigest()
         return f"{TOKEN_OPEN}secret:{type_}:{digest[:8]}{TOKEN_CLOSE}"
 
 
-@lru_cache(maxsize=SEARCHES_KEPT)
-def _search(secrets: tuple[str, ...]) -> SecretSearch:
-    """Made once for all writers of a process: it takes longer than landing a small commit does."""
-    return SecretSearch(secrets)
+def read_or_create_redaction_key(store: ObjectStore) -> bytes:
+    """The lake's own key, created with the lake or by its first writer. Within a lake a secret always gets
+    the same token; without the key a token reveals nothing."""
+    if not store.exists(REDACTION_KEY):
+        # Of racing writers the first one's key stays.
+        store.put_new(REDACTION_KEY, secrets.token_bytes(KEY_BYTES))
+    return store.read(REDACTION_KEY)
 
 
-def _placed(texts: Iterable[str]) -> Iterator[tuple[int, str]]:
-    """Each text with the position at which it begins in the whole."""
+@lru_cache(maxsize=SEARCHES_CACHED_MAX)
+def _cached_search(known_secrets: tuple[str, ...]) -> SecretSearch:
+    """Shared by all writers of a process: building it takes longer than landing a small commit."""
+    return SecretSearch(known_secrets)
+
+
+def _with_offsets(texts: Iterable[str]) -> Iterator[tuple[int, str]]:
+    """Each text with its offset in the whole."""
     start = 0
     for text in texts:
         yield start, text
@@ -228,13 +246,14 @@ def _placed(texts: Iterable[str]) -> Iterator[tuple[int, str]]:
 
 
 def _free_key(key: str, taken: Mapping[str, Any]) -> str:
+    """Redaction may make two keys of an object equal."""
     while key in taken:
         key += "#"
     return key
 
 
 @cache
-def _plan(cls: type[Event]) -> _Plan:
+def _text_fields(cls: type[Event]) -> _TextFields:
     names: list[str] = []
     json_names: list[str] = []
     for name, info in cls.model_fields.items():
@@ -248,4 +267,4 @@ def _plan(cls: type[Event]) -> _Plan:
         names.append(name)
         if name.endswith("_json") and storage_of(annotation, info.metadata) == "text":
             json_names.append(name)
-    return _Plan(tuple(names), frozenset(json_names), itemgetter(*names))
+    return _TextFields(tuple(names), frozenset(json_names), itemgetter(*names))

@@ -1,8 +1,8 @@
-"""The last look before rows leave the lake's own walls: a pin, an export.
+"""Check tables for secrets before a pin names them.
 
-**A second pair of eyes**: betterleaks (extra `secrets`) has other rules than redaction has; the patterns of
-redaction run as well. Where betterleaks is not installed the report says that the patterns stood alone.
-**Decoded strings**, of nested JSON too; a text cannot switch the search off with an allow marker of its own.
+**Two scanners**: betterleaks (extra `secrets`), whose rules differ from redaction's, and the patterns of
+redaction. If betterleaks is not installed, the report names the patterns alone.
+**Decoded strings are scanned**, of nested JSON too. A text cannot switch the scan off by an allow marker.
 **A finding names its place, never the secret.**
 """
 
@@ -33,29 +33,29 @@ _TEXT_TYPES = (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_
 
 
 class Finding(NamedTuple):
-    """Where something is that looks like a secret."""
+    """The place of a probable secret."""
 
     table: str
     row: str
-    """The event id; of tables without one `row N`, from 0."""
+    """The event id; `row N`, from 0, in tables without one."""
     rule: str
 
     @property
     def place(self) -> str:
-        """By which it can be allowed."""
+        """Its name in the list of allowed findings."""
         return f"{self.table}/{self.row}/{self.rule}"
 
 
 class SecretReport(NamedTuple):
-    """What a gate without findings has looked at."""
+    """A check without findings, except allowed ones."""
 
-    gates: tuple[str, ...]
+    scanners: tuple[str, ...]
     """`patterns`, and `betterleaks` where it is installed."""
     row_count: int
     allowed_count: int
-    """Findings that the caller had allowed."""
+    """Findings that the caller allowed."""
     doubtful: dict[str, int]
-    """By rule, what betterleaks itself has little confidence in and what is no random value either, such as
+    """By rule, findings of low confidence whose value does not look random either, such as
     `password = password`."""
 
 
@@ -64,7 +64,7 @@ class _Row(NamedTuple):
     text: str
 
 
-class _Scan(NamedTuple):
+class _BetterleaksResult(NamedTuple):
     findings: list[Finding]
     doubtful: Counter[str]
 
@@ -72,9 +72,9 @@ class _Scan(NamedTuple):
 def check_for_secrets(
     frames: Iterable[tuple[str, pa.Table]], *, secrets: Iterable[str] = (), allowed: Collection[str] = ()
 ) -> SecretReport:
-    """Look through tables by name; `secrets` are known values, `allowed` are `Finding.place`s.
+    """Scan named tables; `secrets` are known values, `allowed` are `Finding.place`s.
 
-    Raises SecretFoundError."""
+    Raises SecretFoundError for a finding that is not allowed."""
     search = SecretSearch(secrets)
     scan_string = _betterleaks()
     findings: list[Finding] = []
@@ -83,21 +83,23 @@ def check_for_secrets(
     for table, frame in frames:
         row_count += frame.num_rows
         for rows in _batches(_rows(frame)):
-            findings += [Finding(table, row.name, rule) for row in rows for rule in _patterns_in(search, row)]
+            findings += [
+                Finding(table, row.name, rule) for row in rows for rule in _pattern_types(search, row)
+            ]
             if scan_string is not None:
-                scan = _scanned(table, rows, scan_string)
+                scan = _scan_rows(table, rows, scan_string)
                 findings += scan.findings
                 doubtful += scan.doubtful
     places = dict.fromkeys(finding.place for finding in findings)
-    refused = [place for place in places if place not in allowed]
-    if refused:
-        raise _found(refused)
-    gates = (PATTERNS_SCANNER,) if scan_string is None else (BETTERLEAKS_SCANNER, PATTERNS_SCANNER)
-    return SecretReport(gates, row_count, len(places), dict(sorted(doubtful.items())))
+    not_allowed = [place for place in places if place not in allowed]
+    if not_allowed:
+        raise _secret_found(not_allowed)
+    scanners = (PATTERNS_SCANNER,) if scan_string is None else (BETTERLEAKS_SCANNER, PATTERNS_SCANNER)
+    return SecretReport(scanners, row_count, len(places), dict(sorted(doubtful.items())))
 
 
 def strings_in(value: Any, depth: int = 0) -> Iterator[str]:
-    """Strings of a value, keys too; a string that is JSON is also given as what it holds."""
+    """Strings of a value, keys too. A string of JSON is followed by the strings in it."""
     if isinstance(value, str):
         yield value
         if value[:1] in ("{", "[") and depth < JSON_DEPTH_MAX:
@@ -121,17 +123,17 @@ def _betterleaks() -> Callable[[str], list[Any]] | None:
     return importlib.import_module("betterleaks").scan_string
 
 
-def _patterns_in(search: SecretSearch, row: _Row) -> Iterator[str]:
+def _pattern_types(search: SecretSearch, row: _Row) -> Iterator[str]:
     for span in search.spans(row.text):
         yield span.type
 
 
-def _scanned(table: str, rows: list[_Row], scan_string: Callable[[str], list[Any]]) -> _Scan:
-    scan = _Scan([], Counter())
-    if not scan_string(_readable("\n\n".join(row.text for row in rows))):
+def _scan_rows(table: str, rows: list[_Row], scan_string: Callable[[str], list[Any]]) -> _BetterleaksResult:
+    scan = _BetterleaksResult([], Counter())
+    if not scan_string(_scannable("\n\n".join(row.text for row in rows))):
         return scan
     for row in rows:
-        for found in scan_string(_readable(row.text)):
+        for found in scan_string(_scannable(row.text)):
             if found.confidence == "low" and not looks_random(found.match.value):
                 scan.doubtful[found.rule_id] += 1
             else:
@@ -139,14 +141,14 @@ def _scanned(table: str, rows: list[_Row], scan_string: Callable[[str], list[Any
     return scan
 
 
-def _readable(text: str) -> str:
-    # The library reads up to the first NUL, and leaves a line with an allow marker out.
+def _scannable(text: str) -> str:
+    # The library stops at the first NUL and skips lines with an allow marker.
     text = TOKEN.sub(" ", text).replace("\0", " ")
     return _ALLOW_MARKER.sub(r"\1\2-", text).encode("utf-8", "replace").decode()
 
 
 def _rows(frame: pa.Table) -> Iterator[_Row]:
-    names = [field.name for field in frame.schema if _holds_text(field.type)]
+    names = [field.name for field in frame.schema if _contains_text(field.type)]
     at = 0
     for batch in frame.select(names).to_batches(max_chunksize=1024):
         columns = [batch.column(name).to_pylist() for name in names]
@@ -157,11 +159,11 @@ def _rows(frame: pa.Table) -> Iterator[_Row]:
             at += 1
 
 
-def _holds_text(kind: pa.DataType) -> bool:
+def _contains_text(kind: pa.DataType) -> bool:
     if pa.types.is_dictionary(kind):
-        return _holds_text(kind.value_type)
+        return _contains_text(kind.value_type)
     if kind.num_fields:
-        return any(_holds_text(kind.field(index).type) for index in range(kind.num_fields))
+        return any(_contains_text(kind.field(index).type) for index in range(kind.num_fields))
     return any(is_text(kind) for is_text in _TEXT_TYPES)
 
 
@@ -178,11 +180,11 @@ def _batches(rows: Iterable[_Row]) -> Iterator[list[_Row]]:
         yield batch
 
 
-def _found(places: list[str]) -> SecretFoundError:
+def _secret_found(places: list[str]) -> SecretFoundError:
     shown = ", ".join(places[:FINDINGS_SHOWN])
     return SecretFoundError(
-        f"{len(places)} places look like they hold a secret",
+        f"{len(places)} places may contain a secret",
         got=f"table/event/rule {shown}" + (", …" if len(places) > FINDINGS_SHOWN else ""),
         expected="tables without secrets",
-        cure="Revoke the secret and derive without these events, or allow the places if they hold none.",
+        cure="Revoke the secret and derive without these events, or allow the places if they contain none.",
     )

@@ -1,11 +1,12 @@
-"""What secrets look like: the second layer of redaction.
+"""Patterns of secrets: the second layer of redaction.
 
-**Every pattern has anchors**: literals of three bytes or more, one of which is in all that the pattern
-matches. A text without an anchor needs no regular expression.
-**Anchors survive escaping**: none holds a character that JSON writes in another way, so they are found in
-JSON text of any depth as in the plain text.
-**An escape counts as a border.** In `\\nAKIA…`, as JSON inside of a string has it, `n` is no part of a word.
-**Only `secret` is the secret** where a pattern has a group of this name; else all of the match is.
+**Every pattern has anchors**: literals of three bytes or more, one of which is in every match. A text without
+an anchor needs no regular expression.
+**Anchors survive escaping**: none contains a character that JSON escapes, so they are found in JSON text of
+any depth as in plain text.
+**An escape is a word boundary.** In `\\nAKIA…`, as JSON within a string has it, `n` does not belong to the
+word.
+**A group named `secret` is the secret**; without one the whole match is.
 """
 
 from __future__ import annotations
@@ -16,17 +17,17 @@ from typing import NamedTuple
 
 TOKEN_OPEN, TOKEN_CLOSE = "⟦", "⟧"
 SWITCHES_MIN, SWITCHES_MIN_WITHOUT_DIGITS = 0.2, 0.4
-"""Least share of neighbours of different classes (small, capital, digit) in a random value; in CamelCase a
-third of them are."""
+"""Minimum share of neighbouring characters of different classes (small, capital, digit) in a random value. In
+CamelCase it is a third."""
 RANDOM_LENGTH_MAX = 256
-"""Of a longer value the beginning is judged."""
+"""Of a longer value only the beginning is examined."""
 
 _START = r"(?:(?<![A-Za-z0-9+/_])|(?<=\\[nrtbf])|(?<=\\u00[0-9a-f]{2})|(?<=%[0-9A-Fa-f]{2}))"
 _END = r"(?![A-Za-z0-9])"
 _GAP = r"(?:[ \t\r\n\"'`:=>,]|\\[nrt\"'\\]|\\){1,12}"
 _VALUE = r"[A-Za-z0-9_\-+/=.~]"
 _NEWLINE = r"(?:\s|\\+[nrt])"
-# Without the dashes of another key's beginning, or the search for an end would be quadratic.
+# Excludes the dashes of the next key's beginning: else the search for an end would be quadratic.
 _PEM_BODY = rf"(?:[A-Za-z0-9+/=:,.()\"']|-(?!----)|{_NEWLINE})"
 _PEM_KIND = r"[A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----"
 _NAMES = [
@@ -69,11 +70,11 @@ class SecretPattern(NamedTuple):
     """One kind of secret."""
 
     type: str
-    """Its name in the token that replaces it."""
+    """Its name in tokens."""
     anchors: tuple[str, ...]
     expression: re.Pattern[str]
     must_look_random: bool = False
-    """Words that a human chose are left, such as `password=PASSWORD_FIELD_NAME`."""
+    """Spares words that a human chose, such as `password=PASSWORD_FIELD_NAME`."""
 
 
 def _pattern(type_: str, anchors: str, expression: str, *, random: bool = False) -> SecretPattern:
@@ -138,7 +139,7 @@ PATTERNS: tuple[SecretPattern, ...] = (
         "uthorization UTHORIZATION",
         rf"(?i:uthorization){_GAP}(?i:basic|token|apikey|key)[ \t]{{1,4}}(?P<secret>{_VALUE}{{12,}})",
     ),
-    # A URL with a password, or with a token in the place of the user.
+    # URLs with a password, or with a token in place of the user.
     _pattern(
         "url_password",
         "://",
@@ -182,7 +183,7 @@ PATTERNS: tuple[SecretPattern, ...] = (
 )
 
 SECRET_NAME = re.compile(rf"(?:{'|'.join(_NAMES)})$")
-"""A key whose value is a secret if it looks random."""
+"""Keys whose value is a secret if it looks random."""
 NAMED_VALUE = re.compile(rf"{_VALUE}{{16,}}")
 
 # `_GAP` in JSON text of any depth: the letter of an escape comes after a backslash.
@@ -217,19 +218,19 @@ CHECKS: dict[str, re.Pattern[bytes]] = {
         for name in _NAMES
     },
 }
-"""By anchor: what follows it, in JSON text of any depth, wherever its pattern matches. Looser than the
-pattern, and there only for anchors that are frequent in clean text."""
+"""By anchor: an expression for the anchor and the text behind it, in JSON text of any depth. It is looser
+than the pattern, and exists only for anchors that are frequent in clean text."""
 
 
 def looks_random(value: str) -> bool:
-    """Whether digits, small and capital letters are mixed as in no name and no word."""
+    """Whether digits, small and capital letters are mixed more than in names and words."""
     value = value[:RANDOM_LENGTH_MAX]
     classes = [_class_of(letter) for letter in value if letter.isalnum()]
     if len(classes) < 8 or len(set(value)) < 6 or len(set(classes)) < 2:
         return False
     switches = sum(left != right for left, right in pairwise(classes))
-    least = SWITCHES_MIN if "digit" in classes else SWITCHES_MIN_WITHOUT_DIGITS
-    return switches / len(classes) >= least
+    switches_min = SWITCHES_MIN if "digit" in classes else SWITCHES_MIN_WITHOUT_DIGITS
+    return switches / len(classes) >= switches_min
 
 
 def _class_of(letter: str) -> str:

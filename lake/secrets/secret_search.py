@@ -1,8 +1,8 @@
-"""Finding secrets in text: known values and patterns, behind one automaton over their literals.
+"""Find secrets in text: known values and patterns, behind one automaton over their literals.
 
-**The automaton never rejects what would match**: each pattern's anchors, and a literal of each known form,
-are in all that it matches, in JSON text of any depth too.
-**Nothing is found within a token** that redaction has put, nor across one.
+**The automaton never rejects a text that would match**: every match contains an anchor of its pattern, or a
+literal of the known form, also in JSON text of any depth.
+**No match reaches into or across a token** of an earlier redaction.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ from typing import NamedTuple
 from tracelake.lake.secrets.known_secrets import forms_of, literals_of
 from tracelake.lake.secrets.literal_search import LiteralSearch
 from tracelake.lake.secrets.secret_patterns import CHECKS, PATTERNS, TOKEN_CLOSE, TOKEN_OPEN, looks_random
-from tracelake.lake.secrets.split_text import PART_TRIGGERS
+from tracelake.lake.secrets.split_text import SPLIT_TEXT_LITERALS
 
-BATCH_SIZE = 64
+PAYLOADS_AT_ONCE = 64
 UNNAMED_TYPE = "environment"
-"""Type of a known secret that no pattern recognises."""
+"""Type of a known secret that no pattern matches."""
 
 TOKEN = re.compile(rf"{TOKEN_OPEN}secret:[a-z0-9_]+:[0-9a-f]{{8}}{TOKEN_CLOSE}")
 
 
 class Span(NamedTuple):
-    """A secret's place in a text, in characters."""
+    """The place of a secret in a text, in characters."""
 
     start: int
     end: int
@@ -35,28 +35,28 @@ class Span(NamedTuple):
 
 
 class SecretSearch:
-    """The patterns, and the known secrets of one process."""
+    """The patterns and a set of known secrets."""
 
     def __init__(self, secrets: Iterable[str] = ()) -> None:
         forms = forms_of(secrets)
         self._secret_of = {form.text: form.secret for form in forms}
         self._type_of = {form.secret: _type_of(form.secret) for form in forms}
-        # The longest form first: a value in full, before the part of it that another one shares.
+        # The longest form first: a whole value before a part of it that another value shares.
         self._known = re.compile("|".join(re.escape(form.text) for form in forms)) if forms else None
         anchors = [anchor for pattern in PATTERNS for anchor in pattern.anchors]
         values = [literal for form in forms for literal in literals_of(form.text)]
         self._in_strings = LiteralSearch(anchors, CHECKS, values)
-        self._in_payloads = LiteralSearch([*anchors, *PART_TRIGGERS], CHECKS, values)
+        self._in_payloads = LiteralSearch([*anchors, *SPLIT_TEXT_LITERALS], CHECKS, values)
 
     def suspects(self, payload: bytes) -> bool:
-        """Whether JSON text of events' fields may hold a secret. False is certain."""
+        """Whether the JSON text of events' fields may contain a secret. False is certain."""
         return self._in_payloads.hits(payload)
 
     def suspects_of(self, payloads: Sequence[bytes]) -> list[int]:
-        """Positions of the payloads that may hold one; faster than one by one."""
+        """Indexes of the payloads that may contain one; faster than one by one."""
         suspected: set[int] = set()
-        for start in range(0, len(payloads), BATCH_SIZE):
-            batch = payloads[start : start + BATCH_SIZE]
+        for start in range(0, len(payloads), PAYLOADS_AT_ONCE):
+            batch = payloads[start : start + PAYLOADS_AT_ONCE]
             found = list(self._in_payloads.positions(b"\n".join(batch)))
             if found:
                 ends = list(accumulate(len(each) + 1 for each in batch))
@@ -64,7 +64,7 @@ class SecretSearch:
         return sorted(suspected)
 
     def spans(self, text: str) -> list[Span]:
-        """Secrets of a decoded text in its order, none overlapping another."""
+        """Secrets of a decoded text, in order and without overlaps."""
         data = text.encode("utf-8", "surrogatepass")
         if not self._in_strings.hits(data):
             return []
@@ -74,7 +74,7 @@ class SecretSearch:
             end = token.start() if token else len(text)
             spans += [
                 span._replace(start=span.start + start, end=span.end + start)
-                for span in _apart(self._matches(text[start:end]))
+                for span in _merge_overlaps(self._matches(text[start:end]))
             ]
             start = token.end() if token else end
         return spans
@@ -92,18 +92,18 @@ class SecretSearch:
                         yield Span(*match.span(group), pattern.type, match[group])
 
 
-def _apart(spans: Iterable[Span]) -> list[Span]:
-    """Overlapping spans as one, named after the longest of them."""
-    apart: list[Span] = []
+def _merge_overlaps(spans: Iterable[Span]) -> list[Span]:
+    """Overlapping spans become one, with type and secret of the longest."""
+    merged: list[Span] = []
     for span in sorted(spans, key=lambda span: (span.start, -span.end)):
-        if apart and span.start < apart[-1].end:
-            last = apart.pop()
-            named = max(last, span, key=lambda each: len(each.secret))
-            span = named._replace(start=last.start, end=max(last.end, span.end))
-        apart.append(span)
-    return apart
+        if merged and span.start < merged[-1].end:
+            last = merged.pop()
+            longest = max(last, span, key=lambda each: len(each.secret))
+            span = longest._replace(start=last.start, end=max(last.end, span.end))
+        merged.append(span)
+    return merged
 
 
 def _type_of(secret: str) -> str:
-    """As the patterns would call it, so that a process that does not know it makes the same token."""
+    """The pattern's type if one matches: a process that does not know the secret must make the same token."""
     return next((pattern.type for pattern in PATTERNS if pattern.expression.fullmatch(secret)), UNNAMED_TYPE)

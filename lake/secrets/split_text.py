@@ -1,7 +1,7 @@
-"""Texts that a message or a stream has in pieces: what belongs together in a list of parts.
+"""Texts that a list has in pieces: the parts of a message, the chunks of a stream.
 
-**A run is a stretch of neighbours that keep their text at the same place.** Messages of a conversation are no
-run: each has a role, and is a text of its own.
+**Neighbours that have their text at the same place are pieces of one text.** Messages of a conversation are
+not: each has a role, and is a text of its own.
 """
 
 from __future__ import annotations
@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, NamedTuple, cast
 
-# Found in JSON text of an event's fields where a list has such parts; there quotes are escaped once.
-PART_TRIGGERS = (
+# Literals in the JSON text of an event's fields wherever a list has such pieces; quotes are escaped once
+# there.
+SPLIT_TEXT_LITERALS = (
     r"text\"},{\"",
     r"},{\"text\":",
     r"thinking\"},{\"",
@@ -19,7 +20,7 @@ PART_TRIGGERS = (
     r"},{\"arguments\":",
 )
 
-_PLACES: tuple[tuple[str | int, ...], ...] = (
+_TEXT_PATHS: tuple[tuple[str | int, ...], ...] = (
     ("text",),
     ("thinking",),
     ("delta",),
@@ -35,47 +36,47 @@ _PLACES: tuple[tuple[str | int, ...], ...] = (
 )
 
 
-class Part(NamedTuple):
-    """Where one piece of text is."""
+class TextPiece(NamedTuple):
+    """The place of one piece: a dictionary or list, and the key or index in it."""
 
-    holder: Any
+    container: Any
     name: str | int
 
 
-class Run(NamedTuple):
-    """Neighbours whose texts are one text."""
+class SplitText(NamedTuple):
+    """One text in pieces."""
 
-    parts: list[Part]
+    pieces: list[TextPiece]
     texts: list[str]
 
 
-def part_runs(items: list[Any]) -> Iterator[Run]:
-    """Runs of two parts or more, at each place where parts keep text."""
+def split_texts(items: list[Any]) -> Iterator[SplitText]:
+    """Texts of two pieces or more among the items of a list."""
     if len(items) < 2 or not any(isinstance(item, dict) and "role" not in item for item in items):
         return
-    for place in _PLACES:
-        run = Run([], [])
+    for path in _TEXT_PATHS:
+        split = SplitText([], [])
         for item in [*items, None]:
-            part = _part_at(item, place)
-            if part is not None:
-                run.parts.append(part)
-                run.texts.append(part.holder[part.name])
+            piece = _piece_at(item, path)
+            if piece is not None:
+                split.pieces.append(piece)
+                split.texts.append(piece.container[piece.name])
             else:
-                if len(run.parts) > 1:
-                    yield run
-                run = Run([], [])
+                if len(split.pieces) > 1:
+                    yield split
+                split = SplitText([], [])
 
 
-def _part_at(item: Any, place: tuple[str | int, ...]) -> Part | None:
+def _piece_at(item: Any, path: tuple[str | int, ...]) -> TextPiece | None:
     if not isinstance(item, dict) or "role" in item:
         return None
-    holder: Any = cast("dict[str, Any]", item)
-    for name in place[:-1]:
-        holder = _inside(holder, name)
-    return Part(holder, place[-1]) if isinstance(_inside(holder, place[-1]), str) else None
+    container: Any = cast("dict[str, Any]", item)
+    for name in path[:-1]:
+        container = _child(container, name)
+    return TextPiece(container, path[-1]) if isinstance(_child(container, path[-1]), str) else None
 
 
-def _inside(holder: Any, name: str | int) -> Any:
+def _child(container: Any, name: str | int) -> Any:
     if isinstance(name, int):
-        return holder[name] if isinstance(holder, list) and len(holder) > name else None
-    return holder.get(name) if isinstance(holder, dict) else None
+        return container[name] if isinstance(container, list) and len(container) > name else None
+    return container.get(name) if isinstance(container, dict) else None

@@ -1,8 +1,9 @@
-"""Large new files past the system's cache of pages, where the file system lets them.
+"""Write large new files past the page cache, where the file system allows it.
 
-**What is landed once and synced at once needs no cached copy**: pages for it cost more processor time than
-writing it, and an append that is synced meanwhile waits for those that are not on the disk yet.
-**Nothing depends on it**: what cannot be written so is written as ever. Syncing is the caller's.
+**A landed file needs no cached copy**: it is synced at once and not read soon. Pages for it cost more
+processor time than writing it, and an append that syncs meanwhile waits for those that are not on the disk
+yet.
+**Nothing depends on it**: where it is refused, the file is written normally. The caller syncs.
 """
 
 from __future__ import annotations
@@ -16,50 +17,50 @@ from tracelake.lake.stores.sync import write_all
 
 DIRECT_FROM_BYTES = 2**20
 PIECE_BYTES = 2**20
-# What the system asks of addresses, lengths and places in the file: 4 KiB is enough for any disk.
+# Direct writes need aligned addresses, lengths and offsets; 4 KiB is enough for any disk.
 BLOCK_BYTES = 4096
 _DIRECT = getattr(os, "O_DIRECT", 0)
-_spare: list[mmap.mmap] = []
-"""Aligned memory that was used before: fresh memory would cost what is saved."""
+_free_buffers: list[mmap.mmap] = []
+"""Aligned memory for reuse: fresh memory would cost the time that is saved."""
 
 
 def write_large(descriptor: int, data: bytes | memoryview) -> None:
-    """All of the data, at the beginning of a file that was just created."""
+    """Write all data to the beginning of a new file."""
     view = memoryview(data)
-    place = 0
+    written = 0
     if len(view) >= DIRECT_FROM_BYTES and _set_direct(descriptor, wanted=True):
         try:
-            place = _written_directly(descriptor, view)
+            written = _write_directly(descriptor, view)
         finally:
             _set_direct(descriptor, wanted=False)
-    write_all(descriptor, view[place:])
+    write_all(descriptor, view[written:])
 
 
-def _written_directly(descriptor: int, view: memoryview) -> int:
-    """How much of it: whole blocks, as far as the file system takes them."""
+def _write_directly(descriptor: int, view: memoryview) -> int:
+    """Write whole blocks until the file system refuses one; returns how many bytes were written."""
     try:
-        memory = _spare.pop()
+        memory = _free_buffers.pop()
     except IndexError:
         memory = mmap.mmap(-1, PIECE_BYTES, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
     whole = len(view) - len(view) % BLOCK_BYTES
-    place = 0
+    written = 0
     try:
         with memoryview(memory) as aligned:
-            while place < whole and place % BLOCK_BYTES == 0:
-                part = view[place : min(place + PIECE_BYTES, whole)]
-                aligned[: len(part)] = part
-                place += os.write(descriptor, aligned[: len(part)])
+            while written < whole and written % BLOCK_BYTES == 0:
+                piece = view[written : min(written + PIECE_BYTES, whole)]
+                aligned[: len(piece)] = piece
+                written += os.write(descriptor, aligned[: len(piece)])
     except OSError as error:
-        # A file system may take the flag and not the write.
+        # A file system may accept the flag and refuse the write.
         if error.errno != errno.EINVAL:
             raise
     finally:
-        _spare.append(memory)
-    return place
+        _free_buffers.append(memory)
+    return written
 
 
 def _set_direct(descriptor: int, *, wanted: bool) -> bool:
-    """Whether the file is written past the cache now."""
+    """Returns whether the file is now written past the cache."""
     flags = fcntl.fcntl(descriptor, fcntl.F_GETFL)
     try:
         fcntl.fcntl(descriptor, fcntl.F_SETFL, flags | _DIRECT if wanted else flags & ~_DIRECT)

@@ -1,7 +1,8 @@
-"""A folder on a local file system as a store.
+"""A store in a folder of a local file system.
 
-**Create-if-absent is a hard link**: the file is written and synced under another name, then given its own.
-**Durable when `put_new` returns**: the file is fsynced before it gets its name, and its folder after.
+**Create-if-absent is a hard link**: the file is written and synced under a temporary name, then linked to its
+own.
+**Durable when `put_new` returns**: the file is synced before it gets its name, and its folder after.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ class LocalStore:
             _write_durably(temporary, data)
             os.link(temporary, final)
         except FileExistsError:
-            # Whoever relies on what is there must not lose it: the winner may not have synced the folder yet.
+            # The caller relies on the existing file, and its creator may not have synced the folder yet.
             sync_folder(final.parent)
             return False
         finally:
@@ -73,7 +74,7 @@ def _walk(folder: str, suffix: str) -> Iterator[str]:
     try:
         entries = list(os.scandir(folder))
     except (FileNotFoundError, NotADirectoryError):
-        # Never there, or cleaned away while its parent was listed.
+        # It never existed, or cleanup removed it while its parent was listed.
         return
     for entry in entries:
         if entry.is_dir(follow_symlinks=False):

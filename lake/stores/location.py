@@ -1,6 +1,6 @@
-"""An address with the way to reach it, and what may be told when it cannot be reached.
+"""Addresses for Lance, and error messages about stores without credentials.
 
-**Credentials come from the environment alone**: an address, a `Location` and a message hold none.
+**Credentials come from the environment alone**: no address, `Location` or message contains one.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ SECRET_LENGTH_MIN = 4
 
 
 class Location(str):
-    """The address under which Lance opens a path; text, so that a local one is a path like any other."""
+    """The address by which Lance opens a path. A string, so that a local one is an ordinary path."""
 
     options: Mapping[str, str]
-    """How Lance reaches the store: endpoint, region, patience; empty for a local one."""
+    """Lance's connection options: endpoint, region, retries; empty for a local store."""
 
     def __new__(cls, uri: str, options: Mapping[str, str] | None = None) -> Location:
         location = super().__new__(cls, uri)
@@ -26,9 +26,9 @@ class Location(str):
         return location
 
 
-def told_by(error: Exception) -> str:
-    """The reason that a library gives for a failed request, without the values of credentials."""
-    # What comes before is the address, what follows a place in the library's own source.
+def error_reason(error: Exception) -> str:
+    """The reason in a library's message about a failed request, without the values of credentials."""
+    # The text before the reason is the address, the text behind it a place in the library's source.
     text = str(error).partition("\n")[0].rpartition(" - ")[2].partition(", /")[0]
     for name in SECRET_VARIABLES:
         value = os.environ.get(name, "")
@@ -38,20 +38,20 @@ def told_by(error: Exception) -> str:
 
 
 def was_reset(error: Exception) -> bool:
-    """Whether a connection was reset under a request that may have been done: the library does not send it
-    again, and tells of no retries."""
+    """Whether the connection was reset during a request that may have been done. The library does not resend
+    such a request, so its message mentions no retries."""
     text = str(error)
     return "HTTP error:" in text and " retries, " not in text
 
 
 def raise_if_unavailable(location: str, error: Exception) -> None:
-    """Raises StoreUnavailableError for a request that failed, as the library's text tells; a server may have
-    quoted keys in it."""
+    """Raise StoreUnavailableError if the library's message says that a request failed. The message itself is
+    not quoted: a server may have put keys into it."""
     text = str(error)
     if "error performing" in text.lower() and "not found" not in text.lower():
         raise StoreUnavailableError(
             f"the store did not answer for {location}",
-            got=told_by(error),
+            got=error_reason(error),
             expected="an answer",
             cure="Look at AWS_ENDPOINT_URL, AWS_REGION and the keys, then try again.",
         ) from None

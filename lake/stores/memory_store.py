@@ -1,7 +1,7 @@
 """A store for tests: files in the memory of this process, one space per name.
 
-**Whoever opens a name meets the same files**, as long as the process lives. A forked child has a copy.
-**Tables lie in a temporary folder**, because Lance's own memory store is not shared by two openings.
+**A name always opens the same files** within the process. A forked child has a copy.
+**Tables are in a temporary folder**: two openings of Lance's own memory store do not share its contents.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from tracelake.lake.stores.location import Location
 
 
 class _Space:
-    """What lies under one name."""
+    """The files of one name."""
 
     def __init__(self) -> None:
         self.files: dict[str, bytes] = {}
@@ -27,9 +27,9 @@ class _Space:
         weakref.finalize(self, _remove, self.folder, os.getpid())
 
 
-def _remove(folder: Path, maker: int) -> None:
-    """A forked child that ends leaves the folder to its parent."""
-    if os.getpid() == maker:
+def _remove(folder: Path, creator_pid: int) -> None:
+    """Not in a forked child: the folder is its parent's."""
+    if os.getpid() == creator_pid:
         shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -74,9 +74,9 @@ class MemoryStore:
 
     def list(self, prefix: str, suffix: str = "") -> list[str]:
         with self._space.lock:
-            held = list(self._space.files)
-        ours = [path for path in held if _lies_in(path, prefix) and path.endswith(suffix)]
-        return sorted([*ours, *self._tables.list(prefix, suffix)])
+            paths = list(self._space.files)
+        files = [path for path in paths if _is_below(path, prefix) and path.endswith(suffix)]
+        return sorted([*files, *self._tables.list(prefix, suffix)])
 
     def delete(self, path: str) -> None:
         with self._space.lock:
@@ -87,5 +87,5 @@ class MemoryStore:
         return self._tables.location(path)
 
 
-def _lies_in(path: str, folder: str) -> bool:
+def _is_below(path: str, folder: str) -> bool:
     return not folder or path.startswith(f"{folder}/")

@@ -1,7 +1,7 @@
-"""Does a store honour the conditions that a lake rests on? Tried, not asked.
+"""Tests whether a store has the conditional writes that a lake needs.
 
-**A store that takes a second create in silence loses facts without an error.** Some do: they ignore the
-header that they do not know. Others look first and write then, which only a race shows.
+**A store that silently accepts a second create loses facts without an error.** Some stores do: they ignore a
+header that they do not know. Others check first and write then, which only a race reveals.
 """
 
 from __future__ import annotations
@@ -19,40 +19,40 @@ CURE = "Use a store with conditional writes (If-None-Match), or a local folder."
 
 
 def check_conditional_writes(store: ObjectStore) -> None:
-    """Two creates, then a race of sixteen, on scratch files that are deleted if the store lets us.
+    """Two creates in turn, then a race of sixteen, on scratch files that are deleted if the store allows it.
 
     Raises StoreUnsupportedError, StoreUnavailableError.
     """
     name = f"{SCRATCH}/{uuid.uuid4().hex}"
     in_turn, raced = f"{name}-in-turn", f"{name}-raced"
     try:
-        _prove_in_turn(store, in_turn)
-        _prove_raced(store, raced)
+        _check_second_create(store, in_turn)
+        _check_race(store, raced)
     finally:
         for path in (in_turn, raced):
-            _tidy(store, path)
+            _delete_scratch(store, path)
 
 
-def _prove_in_turn(store: ObjectStore, path: str) -> None:
+def _check_second_create(store: ObjectStore, path: str) -> None:
     first, second = store.put_new(path, b"first"), store.put_new(path, b"second")
     if not first:
         raise StoreUnsupportedError(
-            "the store does not own up to a file that it has just created",
-            got="a refusal of the first create",
-            expected="its file, with the metadata that it was sent with",
+            "the store denies a file that it has just created",
+            got="the first create was refused",
+            expected="a created file, with the metadata that was sent",
             cure=CURE,
         )
-    kept = _read(store, path)
-    if second or kept != b"first":
+    found = _read(store, path)
+    if second or found != b"first":
         raise StoreUnsupportedError(
             "the store ignores the condition of a create",
-            got=f"second create {'taken' if second else 'refused'}, {kept!r} kept",
-            expected="a refusal, and the first file",
+            got=f"second create {'accepted' if second else 'refused'}, the file is {found!r}",
+            expected="a refusal, and the first file unchanged",
             cure=CURE,
         )
 
 
-def _prove_raced(store: ObjectStore, path: str) -> None:
+def _check_race(store: ObjectStore, path: str) -> None:
     ready = threading.Barrier(RACERS)
 
     def put(number: int) -> bool:
@@ -62,11 +62,11 @@ def _prove_raced(store: ObjectStore, path: str) -> None:
     with ThreadPoolExecutor(RACERS) as pool:
         won = list(pool.map(put, range(RACERS)))
     winners = [number for number, is_winner in enumerate(won) if is_winner]
-    kept = _read(store, path)
-    if len(winners) != 1 or kept != b"%d" % winners[0]:
+    found = _read(store, path)
+    if len(winners) != 1 or found != b"%d" % winners[0]:
         raise StoreUnsupportedError(
-            "the store lets racing creates pass",
-            got=f"{len(winners)} winners of {RACERS}, {kept!r} kept",
+            "the store accepts racing creates",
+            got=f"{len(winners)} winners of {RACERS}, the file is {found!r}",
             expected="one winner, and its file",
             cure=CURE,
         )
@@ -79,8 +79,8 @@ def _read(store: ObjectStore, path: str) -> bytes:
         return b""
 
 
-def _tidy(store: ObjectStore, path: str) -> None:
-    """A store may forbid deletes; two scratch files are no harm then."""
+def _delete_scratch(store: ObjectStore, path: str) -> None:
+    """A store may forbid deletes. Two scratch files do no harm."""
     try:
         store.delete(path)
     except (StoreUnavailableError, OSError):

@@ -1,6 +1,6 @@
-"""How long a store that does not answer is asked again.
+"""Retries of requests to a store that does not answer.
 
-**Time ends patience, not a count**: what fails for longer is told.
+**Time limits the retries, not their count.** An error that lasts longer is raised.
 """
 
 from __future__ import annotations
@@ -12,23 +12,25 @@ from collections.abc import Iterator, Mapping
 from tracelake.schemas.errors import BadInputError
 
 RETRY_TIMEOUT_VARIABLE = "TRACELAKE_STORE_RETRY_S"
-PATIENCE_S = 30.0
+RETRY_TIMEOUT_S = 30.0
 PAUSE_S = 0.05
 PAUSE_S_MAX = 2.0
 
 
-def patience(environment: Mapping[str, str]) -> float:
-    """Seconds after which a request is not tried again."""
+def retry_timeout_s(environment: Mapping[str, str]) -> float:
+    """Seconds after which a failed request is not tried again. Raises BadInputError."""
     try:
-        return max(float(environment.get(RETRY_TIMEOUT_VARIABLE) or PATIENCE_S), 0.0)
+        return max(float(environment.get(RETRY_TIMEOUT_VARIABLE) or RETRY_TIMEOUT_S), 0.0)
     except ValueError as error:
         got = environment[RETRY_TIMEOUT_VARIABLE]
-        raise BadInputError(f"{RETRY_TIMEOUT_VARIABLE} is no time", got=got, expected="seconds") from error
+        raise BadInputError(
+            f"{RETRY_TIMEOUT_VARIABLE} is not a number", got=got, expected="seconds"
+        ) from error
 
 
-def tries(patience_s: float) -> Iterator[None]:
-    """Again and again, with growing pauses, until patience ends; once at least."""
-    end, pause = time.monotonic() + patience_s, PAUSE_S
+def tries(timeout_s: float) -> Iterator[None]:
+    """Yield once per try, with growing pauses, until the timeout; at least once."""
+    end, pause = time.monotonic() + timeout_s, PAUSE_S
     yield
     while time.monotonic() + pause < end:
         time.sleep(pause * random.uniform(0.5, 1.0))

@@ -1,13 +1,13 @@
-"""A bucket of S3, or of a server that speaks its protocol, as a store.
+"""A store in a bucket of S3, or of a server with its protocol.
 
-**Create-if-absent is `If-None-Match: *`**, and a server may have done what it could not confirm: the request
-is sent again, and refused because of its own first try. So every file carries the mark of the call that
-made it, and a refused call looks whose mark is there. A refusal with nothing there was a race on the server
-(409): the call is made anew. So it is where a connection was reset, after which the library does not send
-what may have been done.
-**Patience is bounded**: what fails for longer ends as StoreUnavailableError.
-**No credential is held here or told**: the libraries read them from the environment, and texts of servers are
-cleared of them.
+**Create-if-absent is `If-None-Match: *`.** A server may create a file and fail to confirm it; the library
+then sends the request again, and the server refuses it because of its own first try. So every file carries
+the mark of the call that created it, and a refused call compares the mark of the existing file. A refusal
+without a file was a race on the server (409), and the call is repeated. It is also repeated after a
+connection reset, since the library does not resend a request that may have been done.
+**Retries are bounded in time**: a longer failure raises StoreUnavailableError.
+**No credential is stored here or quoted**: the libraries read credentials from the environment, and they are
+removed from messages of servers.
 """
 
 from __future__ import annotations
@@ -25,17 +25,17 @@ import obstore
 from obstore.exceptions import AlreadyExistsError, BaseError, GenericError
 from obstore.store import S3Store as Bucket
 
-from tracelake.lake.stores.location import Location, told_by, was_reset
-from tracelake.lake.stores.retries import PAUSE_S_MAX, patience, tries
+from tracelake.lake.stores.location import Location, error_reason, was_reset
+from tracelake.lake.stores.retries import PAUSE_S_MAX, retry_timeout_s, tries
 from tracelake.schemas.errors import BadInputError, LakeMissingError, StoreUnavailableError
 
 REQUEST_S_MAX = 120.0
-# Lance tries about so many rounds, each with the patience that it was given.
+# Lance tries about so many rounds, each as long as the timeout that it was given.
 LANCE_ROUNDS = 6
 RETRIES_MAX = 1000
 MARK = "tracelake-put"
 BUCKET_PATTERN = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
-# Of other letters Lance and obstore make different keys.
+# Lance and obstore encode other characters differently.
 PREFIX_PATTERN = re.compile(r"[A-Za-z0-9._=-]+")
 LOOPBACK_PATTERN = re.compile(r"http://(localhost|127\.\d+\.\d+\.\d+|\[::1\])(:\d+)?(/|$)")
 ENDPOINT_PATTERN = re.compile(r"https?://[^/@?#\s]+(/[^@?#\s]*)?")
@@ -44,14 +44,14 @@ REGION_VARIABLES = ("AWS_REGION", "AWS_DEFAULT_REGION")
 
 
 class S3Address(NamedTuple):
-    """What follows `s3://`."""
+    """The part of an address behind `s3://`."""
 
     bucket: str
     prefix: str
 
 
 def parse_s3(rest: str) -> S3Address:
-    """Raises BadInputError, without quoting the address: it may hold what should not be in one."""
+    """Raises BadInputError, without quoting the address: it may contain a secret."""
     bucket, _, prefix = rest.partition("/")
     parts = [part for part in prefix.split("/") if part]
     usable = all(PREFIX_PATTERN.fullmatch(part) and part not in (".", "..") for part in parts)
@@ -59,8 +59,8 @@ def parse_s3(rest: str) -> S3Address:
         raise BadInputError(
             "not an S3 address",
             got="s3://…",
-            expected="s3://BUCKET/PREFIX, of letters, digits, '.', '_', '-', '='; the bucket of 3 to 63, no "
-            "capitals",
+            expected="s3://BUCKET/PREFIX of letters, digits, '.', '_', '-', '='; a bucket of 3 to 63 "
+            "characters without capitals",
             cure="Keys, endpoint and region come from the environment: AWS_ACCESS_KEY_ID, "
             "AWS_SECRET_ACCESS_KEY, AWS_ENDPOINT_URL, AWS_REGION.",
         )
@@ -68,14 +68,14 @@ def parse_s3(rest: str) -> S3Address:
 
 
 class S3Store:
-    """A prefix in a bucket. Reads the environment when it is made."""
+    """A prefix in a bucket. Reads the environment when it is created."""
 
     def __init__(self, bucket: str, prefix: str) -> None:
-        """Raises BadInputError for variables that make no sense."""
+        """Raises BadInputError for invalid variables."""
         self._root = f"{bucket}/{prefix}" if prefix else bucket
-        self._patience_s = patience(os.environ)
-        self._options = reach(os.environ)
-        with self._told("open"):
+        self._retry_timeout_s = retry_timeout_s(os.environ)
+        self._options = connection_options(os.environ)
+        with self._typed_errors("open"):
             self._bucket = Bucket(
                 bucket,
                 prefix=prefix or None,
@@ -86,7 +86,7 @@ class S3Store:
                 },
                 retry_config={
                     "max_retries": RETRIES_MAX,
-                    "retry_timeout": timedelta(seconds=self._patience_s),
+                    "retry_timeout": timedelta(seconds=self._retry_timeout_s),
                     "backoff": {"max_backoff": timedelta(seconds=PAUSE_S_MAX)},
                 },
             )
@@ -110,18 +110,18 @@ class S3Store:
                 return None if found is None else found == mark
             return True
 
-        made = self._settled(f"write {path}", put)
-        if made is None:
+        created = self._retry_until_known(f"write {path}", put)
+        if created is None:
             raise StoreUnavailableError(
-                f"the store did not settle who writes {path}",
-                got=f"409 for {self._patience_s:g} s",
-                expected="the file, or the refusal of it",
-                cure="Try again; what has landed is known by its content.",
+                f"it stayed unknown whether {path} was created",
+                got=f"409 for {self._retry_timeout_s:g} s",
+                expected="the file, or a refusal because it exists",
+                cure="Try again: a file that has landed is recognised by its content.",
             )
-        return made
+        return created
 
     def read(self, path: str) -> bytes:
-        with self._told(f"read {path}"):
+        with self._typed_errors(f"read {path}"):
             try:
                 return bytes(obstore.get(self._bucket, path).bytes())
             except FileNotFoundError:
@@ -131,7 +131,7 @@ class S3Store:
         )
 
     def exists(self, path: str) -> bool:
-        with self._told(f"look for {path}"):
+        with self._typed_errors(f"look for {path}"):
             try:
                 obstore.head(self._bucket, path)
             except FileNotFoundError:
@@ -139,7 +139,7 @@ class S3Store:
         return True
 
     def list(self, prefix: str, suffix: str = "") -> list[str]:
-        with self._told(f"list {prefix}"):
+        with self._typed_errors(f"list {prefix}"):
             pages = obstore.list(self._bucket, prefix)
             return sorted(item["path"] for page in pages for item in page if item["path"].endswith(suffix))
 
@@ -149,55 +149,55 @@ class S3Store:
                 obstore.delete(self._bucket, path)
             return True
 
-        self._settled(f"delete {path}", delete)
+        self._retry_until_known(f"delete {path}", delete)
 
     def location(self, path: str) -> Location:
         return Location(f"s3://{self._root}/{path}", self._options)
 
     def _mark_at(self, path: str) -> str | None:
-        """The mark of the file's maker, '' if it bears none; null if nothing is there."""
+        """The mark of the existing file, '' if it has none; null if there is no file."""
         try:
             return str(obstore.get(self._bucket, path, options={"head": True}).attributes.get(MARK, ""))
         except FileNotFoundError:
             return None
 
-    def _settled(self, doing: str, call: Callable[[], bool | None]) -> bool | None:
-        """What the call returns; while that is null, or its connection is reset, it is made anew until
-        patience ends."""
-        broken: GenericError | None = None
-        for _ in tries(self._patience_s):
-            broken = None
-            with self._told(doing):
+    def _retry_until_known(self, action: str, call: Callable[[], bool | None]) -> bool | None:
+        """Repeat a call until it returns true or false. Null, and a reset connection, mean that it is unknown
+        what the server did. Returns null, or raises, after the timeout."""
+        reset: GenericError | None = None
+        for _ in tries(self._retry_timeout_s):
+            reset = None
+            with self._typed_errors(action):
                 try:
                     if (result := call()) is not None:
                         return result
                 except GenericError as error:
                     if not was_reset(error):
                         raise
-                    broken = error
-        with self._told(doing):
-            if broken is not None:
-                raise broken
+                    reset = error
+        with self._typed_errors(action):
+            if reset is not None:
+                raise reset
         return None
 
     @contextmanager
-    def _told(self, doing: str) -> Generator[None]:
+    def _typed_errors(self, action: str) -> Generator[None]:
         try:
             yield
         except (BaseError, OSError, ValueError) as error:
-            # Not chained: a traceback would print the server's text as it came.
+            # Not chained: a traceback would print the server's message with its quotes of keys.
             raise StoreUnavailableError(
-                f"the store {self.uri} cannot {doing}",
-                got=told_by(error),
+                f"the store {self.uri} cannot {action}",
+                got=error_reason(error),
                 cure="Look at the bucket's name, AWS_ENDPOINT_URL, AWS_REGION and the keys.",
             ) from None
 
 
-def reach(environment: Mapping[str, str]) -> dict[str, str]:
-    """How the store is reached, in the names that Lance takes; without credentials, which it reads itself.
+def connection_options(environment: Mapping[str, str]) -> dict[str, str]:
+    """Endpoint, region and retries, under Lance's names; without credentials, which Lance reads itself.
 
-    Plain HTTP is for loopback addresses, and for those who ask for it with AWS_ALLOW_HTTP. Raises
-    BadInputError for an endpoint that is none, or holds a password.
+    Plain HTTP is allowed for loopback addresses, and for others with AWS_ALLOW_HTTP. Raises BadInputError for
+    an endpoint that is no address or contains a password.
     """
     endpoint = next((environment[name] for name in ENDPOINT_VARIABLES if environment.get(name)), None)
     if endpoint is not None and not ENDPOINT_PATTERN.fullmatch(endpoint):
@@ -213,15 +213,15 @@ def reach(environment: Mapping[str, str]) -> dict[str, str]:
     return {
         "aws_region": region,
         "aws_virtual_hosted_style_request": virtual,
-        # Said, because the environment could switch conditions off.
+        # Explicit, because the environment could switch conditions off.
         "aws_conditional_put": "etag",
         "allow_http": "true" if allow_http else "false",
         "client_max_retries": str(RETRIES_MAX),
-        "client_retry_timeout": f"{patience(environment) / LANCE_ROUNDS:.0f}",
+        "client_retry_timeout": f"{retry_timeout_s(environment) / LANCE_ROUNDS:.0f}",
         **({"aws_endpoint": endpoint} if endpoint else {}),
     }
 
 
 def _config(options: Mapping[str, str]) -> Any:
-    """obstore's share of the options; it knows the other ones as arguments."""
+    """The options for obstore's `config`; it takes the others as arguments."""
     return {key: value for key, value in options.items() if key.startswith("aws_")}

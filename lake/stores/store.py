@@ -1,7 +1,8 @@
-"""What a lake asks of the place that it lies in, and which place an address means.
+"""The interface between a lake and its storage, and the choice of a store for an address.
 
-**`put_new` is create-if-absent**: exactly one of any number of racing callers wins, the others are told.
-**It returns once durable**, as durable as the place is.
+**`put_new` is create-if-absent**: exactly one of any number of racing callers wins, and each caller learns
+whether it did.
+**It returns once the file is durable**, as far as the storage is.
 """
 
 from __future__ import annotations
@@ -14,20 +15,20 @@ from tracelake.schemas.errors import BadInputError
 
 
 class ObjectStore(Protocol):
-    """What a lake asks of the place that it lies in. Paths are relative, with '/'."""
+    """Storage of one lake. Paths are relative, with '/'."""
 
     @property
     def uri(self) -> str: ...
 
     @property
     def spool_folder(self) -> Path | None:
-        """Where a writer may sync events on the local disk before they land; null if they land at once."""
+        """The local folder for events that have not landed; null if events land at once."""
         ...
 
     def put_new(self, path: str, data: bytes | memoryview) -> bool:
-        """Whether this very call created it. False if something is there already; nothing is changed then.
+        """Create a file. True if this very call created it; false if it existed, and nothing is changed then.
 
-        Raises StoreUnavailableError; what became of the file is not known then.
+        Raises StoreUnavailableError; it is unknown then whether the file was created.
         """
         ...
 
@@ -38,21 +39,21 @@ class ObjectStore(Protocol):
     def exists(self, path: str) -> bool: ...
 
     def list(self, prefix: str, suffix: str = "") -> list[str]:
-        """Paths of all files below a folder, sorted; empty if there is no such folder."""
+        """Sorted paths of all files below a folder; empty if the folder does not exist."""
         ...
 
     def delete(self, path: str) -> None:
-        """Only for what is no fact. Done if nothing is there."""
+        """For files that are no facts. A missing file is no error."""
         ...
 
     def location(self, path: str) -> Location:
-        """The address under which Lance opens the path."""
+        """The address by which Lance opens the path."""
         ...
 
 
 def open_store(uri: str) -> ObjectStore:
-    """Raises BadInputError for a place that no store reaches."""
-    # The libraries of one place are not loaded for the others.
+    """Raises BadInputError for an address of another scheme."""
+    # Each store loads its own libraries only.
     scheme, separator, rest = uri.partition("://")
     if not separator or scheme == "file":
         from tracelake.lake.stores.local_store import LocalStore
@@ -76,5 +77,5 @@ def open_store(uri: str) -> ObjectStore:
 
 
 def is_local(store: ObjectStore) -> bool:
-    """Whether other processes of this machine find the same files at the store's address, as paths."""
+    """Whether the store is a local folder, so that other processes on this machine open the same files."""
     return "://" not in store.uri

@@ -1,6 +1,6 @@
-"""Making names and bytes durable on a local disk.
+"""Durable bytes and file names on a local disk.
 
-**A file is durable under its name when both were synced**: its bytes, and the folder that names it.
+**A file is durable under its name when both are synced**: its bytes, and the folder with its name.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 PARTS_MAX = 1024
-"""What one call of the system takes at most."""
+"""The most that one system call takes."""
 
 
 def sync_folder(folder: Path) -> None:
@@ -22,7 +22,7 @@ def sync_folder(folder: Path) -> None:
 
 
 def make_folder(folder: Path) -> None:
-    """Folders are entries of their parents: each new one is synced where it is named."""
+    """Create a folder and its parents, durably: the parent of each new folder is synced."""
     if folder.is_dir():
         return
     make_folder(folder.parent)
@@ -31,7 +31,7 @@ def make_folder(folder: Path) -> None:
 
 
 def sync_data(descriptor: int) -> None:
-    """The file's bytes and its length."""
+    """Sync the file's bytes and its length."""
     getattr(os, "fdatasync", os.fsync)(descriptor)
 
 
@@ -42,14 +42,14 @@ def write_all(descriptor: int, data: bytes | memoryview) -> None:
 
 
 def write_parts(descriptor: int, parts: Sequence[bytes | memoryview], start: int) -> int:
-    """Parts one after the other, from a place in the file on, without joining them; returns where they
-    end."""
+    """Write parts one after the other from offset `start` on, without joining them; returns the end
+    offset."""
     for first in range(0, len(parts), PARTS_MAX):
-        some = parts[first : first + PARTS_MAX]
-        end = start + sum(map(len, some))
-        start += os.pwritev(descriptor, some, start)
+        batch = parts[first : first + PARTS_MAX]
+        end = start + sum(map(len, batch))
+        start += os.pwritev(descriptor, batch, start)
         if start < end:
-            rest = memoryview(b"".join(some))[start - end :]
+            rest = memoryview(b"".join(batch))[start - end :]
             while rest:
                 count = os.pwrite(descriptor, rest, start)
                 rest, start = rest[count:], start + count

@@ -1,1 +1,6 @@
-"""The way in: events named and judged, spooled or booked, sealed into landed files, recovered."""
+"""The way into a lake: `writer` redacts, names and deduplicates events, then makes them durable.
+
+Flow: `deduplicate` (which asks `known_keys`) → `spool`, synced and acknowledged → `lander`, which seals
+segments into landed files. Importers skip the spool: `rows` → `lander`. `collector` queues events for a
+trainer.
+"""

@@ -2,9 +2,9 @@
 
 Flow: `put` (never waits) → queue → a thread appends → durable.
 
-**Never silent**: an event that finds the queue full is counted, and booked as lost in the ledger when the
-collector closes. `put` says so at once.
-**Durable later**: `put` acknowledges nothing; `close` and `drain` return once everything taken is durable,
+**Never silent**: an event that finds the queue full is counted, and the ledger lists it as lost when the
+collector closes. `put` reports it at once.
+**Durable later**: `put` acknowledges nothing. `close` and `drain` return once all queued events are durable,
 and raise what appending raised.
 """
 
@@ -25,7 +25,7 @@ BATCH_MAX = 256
 
 
 class Collector:
-    """Owns the writer that it is given; for any number of threads."""
+    """Owns its writer; any number of threads may put."""
 
     def __init__(self, writer: Writer, *, queued_max: int = QUEUED_MAX, origin: Origin = LIVE) -> None:
         self._writer = writer
@@ -40,29 +40,30 @@ class Collector:
 
     @property
     def lost_count(self) -> int:
-        """Events given up so far, because the queue was full or appending had failed."""
+        """Events dropped so far, because the queue was full or appending had failed."""
         return len(self._lost_bytes)
 
     def put(self, events: Iterable[Event]) -> bool:
-        """Take events without waiting. False if one of them was lost."""
-        taken = True
+        """Queue events without waiting. False if one of them was dropped."""
+        all_queued = True
         for event in events:
             try:
                 if self._closed or self._error is not None:
                     raise queue.Full
                 self._queue.put_nowait(event)
             except queue.Full:
-                taken = False
-                self._lose(event)
-        return taken
+                all_queued = False
+                self._drop(event)
+        return all_queued
 
     def drain(self) -> None:
-        """Returns when everything taken so far is durable. Raises what appending raised."""
+        """Returns when all queued events are durable. Raises what appending raised."""
         self._queue.join()
-        self._check()
+        self._raise_error()
 
     def close(self) -> None:
-        """Drain, book what was lost, close the writer. Raises what appending raised."""
+        """Drain the queue, write the losses to the ledger and close the writer. Raises what appending
+        raised."""
         if self._closed:
             return
         self._closed = True
@@ -72,7 +73,7 @@ class Collector:
             for byte_count in self._lost_bytes:
                 self._writer.count_lost(byte_count)
         self._writer.close()
-        self._check()
+        self._raise_error()
 
     def __enter__(self) -> Collector:
         return self
@@ -99,25 +100,26 @@ class Collector:
                 self._writer.append(events, self._origin)
                 return
         except (TracelakeError, OSError) as error:
-            # The thread goes on, so that nobody waits for ever; whoever drains or closes is told.
+            # The thread goes on, so that nobody waits for ever. `drain` and `close` raise the error.
             self._error = error
         for event in events:
-            self._lose(event)
+            self._drop(event)
 
-    def _lose(self, event: Event) -> None:
+    def _drop(self, event: Event) -> None:
         with self._lock:
             self._lost_bytes.append(_rough_byte_count(event))
 
-    def _check(self) -> None:
+    def _raise_error(self) -> None:
         if self._error is not None:
             raise LakeError(
                 "collected events could not be made durable",
                 got=f"{self.lost_count} lost; {self._error}",
-                cure="What was durable before stays; repair the store and collect with another writer.",
+                cure="Earlier durable events are safe. Repair the store and collect with another writer.",
             ) from self._error
 
 
 def _rough_byte_count(event: Event) -> int:
-    """Near enough for its length bucket, without naming an event that is given up for want of time."""
+    """Close enough for the ledger's length buckets. Naming a dropped event would cost the time that is
+    short."""
     values = event.__dict__.values()
     return sum(4 * len(value) if isinstance(value, list) else len(str(value)) for value in values)

@@ -1,8 +1,8 @@
-"""Columns of a landed file, from rows of one kind: of accepted events, or of a segment's frames.
+"""Columns of a landed file, for rows of one kind: of new events or of a segment's frames.
 
-**Both ways make the same columns**, so that a recovery lands what the writer would have.
-**A vector is never touched value by value**: its packed bytes are the column.
-**The kind is known by its Arrow schema alone**: the process that seals loads no event class.
+**One code path for both**, so that a recovery lands the same bytes as the writer.
+**Vectors are never touched value by value**: their packed bytes become the column's buffer.
+**Only the kind's Arrow schema is needed**: the sealing process loads no event class.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _PACKED = {"i": (pa.int32(), 4), "f": (pa.float32(), 4), "b": (pa.int8(), 1)}
 
 
 def packed_lists(typecode: str, vectors: Sequence[Packed | None]) -> pa.Array:
-    """Lists from the packed values of each row."""
+    """A list column from the packed values of each row."""
     value_type, size = _PACKED[typecode]
     if vectors.count(None) == len(vectors):
         return pa.nulls(len(vectors), pa.list_(pa.bool_() if typecode == "b" else value_type))
@@ -35,7 +35,8 @@ def packed_lists(typecode: str, vectors: Sequence[Packed | None]) -> pa.Array:
 def landed_table(
     schema: pa.Schema, values: dict[str, Any], constants: dict[str, Any], row_count: int
 ) -> pa.Table:
-    """Columns of a kind's schema from a sequence or an Arrow array for each, or one value for all rows."""
+    """A table of the kind's schema. `values` has a sequence or an Arrow array per column, `constants` one
+    value for all rows."""
     notes = schema.metadata
     constants = {
         **constants,
@@ -43,7 +44,7 @@ def landed_table(
         "schema_version": int(notes[b"tracelake.schema_version"]),
     }
     columns: list[pa.Array] = []
-    # An attribute of an Arrow field costs more than a look-up in a row: it is asked for once.
+    # Reading an attribute of an Arrow field is slow, so each is read once and not once per row.
     for name, column_type in [(field.name, field.type) for field in schema]:
         if name in constants:
             columns.append(pa.repeat(pa.scalar(constants[name], column_type), row_count))

@@ -1,30 +1,28 @@
-"""What becomes of an event that a writer is given: cleared of secrets, named, and known, new or in conflict.
+"""Redact, name and deduplicate the events that a writer is given.
 
-Flow: events → `accept` (secrets out, names) → `judge` (duplicates dropped, conflicts told, all of it booked).
+Flow: events → `redact_and_name` → `deduplicate` → the events to write and a receipt. Each event is counted
+for the ledger.
 
-**Same key, same payload: a no-op. Same key, other payload: both are kept and `ConflictFound` is told.**
-**Secrets go before anything else is done**: what is named, compared and written never held them.
+**Same key, same payload: a no-op. Same key, other payload: both events are written, with a `ConflictFound`.**
+**Secrets go first**: identity, comparison and everything that is written come from the redacted event.
 """
 
 from __future__ import annotations
 
 import os
-import secrets
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Literal, NamedTuple
 
-from tracelake.lake.landed.ledger import Counting, Outcome
-from tracelake.lake.layout import REDACTION_KEY
-from tracelake.lake.secrets.redaction import DROPPED_VECTOR, Redactor
+from tracelake.lake.landed.ledger import EventCounter, EventOutcome
+from tracelake.lake.secrets.redaction import DROPPED_VECTOR, Redactor, read_or_create_redaction_key
 from tracelake.lake.stores.store import ObjectStore
 from tracelake.lake.writing.known_keys import KnownKeys
+from tracelake.lake.writing.rows import EventRow
 from tracelake.lake.writing.spool.segment import SpooledEvent
 from tracelake.schemas.canonical import canonical_text
 from tracelake.schemas.events.event import CanonicalEvent, Event, canonical_event, vector_fields
 from tracelake.schemas.events.lake_events import ConflictFound, EventRejected
-
-KEY_BYTES = 32
 
 
 class Origin(NamedTuple):
@@ -39,31 +37,39 @@ LIVE = Origin()
 
 
 class PreparedEvent(NamedTuple):
-    """An event that was named, and is in no file yet."""
+    """A redacted event with its identity. It is in no file yet."""
 
     event: Event
-    named: CanonicalEvent
+    canonical: CanonicalEvent
     origin: Origin
     redactions_json: str | None = None
 
-    def spooled(self, recorded_at: datetime) -> SpooledEvent:
-        """As a segment keeps it."""
-        event, told = self.event, self.named
-        position, redactions = event.source_position, self.redactions_json
+    def to_spooled(self, recorded_at: datetime) -> SpooledEvent:
+        """For a segment of the spool."""
         return SpooledEvent(
-            event.KIND,
-            told.identity,
+            self.event.KIND,
+            self.canonical.identity,
             recorded_at,
-            position,
+            self.event.source_position,
             *self.origin,
-            redactions,
-            told.text,
-            told.vectors,
+            self.redactions_json,
+            self.canonical.text,
+            self.canonical.vectors,
+        )
+
+    def to_row(self) -> EventRow:
+        """For a file that lands without the spool."""
+        return EventRow(
+            self.event,
+            self.canonical.identity,
+            *self.origin,
+            self.redactions_json,
+            self.canonical.byte_count,
         )
 
 
 class Receipt(NamedTuple):
-    """What became of the events of one call."""
+    """How many events of one call were new, duplicate and conflicting."""
 
     new_count: int
     duplicate_count: int
@@ -71,104 +77,104 @@ class Receipt(NamedTuple):
 
 
 class Deduplicator:
-    """Knows what the lake holds, and counts; for one writer."""
+    """Knows the events of the lake and counts what happens to each new one; for one writer."""
 
     def __init__(self, store: ObjectStore) -> None:
         self._known = KnownKeys(store)
         self._redactor = Redactor.from_environment(read_or_create_redaction_key(store), os.environ)
         self._redacted_rollouts: set[str | None] = set()
-        self.counting = Counting()
+        self.counter = EventCounter()
 
-    def accept(self, events: Iterable[Event], origin: Origin) -> list[PreparedEvent]:
+    def redact_and_name(self, events: Iterable[Event], origin: Origin) -> list[PreparedEvent]:
         """Raises EventInvalidError."""
-        accepted = [PreparedEvent(event, canonical_event(type(event), event.__dict__), origin) for event in events]
-        for index in self._redactor.suspects_of([item.named.text for item in accepted]):
-            event, found = self._redactor.redact(accepted[index].event)
+        prepared = [
+            PreparedEvent(event, canonical_event(type(event), event.__dict__), origin) for event in events
+        ]
+        # Naming makes the text that is searched for secrets. The few suspects are redacted and named again.
+        for index in self._redactor.suspects_of([item.canonical.text for item in prepared]):
+            event, found = self._redactor.redact(prepared[index].event)
             if found:
                 self._redacted_rollouts.add(event.__dict__.get("rollout_id"))
-                accepted[index] = _changed(event, origin, found)
+                prepared[index] = _named_again(event, origin, found)
         if self._redacted_rollouts:
-            accepted = [self._without_ids(item) for item in accepted]
-        return accepted
+            prepared = [self._without_token_ids(item) for item in prepared]
+        return prepared
 
-    def _without_ids(self, item: PreparedEvent) -> PreparedEvent:
-        """Later contexts of a rollout say a secret again, as token ids: they go with it."""
+    def deduplicate(self, prepared: list[PreparedEvent]) -> tuple[Receipt, list[PreparedEvent]]:
+        """The receipt, and the events to write: new and conflicting ones, and a `ConflictFound` per
+        conflict."""
+        to_write: list[PreparedEvent] = []
+        known = self._known
+        known.start_batch()
+        self._load_keys(prepared)
+        sizes: dict[EventOutcome, list[int]] = {"landed": [], "rejected": [], "duplicate": [], "conflict": []}
+        for item in prepared:
+            (event_id, key_hash, _), _, _, byte_count = item.canonical
+            first_id = known.add_first(key_hash, event_id)
+            if first_id is None:
+                sizes["rejected" if item.event.KIND == EventRejected.KIND else "landed"].append(byte_count)
+                to_write.append(item)
+            elif known.contains(key_hash, event_id):
+                sizes["duplicate"].append(byte_count)
+            else:
+                sizes["conflict"].append(byte_count)
+                known.add(key_hash, event_id)
+                to_write += [item, *self._new_conflict(item, first_id)]
+        for outcome, byte_counts in sizes.items():
+            self.counter.count(outcome, *byte_counts)
+        landed, rejected, duplicate, conflict = map(len, sizes.values())
+        return Receipt(landed + rejected, duplicate, conflict), to_write
+
+    def first_seen_ids(self) -> dict[str, str]:
+        """Key hash to event id of each event that was new to the lake."""
+        return self._known.first_seen_ids()
+
+    def _without_token_ids(self, item: PreparedEvent) -> PreparedEvent:
+        """Later turns of a redacted rollout repeat its secret as token ids, so these are dropped too."""
         fields = item.event.__dict__
-        if not item.named.vectors or fields.get("rollout_id") not in self._redacted_rollouts:
+        if not item.canonical.vectors or fields.get("rollout_id") not in self._redacted_rollouts:
             return item
         vectors = [name for name, _ in vector_fields(type(item.event)) if fields[name] is not None]
         event = item.event.model_copy(update=dict.fromkeys(vectors))
-        return _changed(event, item.origin, {DROPPED_VECTOR: len(vectors)})
+        return _named_again(event, item.origin, {DROPPED_VECTOR: len(vectors)})
 
-    def judge(self, accepted: list[PreparedEvent]) -> tuple[Receipt, list[PreparedEvent]]:
-        """What each event is, and those that are to be kept, conflicts among them told."""
-        fresh: list[PreparedEvent] = []
-        self._known.begin()
-        self._meet(accepted)
-        known = self._known
-        sizes: dict[Outcome, list[int]] = {"landed": [], "rejected": [], "duplicate": [], "conflict": []}
-        for item in accepted:
-            (event_id, key_hash, _), _, _, size = item.named
-            first = known.learn(key_hash, event_id)
-            if first is None:
-                sizes["rejected" if item.event.KIND == EventRejected.KIND else "landed"].append(size)
-                fresh.append(item)
-            elif known.holds(key_hash, event_id):
-                sizes["duplicate"].append(size)
-            else:
-                sizes["conflict"].append(size)
-                known.add(key_hash, event_id)
-                fresh += [item, *self._conflict(item, first)]
-        for outcome, each in sizes.items():
-            self.counting.book(outcome, *each)
-        landed, rejected, duplicate, conflict = map(len, sizes.values())
-        return Receipt(landed + rejected, duplicate, conflict), fresh
+    def _load_keys(self, items: list[PreparedEvent]) -> None:
+        for kind in {item.event.KIND for item in items}:
+            key_hashes = (item.canonical.identity.key_hash for item in items if kind == item.event.KIND)
+            self._known.load(kind, key_hashes)
 
-    def _meet(self, items: list[PreparedEvent]) -> None:
-        for met in {item.event.KIND for item in items}:
-            self._known.meet(met, (item.named.identity.key_hash for item in items if met == item.event.KIND))
-
-    def first_seen_ids(self) -> dict[str, str]:
-        """Key hash to event id of each fact that was told here first."""
-        return self._known.told
-
-    def _conflict(self, item: PreparedEvent, first: str) -> list[PreparedEvent]:
-        identity = item.named.identity
+    def _new_conflict(self, item: PreparedEvent, first_id: str) -> list[PreparedEvent]:
+        """The `ConflictFound` to write; empty if the lake has it already."""
+        identity = item.canonical.identity
         event = conflict_event(
-            item.event.KIND, identity.key_hash, first, identity.event_id, item.event.__dict__
+            item.event.KIND, identity.key_hash, first_id, identity.event_id, item.event.__dict__
         )
-        told = PreparedEvent(event, canonical_event(ConflictFound, event.__dict__), Origin("derived"))
-        self._meet([told])
-        identity = told.named.identity
-        if self._known.holds(identity.key_hash, identity.event_id):
+        conflict = PreparedEvent(event, canonical_event(ConflictFound, event.__dict__), Origin("derived"))
+        self._load_keys([conflict])
+        identity = conflict.canonical.identity
+        if self._known.contains(identity.key_hash, identity.event_id):
             return []
         self._known.add(identity.key_hash, identity.event_id)
-        self.counting.book("told", told.named.byte_count)
-        return [told]
-
-
-def _changed(event: Event, origin: Origin, found: dict[str, int]) -> PreparedEvent:
-    return PreparedEvent(event, canonical_event(type(event), event.__dict__), origin, canonical_text(found))
-
-
-def read_or_create_redaction_key(store: ObjectStore) -> bytes:
-    """The lake's own, made with its first writer: tokens of one secret are equal within a lake, and tell
-    nothing to whoever has only them."""
-    if not store.exists(REDACTION_KEY):
-        # Of writers that race the first one's key stands.
-        store.put_new(REDACTION_KEY, secrets.token_bytes(KEY_BYTES))
-    return store.read(REDACTION_KEY)
+        self.counter.count("conflict_found", conflict.canonical.byte_count)
+        return [conflict]
 
 
 def conflict_event(
-    kind: str, key_hash: str, first: str, other: str, fields: Mapping[str, object]
+    kind: str, key_hash: str, first_id: str, other_id: str, fields: Mapping[str, object]
 ) -> ConflictFound:
-    """The event that tells of two payloads under one key."""
+    """The event that records two payloads under one key; `fields` are those of one of the two."""
     rollout_id = fields.get("rollout_id")
     return ConflictFound(
         conflict_kind=kind,
         conflict_key_hash=key_hash,
-        first_event_id=first,
-        other_event_id=other,
+        first_event_id=first_id,
+        other_event_id=other_id,
         rollout_id=rollout_id if isinstance(rollout_id, str) else None,
+    )
+
+
+def _named_again(event: Event, origin: Origin, redactions: dict[str, int]) -> PreparedEvent:
+    """A changed event is another fact: it gets the identity of what is left."""
+    return PreparedEvent(
+        event, canonical_event(type(event), event.__dict__), origin, canonical_text(redactions)
     )

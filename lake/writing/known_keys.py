@@ -1,12 +1,13 @@
-"""Which facts a lake held before a writer's first event of a kind, and which that writer has met since.
+"""The events that a lake has, by key: those from before a writer's first event of a kind, and the writer's
+own.
 
-Flow: a kind's first event → its table's keys, and those of files that no table holds yet → batch by batch,
-`begin`, `meet` the batch's keys, `learn` each.
+Flow: a kind's first event loads that kind's keys, from its table and from landed files not yet projected.
+Then, batch by batch: `start_batch`, `load` the batch's keys, `add_first` each.
 
-**The index is a cache of landed files**, read when a kind is first met; it is never the truth. A table is a
-quicker way to the same: one that cannot be read costs time.
-**A fact takes 64 bytes of memory**, but for the newest: a writer may live as long as a training.
-**What is asked is exact**: prefixes of hashes only find the rows to compare.
+**The index is a cache of landed files**, never the truth. A table is a faster way to the same keys; one that
+cannot be read costs time only.
+**A known event takes 64 bytes of memory**, except the newest: a writer may live as long as a training.
+**Comparisons are exact**: hash prefixes only find the rows to compare.
 """
 
 from __future__ import annotations
@@ -23,100 +24,99 @@ from tracelake.lake.stores.store import ObjectStore
 from tracelake.lake.writing.key_index import KeyIndex
 from tracelake.schemas.errors import CorruptFileError, TracelakeError
 
-# Fewer files are read sooner than Lance is loaded.
+# Reading fewer files takes less time than loading Lance.
 FILES_READ_MAX = 64
-YOUNG_MAX = 2**16
-# A larger one would hold an append up while it is sorted; more of them would have to be searched.
-INDEXED_MAX = 2**20
+RECENT_MAX = 2**16
+# Sorting a larger index would delay an append; with smaller ones there would be more to search.
+INDEX_ROWS_MAX = 2**20
 COLUMNS = ["key_hash", "event_id"]
 _log = logging.getLogger("tracelake")
 
 
 class KnownKeys:
-    """Key hash to event ids, the first one known apart from the others."""
+    """Key hash to event ids. The first id under a key is the fact, all others are in conflict with it."""
 
     def __init__(self, store: ObjectStore) -> None:
         self._store = store
-        self._held: dict[str, list[KeyIndex]] = {}
-        """By kind: what the lake held."""
-        self._older: list[KeyIndex] = []
-        """What was learned here, but for the youngest."""
-        self._young: dict[str, str] = {}
-        self._met: dict[str, str] = {}
-        """What the batch at hand meets of both."""
-        self._others: dict[str, list[str]] = {}
+        self._from_lake: dict[str, list[KeyIndex]] = {}
+        """By kind: events from before this writer's first one."""
+        self._indexed: list[KeyIndex] = []
+        """This writer's own first events, without the recent ones."""
+        self._recent: dict[str, str] = {}
+        self._batch: dict[str, str] = {}
+        """First ids that the current batch found in the indexes."""
+        self._conflicting: dict[str, list[str]] = {}
 
-    @property
-    def told(self) -> dict[str, str]:
-        """Key hash to event id of what came here first."""
-        return {**dict(row for index in self._older for row in index.rows()), **self._young}
+    def first_seen_ids(self) -> dict[str, str]:
+        """Key hash to event id of the events that this writer was the first to write."""
+        return {**dict(row for index in self._indexed for row in index.rows()), **self._recent}
 
-    def begin(self) -> None:
-        """Another batch follows."""
-        self._met.clear()
-        if len(self._young) < YOUNG_MAX:
+    def start_batch(self) -> None:
+        """Forget what the last batch found. Index the recent events when there are many."""
+        self._batch.clear()
+        if len(self._recent) < RECENT_MAX:
             return
-        settled, self._young = KeyIndex.of(self._young), {}
-        while self._older and len(self._older[-1]) <= len(settled) <= INDEXED_MAX // 2:
-            settled = self._older.pop().with_rows_of(settled)
-        self._older.append(settled)
+        index, self._recent = KeyIndex.of(self._recent), {}
+        while self._indexed and len(self._indexed[-1]) <= len(index) <= INDEX_ROWS_MAX // 2:
+            index = self._indexed.pop().with_rows_of(index)
+        self._indexed.append(index)
 
-    def meet(self, kind: str, key_hashes: Iterable[str]) -> None:
-        """Be ready for these keys of a kind."""
-        if kind not in self._held:
-            self._held[kind] = self._opened(kind)
-        indexes = [*self._held[kind], *self._older]
+    def load(self, kind: str, key_hashes: Iterable[str]) -> None:
+        """Look these keys of a kind up, before they are asked about."""
+        if kind not in self._from_lake:
+            self._from_lake[kind] = self._load_kind(kind)
+        indexes = [*self._from_lake[kind], *self._indexed]
         if not indexes:
             return
-        sought = [key_hash for key_hash in key_hashes if key_hash not in self._young]
+        sought = [key_hash for key_hash in key_hashes if key_hash not in self._recent]
         for index in indexes:
             for key_hash, event_id in index.rows_of(sought):
                 self.add(key_hash, event_id)
 
-    def learn(self, key_hash: str, event_id: str) -> str | None:
-        """The event that came first under the key; null if it is this one, which is known from now on."""
-        first = self._first(key_hash)
-        if first is None:
-            self._young[key_hash] = event_id
-        return first
+    def add_first(self, key_hash: str, event_id: str) -> str | None:
+        """Add the event if its key is new and return null; else return the first id under the key."""
+        first_id = self._first_id(key_hash)
+        if first_id is None:
+            self._recent[key_hash] = event_id
+        return first_id
 
-    def holds(self, key_hash: str, event_id: str) -> bool:
-        return self._first(key_hash) == event_id or event_id in self._others.get(key_hash, ())
+    def contains(self, key_hash: str, event_id: str) -> bool:
+        return self._first_id(key_hash) == event_id or event_id in self._conflicting.get(key_hash, ())
 
     def add(self, key_hash: str, event_id: str) -> None:
-        first = self._first(key_hash)
-        if first is None:
-            self._met[key_hash] = event_id
-        elif first != event_id and event_id not in self._others.get(key_hash, ()):
-            self._others.setdefault(key_hash, []).append(event_id)
+        first_id = self._first_id(key_hash)
+        if first_id is None:
+            self._batch[key_hash] = event_id
+        elif first_id != event_id and event_id not in self._conflicting.get(key_hash, ()):
+            self._conflicting.setdefault(key_hash, []).append(event_id)
 
-    def _first(self, key_hash: str) -> str | None:
-        return self._young.get(key_hash) or self._met.get(key_hash)
+    def _first_id(self, key_hash: str) -> str | None:
+        return self._recent.get(key_hash) or self._batch.get(key_hash)
 
-    def _opened(self, kind: str) -> list[KeyIndex]:
-        """The keys of the kind's table, if it is worth it, and those of all files beside it."""
+    def _load_kind(self, kind: str) -> list[KeyIndex]:
+        """From the table where that is faster, and from the files that it does not have yet."""
         index, files = None, None
         if has_more_files(self._store, kind, FILES_READ_MAX):
             index, files = self._from_table(kind)
         paths = landed_files_of(self._store, kind) if files is None else files
         indexes = [] if index is None else [index]
-        return [*indexes, self._of_files(paths)] if paths else indexes
+        return [*indexes, self._from_files(paths)] if paths else indexes
 
-    def _of_files(self, paths: list[str]) -> KeyIndex:
+    def _from_files(self, paths: list[str]) -> KeyIndex:
         """Raises CorruptFileError."""
         rows = pa.concat_tables([read_envelopes(self._store, path, COLUMNS) for path in paths])
         try:
             return KeyIndex.of_table(rows)
         except ValueError as error:
             raise CorruptFileError(
-                "landed files hold what is no hash",
+                "landed files contain malformed hashes",
                 got=str(error),
-                expected="names of facts",
-                cure="`tracelake verify --deep` names what is damaged.",
+                expected="key hashes and event ids",
+                cure="`tracelake verify --deep` names the damaged files.",
             ) from error
 
     def _from_table(self, kind: str) -> tuple[KeyIndex | None, list[str] | None]:
-        """The table's keys, and the files that it does not hold; null if it cannot be asked."""
+        """The table's keys and the files that it does not have; both null if it cannot be read."""
         from tracelake.lake.tables.commits import CURSOR, open_table, schema_note
         from tracelake.lake.tables.cursors import read_cursor
 
@@ -128,5 +128,5 @@ class KnownKeys:
             index = KeyIndex.of_table(dataset.to_table(columns=COLUMNS))
             return index, landed_past(self._store, kind, cursor)
         except (TracelakeError, OSError, ValueError) as error:
-            _log.warning("the table %s cannot be asked for its keys, landed files are read: %s", kind, error)
+            _log.warning("cannot read keys from table %s, reading landed files instead: %s", kind, error)
             return None, None

@@ -1,4 +1,4 @@
-"""Accepted events of one kind as rows of a landed file, without a spool between."""
+"""Events of one kind as the rows of a landed file, without the spool in between."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from tracelake.schemas.events.kinds import class_of_kind
 from tracelake.schemas.events.vector import packed
 
 ROWS_AT_ONCE = 80
-"""Transposed at a time: their values stay near the processor."""
+"""Rows that are transposed at a time, few enough to stay in the processor's cache."""
 
 
 class EventRow(NamedTuple):
-    """An accepted event with what the writer adds; its payload's text is let go."""
+    """An event with its identity and envelope. The payload's text is not needed any more."""
 
     event: Event
     identity: EventIdentity
@@ -33,23 +33,23 @@ class EventRow(NamedTuple):
 
 
 def event_rows_to_table(
-    kind: str, stamped: Sequence[EventRow], first_seq: int, *, run_id: str, epoch: str, recorded_at: datetime
+    kind: str, rows: Sequence[EventRow], first_seq: int, *, run_id: str, epoch: str, recorded_at: datetime
 ) -> pa.Table:
-    """Rows of one kind in the order of their sequence numbers, which begin with the first."""
+    """Rows of one kind, numbered from `first_seq` in their order."""
     names = [name for name in class_of_kind(kind).model_fields if name != "kind"]
     values: dict[str, Any] = {name: [] for name in (*names, *EventIdentity._fields, *EventRow._fields[2:])}
     fields_of = itemgetter(*names)
-    for start in range(0, len(stamped), ROWS_AT_ONCE):
-        # A pass per column would fetch each row from memory again, a pass over all rows each value.
-        events, identities, *envelope = zip(*stamped[start : start + ROWS_AT_ONCE], strict=True)
-        rows = zip(*map(fields_of, [event.__dict__ for event in events]), strict=True)
-        parts = (*rows, *zip(*identities, strict=True), *envelope)
-        for column, part in zip(values.values(), parts, strict=True):
-            column.extend(part)
+    for start in range(0, len(rows), ROWS_AT_ONCE):
+        # One pass per column would fetch each row from memory again, one pass over all rows each value.
+        events, identities, *envelope = zip(*rows[start : start + ROWS_AT_ONCE], strict=True)
+        payloads = zip(*map(fields_of, [event.__dict__ for event in events]), strict=True)
+        chunks = (*payloads, *zip(*identities, strict=True), *envelope)
+        for column, chunk in zip(values.values(), chunks, strict=True):
+            column.extend(chunk)
     for name, typecode in vector_fields(class_of_kind(kind)):
         values[name] = packed_lists(
             typecode, [None if vector is None else packed(typecode, vector) for vector in values[name]]
         )
-    values["writer_seq"] = range(first_seq, first_seq + len(stamped))
+    values["writer_seq"] = range(first_seq, first_seq + len(rows))
     constants = {"run_id": run_id, "writer_epoch": epoch, "recorded_at": recorded_at}
-    return landed_table(arrow_schema(kind), values, constants, len(stamped))
+    return landed_table(arrow_schema(kind), values, constants, len(rows))

@@ -1,4 +1,4 @@
-"""Stores that misbehave as real ones may: each is a whole `ObjectStore` around a local one."""
+"""Stores that misbehave as real ones may: each is an `ObjectStore` that wraps a local one."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class PassingStore:
     def spool_folder(self) -> Path | None:
         return None
 
-    def put_new(self, path: str, data: bytes) -> bool:
+    def put_new(self, path: str, data: bytes | memoryview) -> bool:
         return self.inner.put_new(path, data)
 
     def read(self, path: str) -> bytes:
@@ -54,7 +54,7 @@ class FullStore(PassingStore):
         self._lock = threading.Lock()
         self.put_paths: list[str] = []
 
-    def put_new(self, path: str, data: bytes) -> bool:
+    def put_new(self, path: str, data: bytes | memoryview) -> bool:
         with self._lock:
             if self._left <= 0:
                 if self._after_write and self._left == 0:

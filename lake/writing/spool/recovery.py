@@ -1,10 +1,10 @@
-"""What a writer left behind when it died: its segments are sealed and landed, as it would have done.
+"""Seal the segments of crashed writers.
 
-**Again changes nothing**: the same segment makes the same files, and a file that has landed is passed over.
-**A living writer is left alone**: it holds the lock of its folder.
-**What was cut is kept and told**: bytes behind the last whole frame were never acknowledged; they are put
-aside. A segment with a damaged frame is kept whole, and an audit fails for it: an event of it had been
-acknowledged.
+**Idempotent**: the same segment makes the same files, and a file that has landed is skipped.
+**A living writer is left alone**: it has the lock of its folder.
+**Torn and damaged bytes are set aside and logged**: bytes behind the last whole frame were never
+acknowledged. A segment with a damaged frame is set aside whole, and an audit fails because of it: an event of
+it had been acknowledged.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from tracelake.lake.stores.store import ObjectStore
 from tracelake.lake.stores.sync import make_folder, sync_folder
 from tracelake.lake.writing.spool.sealing import spooled_events_to_tables
 from tracelake.lake.writing.spool.segment import read_segment
-from tracelake.lake.writing.spool.spool import SUFFIX, locked, remove_folder, segment_number
+from tracelake.lake.writing.spool.spool import SEGMENT_SUFFIX, remove_folder, segment_number, try_lock
 from tracelake.schemas.errors import CorruptFileError
 from tracelake.schemas.events.columns import arrow_schema
 
-TORN = "torn"
-DAMAGED = ".damaged"
+TORN_FOLDER = "torn"
+DAMAGED_SUFFIX = ".damaged"
 _log = logging.getLogger("tracelake")
 
 
@@ -41,57 +41,58 @@ class Recovery(NamedTuple):
 
 
 def recover(store: ObjectStore) -> Recovery:
-    """Lands what dead writers left. Raises OSError if it cannot land, CorruptFileError."""
+    """Land the events that crashed writers left in the spool. Raises CorruptFileError, OSError if it cannot
+    land."""
     folder = store.spool_folder
     total = Recovery()
     if folder is None or not folder.is_dir():
         return total
-    for epoch in sorted(path for path in folder.iterdir() if _is_writers(path)):
+    for epoch in sorted(path for path in folder.iterdir() if _is_spool_folder(path)):
         try:
-            lock = locked(epoch)
+            lock = try_lock(epoch)
         except FileNotFoundError:
             # Its writer has just closed.
             continue
         if lock is None:
             continue
         with lock:
-            for path in sorted(epoch.glob(f"*{SUFFIX}")):
-                found = _recovered(store, path)
+            for path in sorted(epoch.glob(f"*{SEGMENT_SUFFIX}")):
+                found = _recover_segment(store, path)
                 total = Recovery(*(sum(pair) for pair in zip(total, found, strict=True)))
             remove_folder(epoch)
             sync_folder(folder)
     return total
 
 
-def _recovered(store: ObjectStore, path: Path) -> Recovery:
+def _recover_segment(store: ObjectStore, path: Path) -> Recovery:
     try:
         read = read_segment(path.read_bytes(), segment_number(path))
     except FileNotFoundError:
-        # The process that seals for a writer outlives it until its segment has landed.
+        # A writer's sealing process outlives it until its segment has landed.
         return Recovery()
     if read.damaged_count:
-        _put_aside(path, f"{path.name}{DAMAGED}", 0)
+        _set_aside(path, f"{path.name}{DAMAGED_SUFFIX}", 0)
         _log.error(
-            "%d acknowledged events of %s were damaged before they landed", read.damaged_count, path.name
+            "%s has %d damaged places; acknowledged events there did not land", path.name, read.damaged_count
         )
     elif read.torn_byte_count:
-        aside = _put_aside(path, path.name, read.whole_byte_count)
-        _log.warning(
-            "%d bytes that were never acknowledged were cut and kept in %s", read.torn_byte_count, aside
-        )
-    for table in [] if read.head is None else spooled_events_to_tables(read.head, read.events, arrow_schema):
+        aside = _set_aside(path, path.name, read.whole_byte_count)
+        _log.warning("moved %d torn bytes, never acknowledged, to %s", read.torn_byte_count, aside)
+    tables = [] if read.head is None else spooled_events_to_tables(read.head, read.events, arrow_schema)
+    for table in tables:
         file = landed_file(table)
         if not _has_landed(store, file):
             land(store, file)
-    # Not synced: one that a power cut brings back is recovered again, and has landed.
+    # Not synced: a segment that a power cut brings back is recovered again, and its files have landed.
     path.unlink(missing_ok=True)
     _log.info("recovered %d events of %s/%s", len(read.events), path.parent.name, path.name)
     return Recovery(1, len(read.events), read.torn_byte_count)
 
 
-def _put_aside(path: Path, name: str, start: int) -> Path:
-    """Whole before it gets its name: a recovery that is cut off does it again."""
-    folder = path.parent.parent.parent / TORN
+def _set_aside(path: Path, name: str, start: int) -> Path:
+    """Copy the file from `start` on to the folder of torn segments. The copy gets its name once it is whole:
+    an interrupted recovery makes it again."""
+    folder = path.parent.parent.parent / TORN_FOLDER
     make_folder(folder)
     aside = folder / f"{path.parent.name}-{name}"
     partial = aside.with_name(f".{aside.name}")
@@ -102,32 +103,33 @@ def _put_aside(path: Path, name: str, start: int) -> Path:
 
 
 def _has_landed(store: ObjectStore, file: LandedFile) -> bool:
-    """Whether the rows of the file are there: under its name, or as another version of a library wrote them.
+    """Whether the file's rows have landed: under its name, or as another version of a library encodes them.
 
-    Raises CorruptFileError if other rows are there under its numbers.
+    Raises CorruptFileError if other rows landed under its numbers.
     """
     name = parse_landed_path(file.path)
     for path in store.list(f"{kind_prefix(name.kind)}/{name.writer_epoch}", ".parquet"):
         if parse_landed_path(path).first_seq != name.first_seq:
             continue
-        if path == file.path or _ids(store, path) == _ids_of(file):
+        if path == file.path or _landed_ids(store, path) == _ids(file):
             return True
         raise CorruptFileError(
             "other events have landed under the numbers of a segment",
             got=path,
             expected=file.path,
-            cure="Keep the lake's folder as it is and report this.",
+            cure="Leave the lake's folder as it is and report this.",
         )
     return False
 
 
-def _ids(store: ObjectStore, path: str) -> list[str]:
+def _landed_ids(store: ObjectStore, path: str) -> list[str]:
     return read_landed(store, path, ["event_id"])["event_id"].to_pylist()
 
 
-def _ids_of(file: LandedFile) -> list[str]:
+def _ids(file: LandedFile) -> list[str]:
     return pq.read_table(pa.BufferReader(file.data), columns=["event_id"])["event_id"].to_pylist()
 
 
-def _is_writers(path: Path) -> bool:
+def _is_spool_folder(path: Path) -> bool:
+    """A folder that begins with a dot is not locked yet."""
     return path.is_dir() and not path.name.startswith(".")

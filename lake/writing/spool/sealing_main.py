@@ -1,7 +1,10 @@
-"""What the sealing process does: a segment after the other, until its writer says no more.
+"""The program of the sealing process (`python -m`): it seals one segment after the other for its writer.
 
-Input: a line with the kinds' Arrow schemas, then one for each segment, its length and name. Output: a line
-when it is up, then one for each segment: an empty object, or what went wrong.
+Input: a line with the kinds' Arrow schemas, then a line per segment, its length and name, then an empty line.
+Output: `READY` once everything is loaded, then a line per segment: an empty JSON object, or the error.
+
+**NumPy and pandas are not loaded**: Arrow would import both, and sealing needs neither, nor the time and
+memory that they take. Therefore this module imports Arrow, and whatever imports it, within `main`.
 """
 
 from __future__ import annotations
@@ -10,26 +13,32 @@ import base64
 import gc
 import os
 import sys
-from typing import Any
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, cast
 
-import orjson
-import pyarrow as pa
-
-from tracelake.lake.stores.store import open_store
-from tracelake.lake.writing.spool.sealing import seal_segment
-from tracelake.schemas.errors import TracelakeError
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 READY = b"ready\n"
+NOT_LOADED = ("numpy", "pandas")
 
 
-def main() -> None:
-    # Segments are made of thousands of small objects, and none of them in circles.
+def main(store_uri: str) -> None:
+    # An import of a module whose entry is null raises ImportError, and Arrow goes on without it.
+    cast("dict[str, ModuleType | None]", sys.modules).update(dict.fromkeys(NOT_LOADED))
+    import orjson
+
+    from tracelake.lake.stores.store import open_store
+    from tracelake.lake.writing.spool.sealing import seal_segment
+    from tracelake.schemas.errors import TracelakeError
+
+    # A segment becomes thousands of small objects without reference cycles.
     gc.freeze()
     gc.set_threshold(100_000)
-    store = open_store(sys.argv[1])
+    store = open_store(store_uri)
     assert store.spool_folder is not None
     os.write(sys.stdout.fileno(), READY)
-    schemas = _schemas(sys.stdin.buffer.readline())
+    schemas = _read_schemas(sys.stdin.buffer.readline())
     for line in iter(sys.stdin.buffer.readline, b"\n"):
         if not line:
             return
@@ -44,16 +53,17 @@ def main() -> None:
         except BrokenPipeError:
             return
         if answer:
-            # Nothing lands after a segment that did not.
+            # Nothing may land after a segment that did not.
             return
 
 
-def schemas_line(schemas: dict[str, pa.Schema]) -> bytes:
-    """Its first line of input."""
-    told = {kind: base64.b64encode(schema.serialize()).decode() for kind, schema in schemas.items()}
-    return orjson.dumps(told) + b"\n"
+def _read_schemas(line: bytes) -> dict[str, pa.Schema]:
+    import orjson
+    import pyarrow as pa
+
+    encoded: dict[str, str] = orjson.loads(line or b"{}")
+    return {kind: pa.ipc.read_schema(pa.py_buffer(base64.b64decode(text))) for kind, text in encoded.items()}
 
 
-def _schemas(line: bytes) -> dict[str, pa.Schema]:
-    told: dict[str, str] = orjson.loads(line or b"{}")
-    return {kind: pa.ipc.read_schema(pa.py_buffer(base64.b64decode(text))) for kind, text in told.items()}
+if __name__ == "__main__":
+    main(sys.argv[1])

@@ -1,14 +1,14 @@
-"""A spool segment: what was acknowledged and has not landed yet, as length + CRC frames in one file.
+"""A spool segment: acknowledged events that have not landed, as frames with length and CRC in one file.
 
-Flow: accepted events → frames → segment file → (tracelake.lake.writing.spool.sealing) one Parquet file per kind.
+Flow: new events → frames → segment file → (tracelake.lake.writing.spool.sealing) one Parquet file per kind.
 
-    head frame | mark, frame | mark, frame | ... | END | whatever lay there before
+    head frame | mark, frame | mark, frame | ... | END | bytes of an older segment
 
-**A file is written over, segment after segment**, so behind a segment's end lies what an earlier one left.
-Each frame begins with the mark of its own segment, and each batch ends with `END`, which the next one
-overwrites: what lies behind it was never a part of the segment.
-**A frame that was cut is never half read**: a mark, a length or a checksum that does not fit ends the
-segment, unless a whole frame of it follows. Then it was whole once, and is damaged.
+**A file is overwritten by a later segment**, so the bytes behind a segment's end are an older one's. Each
+frame begins with the mark of its own segment, and each batch ends with `END`, which the next batch
+overwrites. Bytes behind `END` never belonged to the segment.
+**A torn frame is never half read**: a wrong mark, length or checksum ends the segment, unless a whole frame
+of the segment follows. Then the bad frame was whole once, and is damaged.
 """
 
 from __future__ import annotations
@@ -28,18 +28,18 @@ from tracelake.schemas.events.identity import EventIdentity
 
 SEGMENT_VERSION = 2
 END = bytes(8)
-"""As long as a mark, and none."""
+"""As long as a mark; no mark is all zeros."""
 _UNMARKED_VERSION = 1
-_FRAME = Struct("<II")
+_FRAME_HEADER = Struct("<II")
 """Length of the body and its CRC-32."""
-_PARTS = Struct("<II")
+_BODY_HEADER = Struct("<II")
 """Lengths of head and payload text; the vectors are the rest of the body."""
 _START = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 
 
 Frame = tuple[Packed, ...]
-"""Parts that follow each other: they are joined once, with those of other frames, when they are written."""
+"""Consecutive byte strings. They are joined once, with those of other frames, when they are written."""
 
 
 class SegmentHead(NamedTuple):
@@ -49,12 +49,12 @@ class SegmentHead(NamedTuple):
     run_id: str
     first_seq: int
     number: int | None = None
-    """Of its file. One that says another is an earlier segment's, and was not begun; null: version 1, which
-    did not say."""
+    """Of the segment's file. If the file's name has another number, the head is an older segment's and the
+    new one was not begun. Null in version 1."""
 
 
 class SpooledEvent(NamedTuple):
-    """One accepted event."""
+    """One event of a segment, with its envelope."""
 
     kind: str
     identity: EventIdentity
@@ -66,116 +66,117 @@ class SpooledEvent(NamedTuple):
     redactions_json: str | None
     text: Packed
     vectors: tuple[Packed, ...]
-    """Views of the segment's bytes where it was read from one."""
+    """Views of the segment's bytes if it was read from one."""
 
 
 class SegmentRead(NamedTuple):
-    """What a segment file holds; a file that was cut before its head was whole holds nothing."""
+    """The contents of a segment file; nothing if the file was cut within its head."""
 
     head: SegmentHead | None
     events: list[SpooledEvent]
     whole_byte_count: int
     torn_byte_count: int
-    """What was begun behind the last whole frame; without `END`, all that is there."""
+    """Bytes of an unfinished write behind the last whole frame; without `END`, all bytes there."""
     damaged_count: int
-    """Places with whole frames behind them where none can be read: they had been acknowledged."""
+    """Unreadable gaps with whole frames behind them. Their events had been acknowledged."""
 
 
 def head_frame(head: SegmentHead) -> Frame:
-    return _framed(orjson.dumps([SEGMENT_VERSION, *head]))
+    return _frame(orjson.dumps([SEGMENT_VERSION, *head]))
 
 
-def mark_of(head: SegmentHead) -> bytes:
-    """What its frames begin with: no other segment's do."""
+def segment_mark(head: SegmentHead) -> bytes:
+    """The first bytes of the segment's frames, different from those of any other segment."""
     return _mark(orjson.dumps([SEGMENT_VERSION, *head]))
 
 
-def marked(mark: bytes, frames: Iterable[Frame]) -> list[Packed]:
-    """Frames as they are written one after the other, without what ends them."""
+def mark_frames(mark: bytes, frames: Iterable[Frame]) -> list[Packed]:
+    """Frames as they are written, each behind the mark. `END` is not included."""
     return [part for frame in frames for part in (mark, *frame)]
 
 
 def event_frame(event: SpooledEvent) -> Frame:
-    told = (event.recorded_at - _START) // _MICROSECOND
+    recorded_at_us = (event.recorded_at - _START) // _MICROSECOND
     sizes = [len(vector) for vector in event.vectors]
-    head = orjson.dumps([event.kind, *event.identity, told, *event[3:8], sizes])
-    return _framed(_PARTS.pack(len(head), len(event.text)), head, event.text, *event.vectors)
+    head = orjson.dumps([event.kind, *event.identity, recorded_at_us, *event[3:8], sizes])
+    return _frame(_BODY_HEADER.pack(len(head), len(event.text)), head, event.text, *event.vectors)
 
 
 def read_segment(data: bytes, number: int | None = None) -> SegmentRead:
-    """All whole frames from the beginning; nothing of a file whose head says another number than its name.
+    """All whole frames of a segment file; no frames if the head's number is not the file's.
 
-    Raises CorruptFileError for a version that this code does not know.
+    Raises CorruptFileError for an unknown version.
     """
-    told = _whole_body(data, 0, b"")
-    if told is None:
+    head_body = _whole_body(data, 0, b"")
+    if head_body is None:
         return SegmentRead(None, [], 0, len(data), 0)
-    head, mark = _head(told)
+    head, mark = _read_head(head_body)
     if number is not None and head.number not in (None, number):
         return SegmentRead(None, [], 0, 0, 0)
-    bodies, whole, damaged_count = _bodies(data, _FRAME.size + len(told), mark)
+    bodies, whole, damaged_count = _whole_bodies(data, _FRAME_HEADER.size + len(head_body), mark)
     is_ended = bool(mark) and not data[whole : whole + len(END)].strip(b"\0")
     torn = 0 if is_ended else len(data) - whole
-    return SegmentRead(head, [_spooled(body) for body in bodies], whole, torn, damaged_count)
+    return SegmentRead(head, [_read_event(body) for body in bodies], whole, torn, damaged_count)
 
 
-def _framed(*parts: Packed) -> Frame:
+def _frame(*parts: Packed) -> Frame:
     checksum = length = 0
     for part in parts:
         checksum = zlib.crc32(part, checksum)
         length += len(part)
-    return (_FRAME.pack(length, checksum), *parts)
+    return (_FRAME_HEADER.pack(length, checksum), *parts)
 
 
-def _bodies(data: bytes, place: int, mark: bytes) -> tuple[list[memoryview], int, int]:
-    """Bodies of whole frames; where the last of them ends; how often what lies between two cannot be read."""
+def _whole_bodies(data: bytes, offset: int, mark: bytes) -> tuple[list[memoryview], int, int]:
+    """The bodies of all whole frames, the end of the last one, and the number of unreadable gaps between
+    two."""
     bodies: list[memoryview] = []
     damaged_count = 0
     while True:
-        body = _whole_body(data, place, mark)
+        body = _whole_body(data, offset, mark)
         if body is not None:
             bodies.append(body)
-            place += len(mark) + _FRAME.size + len(body)
-        elif (after := _next_whole(data, place, mark)) is not None:
+            offset += len(mark) + _FRAME_HEADER.size + len(body)
+        elif (next_offset := _next_whole_frame(data, offset, mark)) is not None:
             damaged_count += 1
-            place = after
+            offset = next_offset
         else:
-            return bodies, place, damaged_count
+            return bodies, offset, damaged_count
 
 
-def _whole_body(data: bytes, place: int, mark: bytes) -> memoryview | None:
-    """Of the frame at a place; null where there is none, or one that was cut or damaged."""
-    start, end = place + len(mark) + _FRAME.size, _stated_end(data, place, mark)
+def _whole_body(data: bytes, offset: int, mark: bytes) -> memoryview | None:
+    """The body of the frame at an offset; null if there is none or it is torn or damaged."""
+    start, end = offset + len(mark) + _FRAME_HEADER.size, _stated_end(data, offset, mark)
     if end is None:
         return None
     body = memoryview(data)[start:end]
-    _, checksum = _FRAME.unpack_from(data, start - _FRAME.size)
+    _, checksum = _FRAME_HEADER.unpack_from(data, start - _FRAME_HEADER.size)
     return body if zlib.crc32(body) == checksum else None
 
 
-def _stated_end(data: bytes, place: int, mark: bytes) -> int | None:
-    """Where the frame says that it ends; null for none that could lie there."""
-    start = place + len(mark) + _FRAME.size
-    if start >= len(data) or not data.startswith(mark, place):
+def _stated_end(data: bytes, offset: int, mark: bytes) -> int | None:
+    """The end of the frame according to its header; null if no frame can begin here."""
+    start = offset + len(mark) + _FRAME_HEADER.size
+    if start >= len(data) or not data.startswith(mark, offset):
         return None
-    length, _ = _FRAME.unpack_from(data, start - _FRAME.size)
-    # A file that was enlarged and not filled reads as zeros: an empty body has the checksum 0.
+    length, _ = _FRAME_HEADER.unpack_from(data, start - _FRAME_HEADER.size)
+    # Zeros are no frame, though an empty body has the checksum 0: a file may be enlarged and not filled.
     return start + length if length and start + length <= len(data) else None
 
 
-def _next_whole(data: bytes, place: int, mark: bytes) -> int | None:
-    """The first place behind this one at which a whole frame lies."""
+def _next_whole_frame(data: bytes, offset: int, mark: bytes) -> int | None:
+    """The offset of the first whole frame behind this offset."""
     if not mark:
-        after = _stated_end(data, place, mark)
+        after = _stated_end(data, offset, mark)
         return None if after is None or _whole_body(data, after, mark) is None else after
-    while (place := data.find(mark, place + 1)) >= 0:
-        if _whole_body(data, place, mark) is not None:
-            return place
+    while (offset := data.find(mark, offset + 1)) >= 0:
+        if _whole_body(data, offset, mark) is not None:
+            return offset
     return None
 
 
-def _head(body: memoryview) -> tuple[SegmentHead, bytes]:
-    """With the mark of its frames."""
+def _read_head(body: memoryview) -> tuple[SegmentHead, bytes]:
+    """The head, and the mark of the segment's frames (empty in version 1)."""
     try:
         version, *fields = orjson.loads(body)
         head = SegmentHead(*fields)
@@ -183,7 +184,7 @@ def _head(body: memoryview) -> tuple[SegmentHead, bytes]:
         version, head = None, SegmentHead("", "", 0)
     if version not in (_UNMARKED_VERSION, SEGMENT_VERSION):
         raise CorruptFileError(
-            "a spool segment of a version that is not known here",
+            "a spool segment has an unknown version",
             got=f"version {version}",
             expected=f"{SEGMENT_VERSION} or less",
             cure="Open the lake once with the version of tracelake that wrote it, then with this one.",
@@ -195,26 +196,21 @@ def _mark(head_body: Packed) -> bytes:
     return hashlib.sha256(head_body).digest()[: len(END)]
 
 
-def _spooled(body: memoryview) -> SpooledEvent:
-    head_size, text_size = _PARTS.unpack_from(body)
-    at = _PARTS.size + head_size
-    kind, event_id, key_hash, payload_hash, told, position, provenance, uri, source, redactions, sizes = (
-        orjson.loads(body[_PARTS.size : at])
-    )
+def _read_event(body: memoryview) -> SpooledEvent:
+    head_size, text_size = _BODY_HEADER.unpack_from(body)
+    text_start = _BODY_HEADER.size + head_size
+    head = orjson.loads(body[_BODY_HEADER.size : text_start])
+    kind, event_id, key_hash, payload_hash, recorded_at_us, *envelope, sizes = head
     vectors: list[memoryview] = []
-    place = at + text_size
+    offset = text_start + text_size
     for size in sizes:
-        vectors.append(body[place : place + size])
-        place += size
+        vectors.append(body[offset : offset + size])
+        offset += size
     return SpooledEvent(
         kind,
         EventIdentity(event_id, key_hash, payload_hash),
-        _START + told * _MICROSECOND,
-        position,
-        provenance,
-        uri,
-        source,
-        redactions,
-        body[at : at + text_size],
+        _START + recorded_at_us * _MICROSECOND,
+        *envelope,
+        body[text_start : text_start + text_size],
         tuple(vectors),
     )

@@ -31,11 +31,12 @@ from tests.secret_corpus import (
     turn,
 )
 from tracelake.lake.secrets.known_secrets import is_trivial, secrets_of
-from tracelake.lake.secrets.redaction import DROPPED_VECTOR, UNSETTLED, Redactor
+from tracelake.lake.secrets.redaction import DROPPED_VECTOR, NOT_CONVERGED, Redactor
 from tracelake.lake.secrets.secret_check import strings_in
 from tracelake.lake.secrets.secret_search import TOKEN
 from tracelake.producers.importers import source
 from tracelake.producers.importers.formats import mini_swe_agent
+from tracelake.producers.importers.importer import NoCompanions
 from tracelake.schemas.canonical import canonical_text
 from tracelake.schemas.errors import BadInputError
 from tracelake.schemas.events.event import Event, canonical_event
@@ -267,7 +268,7 @@ def test_the_environment_gives_values_that_are_not_trivial() -> None:
 def test_a_text_that_always_gives_another_match_is_given_up_as_a_whole() -> None:
     telegram = MAKERS["telegram"](Random(6))
     redacted = REDACTOR.redact_text(telegram * 100)
-    assert redacted.found[UNSETTLED] == 1
+    assert redacted.found[NOT_CONVERGED] == 1
     assert TOKEN.fullmatch(redacted.text)
 
 
@@ -283,6 +284,6 @@ def test_the_real_traces_hold_no_secret(real_traces: Callable[[str], Path]) -> N
 
 def imported(folder: Path) -> Iterator[Event]:
     for path in sorted(folder.rglob("*.traj.json")):
-        opened = source.opened(source.source_file(str(path), path.read_bytes()))
-        for piece in mini_swe_agent.read(opened, None):
+        parsed = source.parse_source(source.source_file(str(path), path.read_bytes()))
+        for piece in mini_swe_agent.read(parsed, NoCompanions()):
             yield from getattr(piece, "events", [])

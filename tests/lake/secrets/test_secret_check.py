@@ -49,7 +49,7 @@ def test_clean_rows_pass_and_the_report_says_which_gate_looked(either_gate: str)
     report = check_for_secrets([("tool_returned", frame(*benign_lines(seed=3)))])
     assert report.row_count == 400
     assert report.allowed_count == 0
-    assert report.gates == (
+    assert report.scanners == (
         (PATTERNS_SCANNER,) if either_gate == "patterns alone" else (BETTERLEAKS_SCANNER, PATTERNS_SCANNER)
     )
 
@@ -76,7 +76,7 @@ def test_markers_do_not_blind_betterleaks_itself(marker: str) -> None:
     scan_string = secret_check._betterleaks()
     assert scan_string is not None
     text = f"token = {MAKERS['github'](Random(13))}{marker}"
-    assert scan_string(secret_check._readable(f"\0{text}"))
+    assert scan_string(secret_check._scannable(f"\0{text}"))
 
 
 def test_what_the_caller_allows_passes_and_is_counted(either_gate: str) -> None:

@@ -6,16 +6,16 @@ import time
 
 import pytest
 
-from tracelake.lake.stores.retries import RETRY_TIMEOUT_VARIABLE, patience, tries
+from tracelake.lake.stores.retries import RETRY_TIMEOUT_VARIABLE, retry_timeout_s, tries
 from tracelake.schemas.errors import BadInputError
 
 
 def test_patience_is_a_number_of_seconds() -> None:
-    assert patience({RETRY_TIMEOUT_VARIABLE: "2.5"}) == 2.5
-    assert patience({RETRY_TIMEOUT_VARIABLE: "-1"}) == 0
-    assert patience({}) == patience({RETRY_TIMEOUT_VARIABLE: ""}) > 1
+    assert retry_timeout_s({RETRY_TIMEOUT_VARIABLE: "2.5"}) == 2.5
+    assert retry_timeout_s({RETRY_TIMEOUT_VARIABLE: "-1"}) == 0
+    assert retry_timeout_s({}) == retry_timeout_s({RETRY_TIMEOUT_VARIABLE: ""}) > 1
     with pytest.raises(BadInputError, match="soon"):
-        patience({RETRY_TIMEOUT_VARIABLE: "soon"})
+        retry_timeout_s({RETRY_TIMEOUT_VARIABLE: "soon"})
 
 
 def test_without_patience_there_is_one_try() -> None:

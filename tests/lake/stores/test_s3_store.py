@@ -16,7 +16,7 @@ from tests.lake.facts import landed_ids, of_three_kinds
 from tests.s3_servers import Answer, Faults, Pass, Request, drops_metadata, free_port, in_front_of
 from tracelake.lake import Lake
 from tracelake.lake.stores.retries import RETRY_TIMEOUT_VARIABLE
-from tracelake.lake.stores.s3_store import S3Store, parse_s3, reach
+from tracelake.lake.stores.s3_store import S3Store, connection_options, parse_s3
 from tracelake.lake.stores.store import open_store
 from tracelake.lake.tables.commits import append_with_cursor, create_table, open_table, replace_rows
 from tracelake.schemas.errors import BadInputError, LakeMissingError, StoreUnavailableError
@@ -132,19 +132,22 @@ def test_the_environment_cannot_switch_conditions_off(bucket: str, monkeypatch: 
 
 
 def test_plain_http_is_for_this_machine_unless_it_is_asked_for() -> None:
-    assert reach({"AWS_ENDPOINT_URL": "http://127.0.0.1:9000"})["allow_http"] == "true"
-    assert reach({"AWS_ENDPOINT_URL": "http://localhost"})["allow_http"] == "true"
+    assert connection_options({"AWS_ENDPOINT_URL": "http://127.0.0.1:9000"})["allow_http"] == "true"
+    assert connection_options({"AWS_ENDPOINT_URL": "http://localhost"})["allow_http"] == "true"
     for endpoint in ("http://storage.example", "http://localhost.example", "http://127.0.0.1.example/"):
-        assert reach({"AWS_ENDPOINT_URL": endpoint})["allow_http"] == "false"
-        assert reach({"AWS_ENDPOINT_URL": endpoint, "AWS_ALLOW_HTTP": "true"})["allow_http"] == "true"
+        assert connection_options({"AWS_ENDPOINT_URL": endpoint})["allow_http"] == "false"
+        assert (
+            connection_options({"AWS_ENDPOINT_URL": endpoint, "AWS_ALLOW_HTTP": "true"})["allow_http"]
+            == "true"
+        )
 
 
 def test_the_variables_of_s3_come_before_those_of_all_services() -> None:
     both = {"AWS_ENDPOINT_URL": "https://all.example", "AWS_ENDPOINT_URL_S3": "https://s3.example"}
-    assert reach(both)["aws_endpoint"] == "https://s3.example"
-    assert "aws_endpoint" not in reach({})
+    assert connection_options(both)["aws_endpoint"] == "https://s3.example"
+    assert "aws_endpoint" not in connection_options({})
     regions = {"AWS_DEFAULT_REGION": "eu-north-1", "AWS_REGION": "eu-west-1"}
-    assert reach(regions)["aws_region"] == "eu-west-1"
+    assert connection_options(regions)["aws_region"] == "eu-west-1"
 
 
 @pytest.mark.parametrize(

@@ -36,7 +36,7 @@ def many_files(fresh_lake: Lake) -> Lake:
 
 def known_of(lake: Lake) -> KnownKeys:
     known = KnownKeys(lake.store)
-    known.meet("reward_assigned", [event_identity(reward(index)).key_hash for index in range(COUNT + 2)])
+    known.load("reward_assigned", [event_identity(reward(index)).key_hash for index in range(COUNT + 2)])
     return known
 
 
@@ -62,17 +62,17 @@ def test_facts_are_known_from_the_table_and_from_files_beside_it(many_files: Lak
     with many_files.writer("later") as writer:
         writer.append([reward(COUNT), reward(COUNT + 1)])
     known = known_of(many_files)
-    assert [len(index) for index in known._held["reward_assigned"]] == [COUNT, 2]
+    assert [len(index) for index in known._from_lake["reward_assigned"]] == [COUNT, 2]
     identity = event_identity(reward(COUNT + 1))
-    assert known.learn(identity.key_hash, identity.event_id) == identity.event_id
+    assert known.add_first(identity.key_hash, identity.event_id) == identity.event_id
 
 
-@pytest.mark.parametrize(("young_max", "indexed_max"), [(8, 16), (4, 1024), (1, 1)])
+@pytest.mark.parametrize(("recent_max", "index_rows_max"), [(8, 16), (4, 1024), (1, 1)])
 def test_a_writer_knows_what_it_told_long_ago(
-    fresh_lake: Lake, monkeypatch: pytest.MonkeyPatch, young_max: int, indexed_max: int
+    fresh_lake: Lake, monkeypatch: pytest.MonkeyPatch, recent_max: int, index_rows_max: int
 ) -> None:
-    monkeypatch.setattr("tracelake.lake.writing.known_keys.YOUNG_MAX", young_max)
-    monkeypatch.setattr("tracelake.lake.writing.known_keys.INDEXED_MAX", indexed_max)
+    monkeypatch.setattr("tracelake.lake.writing.known_keys.RECENT_MAX", recent_max)
+    monkeypatch.setattr("tracelake.lake.writing.known_keys.INDEX_ROWS_MAX", index_rows_max)
     changed = reward(1, score=0.25)
     with fresh_lake.writer("long") as writer:
         for start in range(0, 64, 4):
@@ -96,7 +96,7 @@ def test_a_table_that_cannot_be_read_costs_time_and_no_fact(
     shutil.rmtree(table / "data")
     (table / "data").mkdir()
     assert_all_known(many_files)
-    assert "landed files are read" in caplog.text
+    assert "reading landed files instead" in caplog.text
 
 
 def test_a_conflict_with_a_fact_of_the_table_is_told_with_the_first_one(many_files: Lake) -> None:
@@ -116,10 +116,10 @@ def test_a_conflict_with_a_fact_of_the_table_is_told_with_the_first_one(many_fil
 def test_only_files_of_the_kind_are_read(many_files: Lake) -> None:
     known = KnownKeys(many_files.store)
     identity = event_identity(turn(0))
-    known.meet("turn_completed", [identity.key_hash])
-    assert known.learn(identity.key_hash, identity.event_id) is None
-    assert known.told == {identity.key_hash: identity.event_id}
-    assert list(known._held) == ["turn_completed"]
+    known.load("turn_completed", [identity.key_hash])
+    assert known.add_first(identity.key_hash, identity.event_id) is None
+    assert known.first_seen_ids() == {identity.key_hash: identity.event_id}
+    assert list(known._from_lake) == ["turn_completed"]
 
 
 def hash_of_letter(letter: str, prefix: str) -> str:

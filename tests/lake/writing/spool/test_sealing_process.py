@@ -22,9 +22,10 @@ from tracelake.lake.landed.reading import read_landed
 from tracelake.lake.layout import EVENTS
 from tracelake.lake.writing.spool.recovery import recover
 from tracelake.lake.writing.spool.sealing import seal_segment
-from tracelake.lake.writing.spool.sealing_process import SCRIPT, SealingProcess
+from tracelake.lake.writing.spool.sealing_main import READY
+from tracelake.lake.writing.spool.sealing_process import SealingProcess, command, environment
 from tracelake.lake.writing.spool.segment import END, read_segment
-from tracelake.lake.writing.spool.spool import SPARE, SUFFIX
+from tracelake.lake.writing.spool.spool import SPARE_SUFFIX, SEGMENT_SUFFIX
 from tracelake.schemas.errors import CorruptFileError, SpoolError
 from tracelake.schemas.events.columns import arrow_schema
 from tracelake.schemas.events.event import event_identity
@@ -100,18 +101,21 @@ def test_a_flush_does_not_wait_for_a_process_that_is_slow_to_come_up(
     assert len(landed_ids(fresh_lake.store)) == 251
 
 
-def test_sealing_loads_neither_event_classes_nor_what_they_need() -> None:
-    loaded = subprocess.run(
-        [sys.executable, "-c", f"{SCRIPT.rsplit('main()', 1)[0]}\nprint(*sys.modules)"],
+def test_the_sealing_process_loads_no_event_class_and_no_numpy(fresh_lake: Lake) -> None:
+    interpreter, *arguments = command(fresh_lake.uri)
+    # With its input closed it loads everything, reports that it is ready, and ends.
+    ended = subprocess.run(
+        [interpreter, "-X", "importtime", *arguments],
+        input=b"",
         capture_output=True,
-        text=True,
         check=True,
-        cwd=Path(__file__).parents[4],
-    ).stdout.split()
-    assert "pyarrow.parquet" in loaded
-    assert {"pydantic", "tracelake.schemas.events.event", "numpy._core", "pandas.core", "lance"}.isdisjoint(
-        loaded
+        env=environment(),
     )
+    assert ended.stdout == READY
+    imported = {line.rpartition("|")[2].strip() for line in ended.stderr.decode().splitlines()}
+    assert {"pyarrow.parquet", "tracelake.lake.writing.spool.sealing"} <= imported
+    not_needed = {"pydantic", "tracelake.schemas.events.event", "numpy._core", "pandas.core", "lance"}
+    assert not_needed.isdisjoint(imported)
 
 
 def test_both_ways_of_sealing_land_the_same_file(tmp_path: Path) -> None:
@@ -125,7 +129,7 @@ def test_both_ways_of_sealing_land_the_same_file(tmp_path: Path) -> None:
     process = SealingProcess(lakes[1].uri)
     process.seal(copy, len(data) - len(END))
     process.stop()
-    assert [path.name for path in copy.parent.iterdir()] == [f"{copy.stem}{SPARE}"]
+    assert [path.name for path in copy.parent.iterdir()] == [f"{copy.stem}{SPARE_SUFFIX}"]
     first, second = (lake.store.list(EVENTS) for lake in lakes)
     assert first == second != []
     assert [lakes[1].store.read(path) for path in second] == [lakes[0].store.read(path) for path in first]
@@ -195,7 +199,7 @@ def test_what_a_killed_fast_writer_acknowledged_is_found_while_its_process_may_s
     assert len(found) == len(set(found))
     assert {turn(index).rollout_id for index in range(acknowledged)} <= set(found)
     assert lake.verify().ok
-    assert list((Path(lake.uri) / "spool").glob(f"*/*{SUFFIX}")) == []
+    assert list((Path(lake.uri) / "spool").glob(f"*/*{SEGMENT_SUFFIX}")) == []
 
 
 def test_a_damaged_segment_is_refused_and_kept(fresh_lake: Lake) -> None:

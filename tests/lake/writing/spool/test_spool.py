@@ -28,7 +28,7 @@ from tracelake.lake.layout import EVENTS
 from tracelake.lake.stores.local_store import LocalStore
 from tracelake.lake.writing.deduplicate import Origin, PreparedEvent
 from tracelake.lake.writing.rows import EventRow, event_rows_to_table
-from tracelake.lake.writing.spool.recovery import TORN, recover
+from tracelake.lake.writing.spool.recovery import TORN_FOLDER, recover
 from tracelake.lake.writing.spool.sealing import spooled_events_to_tables
 from tracelake.lake.writing.spool.segment import (
     END,
@@ -36,11 +36,11 @@ from tracelake.lake.writing.spool.segment import (
     SegmentHead,
     event_frame,
     head_frame,
-    mark_of,
-    marked,
+    segment_mark,
+    mark_frames,
     read_segment,
 )
-from tracelake.lake.writing.spool.spool import SPARE, SPARES_MAX, SUFFIX, Spool
+from tracelake.lake.writing.spool.spool import SPARE_SUFFIX, SPARES_MAX, SEGMENT_SUFFIX, Spool
 from tracelake.lake.writing.writer import Writer
 from tracelake.schemas.errors import CorruptFileError, SpoolError
 from tracelake.schemas.events.columns import arrow_schema, payload_columns
@@ -53,12 +53,12 @@ HEAD = SegmentHead("20260102T030405678901-abc", "run", 7, 3)
 
 def frames_of(events: list[Event]) -> list[Frame]:
     accepted = [PreparedEvent(event, canonical_event(type(event), event.__dict__), ORIGIN) for event in events]
-    return [event_frame(item.spooled(MOMENT)) for item in accepted]
+    return [event_frame(item.to_spooled(MOMENT)) for item in accepted]
 
 
 def segment_of(events: list[Event], head: SegmentHead = HEAD) -> bytes:
     """Without what ends it."""
-    return b"".join([*head_frame(head), *marked(mark_of(head), frames_of(events))])
+    return b"".join([*head_frame(head), *mark_frames(segment_mark(head), frames_of(events))])
 
 
 @contextmanager
@@ -69,7 +69,7 @@ def abandoned(lake: Lake, events: list[Event]) -> Iterator[list[Path]]:
     spool = writer._spool
     assert spool is not None
     spool.release(empty=False)
-    yield sorted(spool.folder.glob(f"*{SUFFIX}"))
+    yield sorted(spool.folder.glob(f"*{SEGMENT_SUFFIX}"))
 
 
 @pytest.mark.parametrize("cls", EVENT_CLASSES, ids=lambda cls: cls.KIND)
@@ -216,7 +216,7 @@ def test_what_lies_behind_a_damaged_frame_lands_and_an_audit_fails_for_the_damag
     assert sorted(landed_ids(fresh_lake.store)) == sorted(
         event_identity(reward(index)).event_id for index in (0, 2)
     )
-    [kept] = (Path(fresh_lake.uri) / TORN).iterdir()
+    [kept] = (Path(fresh_lake.uri) / TORN_FOLDER).iterdir()
     assert kept.read_bytes() == data
     fresh_lake.project()
     [problem] = fresh_lake.verify().problems
@@ -250,9 +250,9 @@ def test_a_torn_tail_is_cut_kept_and_told(fresh_lake: Lake, caplog: pytest.LogCa
         tail.write(b"half a frame")
     assert recover(fresh_lake.store).torn_byte_count == 12
     assert len(landed_ids(fresh_lake.store)) == 6
-    [kept] = (Path(fresh_lake.uri) / TORN).iterdir()
+    [kept] = (Path(fresh_lake.uri) / TORN_FOLDER).iterdir()
     assert kept.read_bytes() == b"half a frame"
-    assert "12 bytes that were never acknowledged" in caplog.text
+    assert "12 torn bytes, never acknowledged" in caplog.text
 
 
 def test_rows_that_another_version_of_a_library_landed_are_not_landed_again(fresh_lake: Lake) -> None:
@@ -322,9 +322,9 @@ def test_the_files_of_segments_that_have_landed_are_used_again(fresh_lake: Lake)
         seen: set[int] = set()
         for index in range(30):
             writer.append([reward(index), turn(index)])
-            assert list(files().values()).count(SUFFIX) == 1
+            assert list(files().values()).count(SEGMENT_SUFFIX) == 1
             writer.land_spooled()
-            assert set(files().values()) == {SPARE}
+            assert set(files().values()) == {SPARE_SUFFIX}
             seen |= files().keys()
         assert len(seen) <= SPARES_MAX
     assert len(landed_ids(fresh_lake.store)) == 60
@@ -341,7 +341,7 @@ def test_what_was_acknowledged_in_a_used_file_is_recovered(fresh_lake: Lake) -> 
     spool = writer._spool
     assert spool is not None
     spool.release(empty=False)
-    [segment] = spool.folder.glob(f"*{SUFFIX}")
+    [segment] = spool.folder.glob(f"*{SEGMENT_SUFFIX}")
     assert segment.stat().st_size > 1000
     found = recover(fresh_lake.store)
     assert (found.segment_count, found.event_count, found.torn_byte_count) == (1, 5, 0)
