@@ -1,5 +1,5 @@
-"""What is asked.
+"""What teachers are asked.
 
-Flow: `questions` (states of chosen traces) → `request_body` (request and its key) → `jobs` (what is to be
-bought) → `order` (along each trace) → `tiers` (dear teachers only where cheap ones disagree).
+Flow: `questions` (states of chosen traces) → `request_body` (a request and its key) → `jobs` (answers to buy)
+→ `order` (along each trace) → `tiers` (expensive teachers only where cheap ones disagree).
 """

@@ -1,8 +1,8 @@
-"""In which order one teacher is asked: along each trace, so that a provider can cache what its turns share.
+"""The order in which one teacher is asked: along each trace, so that a provider can cache shared prefixes.
 
-**A turn is due when the turn before it has begun to be answered**: from then on its prompt is in the
-provider's cache.
-**`prefer` lets no free slot wait**: where no turn is due, the next of the earliest trace goes out anyway.
+**A turn is due once the answer to the turn before it has started**: from then on the provider's cache has its
+prefix.
+**`prefer` never leaves a slot idle**: if no turn is due, the next turn of the earliest trace is sent anyway.
 `strict` waits: slower with few traces, and cheaper where cached tokens are.
 """
 
@@ -12,24 +12,26 @@ import asyncio
 import heapq
 from collections import deque
 from collections.abc import Sequence
+from typing import Literal
 
 from tracelake.producers.teachers.asking.jobs import Job
-from tracelake.producers.teachers.spec.cache_order import CacheOrder
+
+CacheOrder = Literal["prefer", "strict"]
 
 
 class TurnOrder:
     """The jobs of one teacher; for one event loop."""
 
     def __init__(self, jobs: Sequence[Job], cache_order: CacheOrder) -> None:
-        """`jobs` in the order of traces and turns."""
-        self._strict = cache_order is CacheOrder.STRICT
+        """`jobs` are ordered by trace and turn."""
+        self._strict = cache_order == "strict"
         self._traces: dict[str, deque[Job]] = {}
         for job in jobs:
             self._traces.setdefault(job.question.rollout_id, deque()).append(job)
-        self._place = {rollout_id: place for place, rollout_id in enumerate(self._traces)}
-        self._due = [(place, rollout_id) for rollout_id, place in self._place.items()]
+        self._rank = {rollout_id: rank for rank, rollout_id in enumerate(self._traces)}
+        self._due = [(rank, rollout_id) for rollout_id, rank in self._rank.items()]
         self._latest: dict[str, Job] = {}
-        """Of each trace, the job that its next one waits for."""
+        """Per trace, the job that the next one waits for."""
         self._left = len(jobs)
         self._changed = asyncio.Event()
         self._stopped = False
@@ -42,32 +44,32 @@ class TurnOrder:
         return [job for trace in self._traces.values() for job in trace]
 
     async def next(self) -> Job | None:
-        """The job to ask now; null when there is none left, or no more are to be asked."""
+        """The job to ask now; None if none is left or the order was stopped."""
         while self._left and not self._stopped:
             if self._due:
-                return self._taken(heapq.heappop(self._due)[1])
+                return self._take(heapq.heappop(self._due)[1])
             if not self._strict:
                 waiting = [rollout_id for rollout_id, trace in self._traces.items() if trace]
-                return self._taken(min(waiting, key=self._place.__getitem__))
+                return self._take(min(waiting, key=self._rank.__getitem__))
             self._changed.clear()
             await self._changed.wait()
         return None
 
     def begun(self, job: Job) -> None:
-        """The job's answer has begun, or will never."""
+        """Call it when the job's answer has started, or never will."""
         rollout_id = job.question.rollout_id
         if self._latest.get(rollout_id) is job:
             del self._latest[rollout_id]
             if self._traces[rollout_id]:
-                heapq.heappush(self._due, (self._place[rollout_id], rollout_id))
+                heapq.heappush(self._due, (self._rank[rollout_id], rollout_id))
                 self._changed.set()
 
     def stop(self) -> None:
-        """No more are given; what is left stays left."""
+        """Hand out no more jobs; the rest stays in `left()`."""
         self._stopped = True
         self._changed.set()
 
-    def _taken(self, rollout_id: str) -> Job:
+    def _take(self, rollout_id: str) -> Job:
         job = self._traces[rollout_id].popleft()
         self._left -= 1
         self._latest[rollout_id] = job

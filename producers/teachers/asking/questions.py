@@ -1,9 +1,9 @@
-"""Which states are put to teachers: the turns of chosen traces, each with the context that the student saw.
+"""Questions: the distinct states of chosen traces, each with the context that the student saw.
 
-Flow: filter over rollouts → their turns → one question per distinct state, in the order of traces and turns.
+Flow: filter over rollouts → their turns → one question per distinct state, ordered by trace and turn.
 
-**Contexts are made when they are asked for**: all of them at once would grow with the square of a trace.
-**A rollout in conflict is not asked about**: no derived table would take the answers.
+**Contexts are built on demand**: all of them together would grow with the square of a trace's length.
+**Rollouts in conflict are left out**: no derived table would use the answers.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ RECORD_KINDS = ("rollout_started", "turn_completed", "tool_returned", "rollout_e
 
 
 class Contexts(ContextFold):
-    """Contexts whose messages are parsed once, and shared: they are not to be changed."""
+    """Contexts that share their parsed messages: do not change them."""
 
     def __init__(self, turns: Sequence[TurnRow]) -> None:
         super().__init__(turns)
@@ -63,7 +63,7 @@ class Contexts(ContextFold):
 
 
 class Question(NamedTuple):
-    """One state to be put to teachers."""
+    """One state to ask teachers about."""
 
     state_key: str
     rollout_id: str
@@ -71,16 +71,16 @@ class Question(NamedTuple):
     contexts: Contexts
     tools: list[dict[str, Any]]
     completion_token_count: int | None
-    """Of the student at this turn."""
+    """Of the student's own action at this turn."""
 
     @property
     def messages(self) -> list[Message]:
-        """The student's context, made anew at each call."""
+        """The student's context, built on every call."""
         return self.contexts.context(self.rollout_id, self.turn_index)
 
 
 def select(lake: Lake, where: str) -> list[Question]:
-    """Questions of the traces for which an SQL expression over the columns of rollouts holds, or of `all`.
+    """Questions of the traces that meet an SQL condition over the columns of rollouts, or of `all` traces.
 
     Raises QueryError."""
     import polars as pl
@@ -95,7 +95,7 @@ def select(lake: Lake, where: str) -> list[Question]:
             chosen = context.execute(f"SELECT rollout_id FROM rollouts WHERE {where}", eager=True)
         except pl.exceptions.PolarsError as error:
             raise QueryError(
-                "the traces cannot be chosen",
+                "the condition over traces cannot be evaluated",
                 got=f"{where}: {str(error).splitlines()[0]}",
                 expected=f"`{EVERY_TRACE}`, or an SQL condition over {', '.join(rollouts.columns)}",
                 cure="For instance: \"task_key = 'x' AND turn_count > 3\".",
@@ -104,7 +104,7 @@ def select(lake: Lake, where: str) -> list[Question]:
 
 
 def questions_of(lake: Lake, rollout_ids: Sequence[str]) -> list[Question]:
-    """The distinct states of these rollouts, each where it comes first, by rollout and turn."""
+    """The distinct states of these rollouts, each at its first occurrence by rollout and turn."""
     import polars as pl
 
     wanted = pl.col("rollout_id").is_in(sorted(set(rollout_ids) - _in_conflict(lake)))
@@ -115,11 +115,11 @@ def questions_of(lake: Lake, rollout_ids: Sequence[str]) -> list[Question]:
     except TableMissingError:
         return []
     tools = {rollout_id: orjson.loads(text) if text else [] for rollout_id, text in started.iter_rows()}
-    # In one pass: a selection for each of many small traces costs more than all else here.
-    told: dict[str, list[TurnRow]] = {}
+    # One pass over all turns: one selection per trace would cost more than everything else here.
+    by_rollout: dict[str, list[TurnRow]] = {}
     for turn in turns.select(CONTEXT_COLUMNS).iter_rows():
-        told.setdefault(turn[0], []).append(turn)
-    contexts = {rollout_id: Contexts(own) for rollout_id, own in told.items()}
+        by_rollout.setdefault(turn[0], []).append(turn)
+    contexts = {rollout_id: Contexts(own) for rollout_id, own in by_rollout.items()}
     first = turns.sort("rollout_id", "turn_index").unique("state_key", keep="first", maintain_order=True)
     names = ("state_key", "rollout_id", "turn_index", "completion_token_count")
     return [

@@ -1,9 +1,9 @@
-"""The request that a teacher is sent for one question, and the key under which its answer is bought.
+"""The request body for one question, and the key of its answer.
 
-**The key is over the whole request and the teacher's identity**: whatever else is sent is another purchase,
-and the same is never bought twice.
-**A teacher sees the student's context as it was**, in the fields that every endpoint takes: what a recording
-keeps beside them, such as a provider's own reasoning, is no part of a chat.
+**The key hashes the whole request and the teacher's identity**: a different request is a different purchase,
+and the same request is never paid for twice.
+**A teacher sees the student's context unchanged**, in the message fields that every endpoint accepts. Other
+fields of a recording, such as a provider's own reasoning, are not sent.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ CACHE_CONTROL = {"type": "ephemeral"}
 def request_body(
     spec: TeacherSpec, messages: Sequence[Message], tools: Sequence[Mapping[str, Any]], sample_index: int
 ) -> dict[str, Any]:
-    """The body as it goes over the wire, but for how it is transported (`stream`)."""
+    """The body as it is sent, except for `stream`."""
     body: dict[str, Any] = {"model": spec.model, "messages": [_sent(message) for message in messages]}
     if tools:
         body["tools"] = list(tools)
     body |= spec.sampling.request_fields()
     if "seed" in body:
-        # One seed for all samples would buy one answer several times.
+        # With one seed for all samples, every sample would be the same answer.
         body["seed"] += sample_index
     if spec.marks_cache:
         _mark_cache(body["messages"])
@@ -37,15 +37,15 @@ def request_body(
 
 
 def request_key(spec: TeacherSpec, body: Mapping[str, Any]) -> str:
-    """Raises EventInvalidError for a body that JSON cannot say."""
-    # Long parts are hashed on their own: one number with a point in it would slow down the naming of all.
+    """Raises EventInvalidError for a body that JSON cannot represent."""
+    # Long parts are hashed on their own: a float in the rest would put all of it on the slow path.
     parts = {name: hash_of(body[name]) for name in LONG_PARTS if name in body}
     rest = {name: value for name, value in body.items() if name not in parts}
     return hash_of({"teacher": spec.identity(), "request": rest, "parts": parts})
 
 
 def teacher_name(spec: TeacherSpec) -> str:
-    """The teacher in the lake: its model, with the revision where one is known."""
+    """The teacher's name in the lake: its model, and its revision if there is one."""
     return spec.model if spec.revision is None else f"{spec.model}@{spec.revision}"
 
 
@@ -63,7 +63,7 @@ def _sent(message: Message) -> Message:
 
 
 def _mark_cache(messages: list[Message]) -> None:
-    """Ends of the two prefixes that later requests share: the opening, and everything up to this turn."""
+    """Mark the ends of both prefixes that later requests share: the opening, and the whole prompt."""
     opening = next((index for index, each in enumerate(messages) if each["role"] != "system"), 0)
     for index in sorted({max(opening - 1, 0), len(messages) - 1}):
         messages[index] = _marked(messages[index])
@@ -73,6 +73,6 @@ def _marked(message: Message) -> Message:
     content = message["content"]
     parts = [{"type": "text", "text": content}] if isinstance(content, str) else list(content or [])
     if not parts or not isinstance(parts[-1], dict) or parts[-1].get("text") == "":
-        # An empty part cannot be cached.
+        # Endpoints refuse to cache an empty part.
         return message
     return message | {"content": [*parts[:-1], parts[-1] | {"cache_control": CACHE_CONTROL}]}

@@ -1,11 +1,11 @@
-"""Asking dear teachers only where cheap ones do not agree.
+"""Asking expensive teachers only at states where cheap ones disagree.
 
-Flow: a tier's answers are in → states at which the tiers so far split → the next tier is asked there.
+Flow: the answers of a tier → states at which the tiers so far disagree → the next tier is asked there.
 
-**Teachers agree where their actions are canonically equal.** Where fewer than two answered, nobody can say
-that they agree, and the next tier is asked.
-**What it saves is what was not asked; what it misses is measured** where the lake holds a dearer teacher's
-answer at a state that was passed over.
+**Teachers agree if their actions are canonically equal.** With fewer than two answers there is no agreement,
+and the next tier is asked.
+**The calls that are skipped are the saving; what they would have changed is measured** at skipped states for
+which the lake already has an answer of the more expensive tier.
 """
 
 from __future__ import annotations
@@ -25,35 +25,35 @@ ANSWERS_MIN = 2
 
 
 class TierOutcome(BaseModel):
-    """What a tier was spared."""
+    """What one tier saved, and what that missed."""
 
     model_config = ConfigDict(frozen=True, use_attribute_docstrings=True)
 
     tier: int
     state_count: int
     asked_state_count: int
-    """States at which the tiers below split."""
+    """States at which the tiers below disagree."""
     saved_call_count: int
     saved_usd: float
-    """What those calls were expected to cost."""
+    """Expected cost of those calls."""
     measured_state_count: int
-    """States that were passed over, and at which the lake holds an answer of this tier."""
+    """Skipped states for which the lake has an answer of this tier."""
     missed_state_count: int
-    """Of these, where the tier's most frequent action is not the one that the tiers below agree on."""
+    """Of these, states at which this tier's most frequent action differs from the consensus below."""
 
     @property
     def missed_share(self) -> float | None:
-        """Null where nothing could be measured."""
+        """None if nothing could be measured."""
         return self.missed_state_count / self.measured_state_count if self.measured_state_count else None
 
 
 def tiers_of(jobs: Iterable[Job]) -> list[int]:
-    """In the order in which they are asked."""
+    """In the order of asking."""
     return sorted({job.teacher.spec.tier for job in jobs})
 
 
 def actions_of(lake: Lake, jobs: Sequence[Job]) -> dict[JobKey, str]:
-    """Canonical actions of the answers that the tables hold."""
+    """Canonical actions of the answers in the table."""
     wanted = {job.key for job in jobs}
     try:
         table = lake.scan("teacher_answered").select("request_key", "sample_index", "action_json").collect()
@@ -67,7 +67,7 @@ def actions_of(lake: Lake, jobs: Sequence[Job]) -> dict[JobKey, str]:
 
 
 def agreed(jobs: Sequence[Job], actions: Mapping[JobKey, str]) -> dict[str, str]:
-    """State to the action that all answers to these jobs share, where there are enough of them."""
+    """State → the action that all answers to these jobs share, if there are at least two."""
     by_state: dict[str, list[str]] = defaultdict(list)
     for job in jobs:
         if job.key in actions:
@@ -87,7 +87,7 @@ def tier_outcome(
     actions: Mapping[JobKey, str],
     saved_usd: float,
 ) -> TierOutcome:
-    """`jobs` are all of the tier, `spared` those that are not asked, of which `saved_usd` is the cost."""
+    """`jobs` are all jobs of the tier; `spared` are those that are not asked, and would cost `saved_usd`."""
     votes: dict[str, Counter[str]] = defaultdict(Counter)
     for job in jobs:
         state = job.question.state_key
@@ -107,5 +107,5 @@ def tier_outcome(
 
 
 def _most_frequent(counts: Counter[str]) -> str:
-    """Of equally frequent ones the first in the order of their texts."""
+    """Ties go to the first in text order."""
     return min(counts, key=lambda action: (-counts[action], action))

@@ -1,1 +1,4 @@
-"""What a replay will use and cost, before anything is sent: from recorded usage, and in total."""
+"""What a replay will use and cost, before anything is sent.
+
+Flow: recorded answers → `forecast` (usage and cost of the calls of one teacher) → `plan` (the whole replay).
+"""

@@ -1,6 +1,6 @@
 """What a replay would do, use and cost, before anything is sent.
 
-**The same jobs are planned as are asked**: a plan reads the lake and sends nothing.
+**A plan covers exactly the jobs that the replay would ask**: it reads the lake and sends nothing.
 """
 
 from __future__ import annotations
@@ -12,9 +12,11 @@ from pydantic import BaseModel, ConfigDict
 from tracelake.lake import Lake
 from tracelake.producers.teachers.asking.jobs import PricedTeacher
 from tracelake.producers.teachers.asking.questions import Question
-from tracelake.producers.teachers.forecast.forecast import Forecast, Range, forecast, habits_of
+from tracelake.producers.teachers.forecast.forecast import NOTHING, forecast, observed_usage
 from tracelake.producers.teachers.history import JobPartition
+from tracelake.producers.teachers.pricing.budget import BudgetState
 from tracelake.producers.teachers.pricing.prices import MICROUSD_PER_USD
+from tracelake.producers.teachers.pricing.token_estimate import Estimate
 
 CONCURRENCY_ASSUMED = 16
 
@@ -34,27 +36,27 @@ class TeacherPlan(BaseModel):
 
     name: str
     teacher: str
-    """In the lake."""
+    """Its name in the lake."""
     tier: int
     call_count: int
-    """Left to be made."""
+    """Calls that the replay would make."""
     known_count: int
-    """The lake holds the answer."""
+    """Answers that the lake has."""
     refused_count: int
-    """Failed before, and would again."""
+    """Requests that failed before, and would fail again."""
     unsent_count: int
     """Too long for the teacher, or of unbounded cost: not sent."""
     shortened_count: int
-    """Of the calls: contexts that are cut to fit."""
+    """Calls whose context is shortened to fit."""
     prompt_tokens: Interval
     completion_tokens: Interval
     cost_usd: Interval
     max_cost_usd: float
     wall_clock_s: float
     price: str
-    """Where prices come from."""
+    """Source of the prices."""
     basis: str
-    """What completions and latency were taken from."""
+    """Source of the figures for completions and latency."""
 
 
 class ReplayPlan(BaseModel):
@@ -72,21 +74,11 @@ class ReplayPlan(BaseModel):
     budget_usd: float
     settled_usd: float
     unknown_usd: float
-    """Maxima of attempts of which nobody knows the cost."""
+    """Maxima of attempts whose cost is unknown."""
     budget_left_usd: float
     wall_clock_s: float
-    """Teachers are asked side by side: the slowest one's."""
+    """The slowest teacher's: teachers are asked in parallel."""
     notes: tuple[str, ...]
-
-
-class Money(BaseModel):
-    """A replay's money, micro-dollars."""
-
-    model_config = ConfigDict(frozen=True)
-
-    cap: int
-    settled: int
-    unknown: int
 
 
 def make_plan(
@@ -95,14 +87,16 @@ def make_plan(
     questions: Sequence[Question],
     teachers: Sequence[PricedTeacher],
     found: JobPartition,
-    money: Money,
+    budget: BudgetState,
     concurrency: int | None = None,
 ) -> ReplayPlan:
-    """As the tables stand."""
-    plans = [_plan(lake, teacher, found, concurrency) for teacher in teachers]
-    cost = Range(0, 0, 0)
+    """From the tables as they are; nothing is projected."""
+    plans = [_teacher_plan(lake, teacher, found, concurrency) for teacher in teachers]
+    cost = NOTHING
     for plan in plans:
-        cost = cost.plus(Range(plan.cost_usd.expected, plan.cost_usd.low, plan.cost_usd.high))
+        cost = cost.plus(Estimate(plan.cost_usd.expected, plan.cost_usd.low, plan.cost_usd.high))
+    undefined = sum(not question.tools and _uses_tools(question) for question in questions)
+    note = f"{undefined} of {len(questions)} contexts use tools whose definitions the traces do not have"
     return ReplayPlan(
         replay=replay_id,
         trace_count=len({question.rollout_id for question in questions}),
@@ -111,56 +105,49 @@ def make_plan(
         call_count=sum(plan.call_count for plan in plans),
         cost_usd=_interval(cost),
         max_cost_usd=sum(plan.max_cost_usd for plan in plans),
-        budget_usd=money.cap / MICROUSD_PER_USD,
-        settled_usd=money.settled / MICROUSD_PER_USD,
-        unknown_usd=money.unknown / MICROUSD_PER_USD,
-        budget_left_usd=max(money.cap - money.settled - money.unknown, 0) / MICROUSD_PER_USD,
+        budget_usd=budget.cap / MICROUSD_PER_USD,
+        settled_usd=budget.settled / MICROUSD_PER_USD,
+        unknown_usd=budget.unknown / MICROUSD_PER_USD,
+        budget_left_usd=budget.left / MICROUSD_PER_USD,
         wall_clock_s=max((plan.wall_clock_s for plan in plans), default=0.0),
-        notes=tuple(_notes(questions)),
+        notes=(note,) if undefined else (),
     )
 
 
-def _plan(lake: Lake, teacher: PricedTeacher, found: JobPartition, concurrency: int | None) -> TeacherPlan:
-    mine = JobPartition(*([job for job in jobs if job.teacher is teacher] for jobs in found))
-    habits = habits_of(lake, teacher)
+def _teacher_plan(
+    lake: Lake, teacher: PricedTeacher, found: JobPartition, concurrency: int | None
+) -> TeacherPlan:
+    own = JobPartition(*([job for job in jobs if job.teacher is teacher] for jobs in found))
+    observed = observed_usage(lake, teacher)
     at_once = concurrency or teacher.spec.limits.concurrency_max or CONCURRENCY_ASSUMED
-    ahead: Forecast = forecast(mine.left, habits, at_once)
+    expected = forecast(own.left, observed, at_once)
+    basis = (
+        f"{observed.answer_count} recorded answers"
+        if observed.answer_count
+        else "assumed: nothing read from a cache, completions of half to three times the student's"
+    )
     return TeacherPlan(
         name=teacher.spec.name,
         teacher=teacher.name,
         tier=teacher.spec.tier,
-        call_count=ahead.call_count,
-        known_count=len(mine.known),
-        refused_count=len(mine.refused),
-        unsent_count=len(mine.unsent),
-        shortened_count=sum(job.context_rule is not None for job in mine.left),
-        prompt_tokens=_interval(ahead.prompt_tokens),
-        completion_tokens=_interval(ahead.completion_tokens),
-        cost_usd=_interval(ahead.cost_usd),
-        max_cost_usd=ahead.max_cost_microusd / MICROUSD_PER_USD,
-        wall_clock_s=ahead.wall_clock_s,
+        call_count=expected.call_count,
+        known_count=len(own.known),
+        refused_count=len(own.refused),
+        unsent_count=len(own.unsent),
+        shortened_count=sum(job.context_rule is not None for job in own.left),
+        prompt_tokens=_interval(expected.prompt_tokens),
+        completion_tokens=_interval(expected.completion_tokens),
+        cost_usd=_interval(expected.cost_usd),
+        max_cost_usd=expected.max_cost_microusd / MICROUSD_PER_USD,
+        wall_clock_s=expected.wall_clock_s,
         price=teacher.prices.source,
-        basis=_basis(habits.answer_count, habits.latency_s, at_once),
+        basis=f"{basis}; {at_once} calls at a time of {observed.latency_s:.3g} s",
     )
-
-
-def _basis(answer_count: int, latency_s: float, at_once: int) -> str:
-    pace = f"{at_once} calls at a time of {latency_s:.3g} s"
-    if answer_count:
-        return f"{answer_count} recorded answers; {pace}"
-    return f"assumed: nothing read from a cache, completions of half to three times the student's; {pace}"
-
-
-def _notes(questions: Sequence[Question]) -> list[str]:
-    bare = sum(not question.tools and _uses_tools(question) for question in questions)
-    if not bare:
-        return []
-    return [f"{bare} of {len(questions)} contexts use tools whose definitions the traces do not hold"]
 
 
 def _uses_tools(question: Question) -> bool:
     return any(message.get("tool_calls") for message in question.messages)
 
 
-def _interval(range_: Range) -> Interval:
-    return Interval(**{name: round(value, 6) for name, value in range_._asdict().items()})
+def _interval(estimate: Estimate) -> Interval:
+    return Interval(**{name: round(value, 6) for name, value in estimate._asdict().items()})

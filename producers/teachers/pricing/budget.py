@@ -1,9 +1,9 @@
 """The money of one replay, in whole micro-dollars.
 
-**Settled + open + unknown ≤ cap, whenever an attempt is let through**: what an attempt can cost at most is
-held before it is sent, and one lock makes the comparison and the holding one act.
-**What nobody knows counts at its maximum** until somebody does.
-**The cap is over all runs of a replay**: it starts from what its earlier runs left behind.
+**Settled + open + unknown ≤ cap whenever an attempt is allowed**: the most that an attempt can cost is
+reserved before it is sent, and one lock covers the comparison and the reservation.
+**An unknown cost counts at its maximum** until it is known.
+**The cap covers all runs of a replay**: a budget starts from what earlier runs spent.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ class BudgetState(NamedTuple):
     cap: int
     settled: int
     open: int
-    """Held for attempts that this process has under way."""
+    """Reserved for attempts of this process that are under way."""
     unknown: int
-    """Maxima of attempts that ended, or died, without telling what they cost."""
+    """Maxima of attempts that ended, or died, without reporting their cost."""
 
     @property
     def committed(self) -> int:
@@ -38,51 +38,51 @@ class BudgetState(NamedTuple):
 
 
 class Budget:
-    """Threads may share it."""
+    """Safe to share between threads."""
 
     def __init__(
         self, cap_microusd: int, *, settled_microusd: int = 0, unknown: Mapping[str, int] | None = None
     ) -> None:
-        """`unknown` are maxima by attempt."""
+        """`unknown` maps attempts to their maxima."""
         self._lock = threading.Lock()
         self._cap, self._settled = cap_microusd, settled_microusd
         self._unknown = dict(unknown or {})
         self._open: dict[str, int] = {}
-        # Kept beside them: a budget is asked at every attempt, and crashes may have left thousands.
+        # Totals are stored: every attempt reads them, and crashes may have left thousands of unknowns.
         self._open_total, self._unknown_total = 0, sum(self._unknown.values())
 
-    def hold(self, attempt_id: str, maximum_microusd: int) -> bool:
-        """Whether the attempt may be made; its maximum is held then. Never twice for one attempt."""
+    def reserve(self, attempt_id: str, maximum_microusd: int) -> bool:
+        """Whether the attempt is allowed; if so, its maximum is reserved. Only once per attempt."""
         with self._lock:
             if attempt_id in self._open or attempt_id in self._unknown:
-                raise ValueError(f"attempt {attempt_id} is held already")
-            if maximum_microusd < 0 or self._committed() + maximum_microusd > self._cap:
+                raise ValueError(f"attempt {attempt_id} has a reservation already")
+            if maximum_microusd < 0 or maximum_microusd > self._cap - self._state().committed:
                 return False
             self._open[attempt_id] = maximum_microusd
             self._open_total += maximum_microusd
             return True
 
     def settle(self, attempt_id: str, cost_microusd: int | None) -> None:
-        """Frees what was held, and books the cost; None: it stays unknown, at its maximum."""
+        """Replace the reservation by the cost; None: the cost stays unknown, at its maximum."""
         with self._lock:
-            held = self._open.pop(attempt_id, None)
-            if held is None:
-                held = self._unknown.pop(attempt_id)
-                self._unknown_total -= held
+            reserved = self._open.pop(attempt_id, None)
+            if reserved is None:
+                reserved = self._unknown.pop(attempt_id)
+                self._unknown_total -= reserved
             else:
-                self._open_total -= held
+                self._open_total -= reserved
             if cost_microusd is None:
-                self._unknown[attempt_id] = held
-                self._unknown_total += held
+                self._unknown[attempt_id] = reserved
+                self._unknown_total += reserved
             else:
                 self._settled += cost_microusd
 
     def state(self) -> BudgetState:
         with self._lock:
-            return BudgetState(self._cap, self._settled, self._open_total, self._unknown_total)
+            return self._state()
 
-    def _committed(self) -> int:
-        return self._settled + self._open_total + self._unknown_total
+    def _state(self) -> BudgetState:
+        return BudgetState(self._cap, self._settled, self._open_total, self._unknown_total)
 
 
 def cap_microusd(dollars: str) -> int:

@@ -1,9 +1,9 @@
-"""What recorded turns cost by a price list, beside what was recorded.
+"""Recorded costs of turns compared with their cost by a price list.
 
 Flow: usage of `turn_completed` events → prices of each turn's model → one row per model.
 
-**Nothing recorded is corrected.** A list that agrees with a recording to the micro-dollar can be trusted with
-money; one that does not is the finding.
+**Recordings are never corrected.** A list that agrees with them to the micro-dollar can be trusted; a
+difference is the finding.
 """
 
 from __future__ import annotations
@@ -25,32 +25,32 @@ COST_COLUMNS = (
     "completion_token_count",
     "cost_usd",
 )
-# Half a micro-dollar, and more than the last digits of a binary fraction.
+# Half a micro-dollar: larger than any rounding of a binary fraction.
 EQUAL_WITHIN_USD = Decimal("0.0000005")
 
 
 class ModelCost(NamedTuple):
-    """One model's turns. Every turn is counted once among equal, different, unpriced and incomplete."""
+    """One model's turns; each is either equal, different, unpriced or incomplete."""
 
     model: str
     turn_count: int
     equal_count: int
-    """Cost as recorded, to the micro-dollar."""
+    """Equal to the recorded cost, to the micro-dollar."""
     different_count: int
     unpriced_count: int
-    """The list has no price of the model."""
+    """The list has no price for the model."""
     incomplete_count: int
-    """No usage, or no cost, was recorded."""
+    """Without recorded usage or cost."""
     recorded_usd: Decimal
-    """Of the turns that were compared."""
+    """Sum over the compared turns."""
     recomputed_usd: Decimal
-    """Of the same turns."""
+    """Sum over the same turns."""
     difference_max_usd: Decimal
-    """The largest of one turn, without its sign."""
+    """Largest absolute difference of one turn."""
 
 
 def recorded_costs(lake: Lake, price_of: Callable[[str], Prices | None]) -> list[ModelCost]:
-    """One row per requested model of the lake's turns, in the order of their names."""
+    """One row per requested model, sorted by name."""
     turns = lake.scan("turn_completed").select(*COST_COLUMNS).collect()
     return compare_costs(turns.iter_rows(), price_of)
 
@@ -58,7 +58,7 @@ def recorded_costs(lake: Lake, price_of: Callable[[str], Prices | None]) -> list
 def compare_costs(
     turns: Iterable[Sequence[object]], price_of: Callable[[str], Prices | None]
 ) -> list[ModelCost]:
-    """As `recorded_costs`, of rows of `COST_COLUMNS`."""
+    """`recorded_costs` for rows of `COST_COLUMNS`."""
     tallies: dict[str, _Tally] = {}
     for model, *recorded in turns:
         name = str(model) if model is not None else ""

@@ -1,11 +1,11 @@
-"""How many prompt tokens a request has, without the provider's tokenizer: a bound, and an expectation.
+"""The number of prompt tokens of a request, without the provider's tokenizer: a bound, and an estimate.
 
-**The bound is hard where tokens are pieces of text**: a token of a byte-level tokenizer is at least one byte,
-and no template says a message in more bytes than its escaped JSON. What a provider puts in front is added.
-**What cannot be bounded is refused**: images, files and tools that the provider runs cost tokens that stand
-nowhere in the request.
-**The expectation is calibrated on recorded calls** of one tokenizer (DeepSeek's, 10,551 calls of coding
-agents); the interval around it is wide enough for the others.
+**The bound is hard for text**: a token of a byte-level tokenizer is at least one byte, and no chat template
+writes a message in more bytes than its escaped JSON. A margin covers the provider's own instructions.
+**Content without a bound is refused**: the tokens of images, files and provider-run tools are not in the
+request.
+**The estimate is calibrated on recorded calls** of one tokenizer (DeepSeek's, 10,551 calls of coding agents);
+its interval is wide enough for other tokenizers.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ import orjson
 
 from tracelake.schemas.errors import BadInputError
 
-# Recorded prompts of providers are up to 679 tokens longer than the request says: their own instructions.
+# Recorded prompts are up to 679 tokens longer than the request: providers add their own instructions.
 UNSEEN_TOKEN_MAX = 1024
 MESSAGE_TOKEN_MAX = 8
-# Templates print tools with indentation, or as declarations of another language.
+# Templates indent tool definitions, or write them as declarations in another language.
 TOOLS_FACTOR_MAX = 2
 TEXT_PARTS = ("text", "input_text", "output_text", "refusal", "thinking", "reasoning")
 
-# Tokens per unit, by least squares over what recorded prompts grew by from call to call, rounded.
+# Tokens per unit: least squares over the growth of recorded prompts from call to call, rounded.
 PER_LETTER = 0.14
 PER_WORD = 0.42
 PER_DIGIT = 0.8
@@ -38,9 +38,9 @@ PER_BREAK = 0.65
 PER_NON_ASCII = 1.5
 PER_MESSAGE = 5
 PER_CALL = 40
-# Instructions on how to call tools, which providers write themselves.
+# Instructions of the provider on how to call tools.
 TOOLS_EXPECTED = 300
-# Other tokenizers, and other instructions.
+# For other tokenizers and other instructions.
 LOW_FACTOR = 0.7
 TOOLS_LOW_FACTOR = 0.4
 HIGH_FACTOR = 1.6
@@ -50,45 +50,48 @@ _PUNCTUATION = bytes(code if 33 <= code < 127 and not chr(code).isalnum() else 3
 _DIGITS = b"0123456789"
 _NON_ASCII = bytes(range(128, 256))
 _BREAK = re.compile(rb"[ \t]*[\r\n]\s*|[ \t]{2,}")
-# Texts under these keys are markers of the protocol, not of the prompt.
-_UNSAID = frozenset({"role", "type", "id", "tool_call_id", "cache_control"})
+# Text under these keys belongs to the protocol, not to the prompt.
+_PROTOCOL_KEYS = frozenset({"role", "type", "id", "tool_call_id", "cache_control"})
 
 
 class Estimate(NamedTuple):
-    """Prompt tokens of one request. Sums of the three over requests estimate the sum of the requests."""
+    """A count, or a sum of counts: each of the three may be summed on its own."""
 
-    expected: int
-    low: int
-    high: int
+    expected: float
+    low: float
+    high: float
+
+    def plus(self, other: Estimate) -> Estimate:
+        return Estimate(*(one + more for one, more in zip(self, other, strict=True)))
 
 
 def estimate(body: Mapping[str, Any]) -> Estimate:
     messages = _list(body.get("messages"))
     tools = _list(body.get("tools"))
     calls = sum(len(_list(message.get("tool_calls"))) for message in messages if isinstance(message, Mapping))
-    texts = sum(map(_said_tokens, messages))
+    texts = sum(map(_message_tokens, messages))
     declared = sum(text_tokens(_json(tool).decode("utf-8", "surrogatepass")) for tool in tools)
-    told = texts + declared + PER_MESSAGE * len(messages) + PER_CALL * calls
+    in_request = texts + declared + PER_MESSAGE * len(messages) + PER_CALL * calls
     unseen = TOOLS_EXPECTED if tools or calls else 0
     low = max(1, math.floor(LOW_FACTOR * (texts + TOOLS_LOW_FACTOR * declared)))
-    high = math.ceil(HIGH_FACTOR * told) + UNSEEN_TOKEN_MAX
-    return Estimate(max(1, round(told + unseen)), low, high)
+    high = math.ceil(HIGH_FACTOR * in_request) + UNSEEN_TOKEN_MAX
+    return Estimate(max(1, round(in_request + unseen)), low, high)
 
 
 def prompt_token_max(body: Mapping[str, Any]) -> int:
-    """More prompt tokens than this the request cannot have.
+    """Upper bound on the request's prompt tokens.
 
-    Raises BadInputError for content that is no text and for tools that the provider runs.
+    Raises BadInputError for content other than text, and for tools that the provider runs.
     """
     messages, tools = _list(body.get("messages")), _list(body.get("tools"))
     _refuse_unbounded(messages, tools)
-    said = _byte_max(messages) + TOOLS_FACTOR_MAX * _byte_max(tools)
-    return said + MESSAGE_TOKEN_MAX * len(messages) + UNSEEN_TOKEN_MAX
+    in_request = _byte_max(messages) + TOOLS_FACTOR_MAX * _byte_max(tools)
+    return in_request + MESSAGE_TOKEN_MAX * len(messages) + UNSEEN_TOKEN_MAX
 
 
 @lru_cache(maxsize=4096)
 def text_tokens(text: str) -> float:
-    """Expected tokens of one text. Contexts of a trace share their messages, so results are kept."""
+    """Expected tokens of one text. Cached, because the contexts of a trace share their messages."""
     data = text.encode("utf-8", "surrogatepass")
     letters_alone = data.translate(_LETTERS)
     ascii_count = len(data) if text.isascii() else len(data.translate(None, _NON_ASCII))
@@ -102,25 +105,25 @@ def text_tokens(text: str) -> float:
     )
 
 
-def _said_tokens(value: Any) -> float:
-    """Expected tokens of every text in a message."""
+def _message_tokens(value: Any) -> float:
+    """Expected tokens of all text in a message."""
     if isinstance(value, str):
         return text_tokens(value)
     if isinstance(value, dict):
-        return sum(_said_tokens(part) for key, part in value.items() if key not in _UNSAID)
+        return sum(_message_tokens(part) for key, part in value.items() if key not in _PROTOCOL_KEYS)
     if isinstance(value, list):
-        return sum(map(_said_tokens, value))
+        return sum(map(_message_tokens, value))
     return 0.0
 
 
 def _byte_max(value: Any) -> int:
-    """Bytes of a value's JSON in the longest of the ways in which a template may write it."""
+    """Bytes of a value's JSON in the longest form that a template may use."""
     data = _json(value)
-    # As an escape, a letter beyond ASCII takes at most three times its bytes.
+    # Escaped, a character beyond ASCII takes at most three times its bytes.
     beyond = len(data) - len(data.translate(None, _NON_ASCII))
     if not beyond:
         return len(data)
-    # Some tokenizers unfold compatibility characters first: one can become eighteen.
+    # Some tokenizers normalize compatibility characters first: one can become eighteen.
     unfolded = unicodedata.normalize("NFKC", data.decode("utf-8", "surrogatepass"))
     return max(len(data) + 2 * beyond, len(unfolded.encode("utf-8", "surrogatepass")))
 

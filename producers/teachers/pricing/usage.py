@@ -1,8 +1,8 @@
-"""What a response says it used and cost: read, and believed only where it can be true.
+"""Usage and cost as a response reports them, accepted only if they are possible.
 
-**A provider's figures are foreign data.** Nothing here raises; a figure that cannot be true is named in
-`disbelieved`, and takes the whole of its kind with it: half a usage would be a wrong cost.
-**Prompt tokens include what the provider read from, or wrote to, its cache.**
+**A provider's figures are untrusted input.** Nothing here raises. An impossible figure is named in
+`rejected`, and the whole usage is rejected with it: half a usage would give a wrong cost.
+**Prompt tokens include tokens read from the cache and tokens written to it.**
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from decimal import Decimal, InvalidOperation
 from typing import Any, NamedTuple
 
-# Ten times the largest context that is sold, and far over the price of filling it.
+# Ten times the largest context on the market, and far more than filling it costs.
 TOKEN_COUNT_MAX = 100_000_000
 COST_USD_MAX = Decimal(10_000)
 NUMBER_LENGTH_MAX = 64
@@ -40,15 +40,15 @@ class Usage(NamedTuple):
 
 
 class UsageRead(NamedTuple):
-    """What can be believed of a `usage` object."""
+    """The possible figures of a `usage` object."""
 
     usage: Usage | None
-    """None: not stated, or not believed."""
+    """None: not reported, or impossible."""
     cost_usd: Decimal | None
-    """What the provider says the call cost, all parts together; None: not stated, or not believed."""
+    """Total cost of the call as the provider reports it; None: not reported, or impossible."""
     reasoning_token_count: int | None
-    disbelieved: tuple[str, ...]
-    """`field: why`, of every figure that was stated and cannot be true."""
+    rejected: tuple[str, ...]
+    """`field: why`, for each reported figure that is impossible."""
 
 
 NOTHING_READ = UsageRead(None, None, None, ())
@@ -57,14 +57,14 @@ NOTHING_READ = UsageRead(None, None, None, ())
 def read_usage(
     raw: object, *, prompt_token_max: int = TOKEN_COUNT_MAX, completion_token_max: int = TOKEN_COUNT_MAX
 ) -> UsageRead:
-    """Reads OpenAI's `usage` object and the ways in which OpenRouter, DeepSeek and Anthropic extend it.
+    """Read OpenAI's `usage` object with the extensions of OpenRouter, DeepSeek and Anthropic.
 
-    The maxima are what the request can have used at most; more cannot be true.
+    The maxima are the most that the request can have used.
     """
     if raw is None:
         return NOTHING_READ
     if not isinstance(raw, Mapping):
-        return UsageRead(None, None, None, (f"usage: {_named(raw)} is no object",))
+        return UsageRead(None, None, None, (f"usage: {_short_text(raw)} is not an object",))
     wrong: list[str] = []
     usage = _usage(raw, wrong, prompt_token_max, completion_token_max)
     reasoning = _first(raw, _REASONING, wrong)
@@ -73,14 +73,14 @@ def read_usage(
 
 
 def read_cost(value: object) -> Decimal | None:
-    """Dollars, from a number or its text; None for what is missing or cannot be a price of one call.
+    """Dollars from a number or its text; None if missing or impossible for one call.
 
-    Text is read as it stands, a float by its shortest text: `0.1` is a tenth.
+    A float is read by its shortest text: `0.1` is exactly a tenth.
     """
     if isinstance(value, bool) or not isinstance(value, (int, float, str, Decimal)):
         return None
     if isinstance(value, int) and abs(value) > COST_USD_MAX:
-        # Huge integers have no text within the interpreter's limit.
+        # The interpreter refuses to convert huge integers to text.
         return None
     text = str(value)
     if len(text) > NUMBER_LENGTH_MAX:
@@ -108,12 +108,12 @@ def _usage(raw: Mapping[Any, Any], wrong: list[str], prompt_max: int, completion
     if prompt is None or completion is None or len(wrong) > before:
         return None
     if prompt == 0:
-        wrong.append("prompt_tokens: 0, but something was asked")
+        wrong.append("prompt_tokens: 0 of a request that has a prompt")
     if prompt > prompt_max:
         wrong.append(f"prompt_tokens: {prompt} of a request that holds at most {prompt_max}")
     if completion > completion_max:
         wrong.append(f"completion_tokens: {completion} of at most {completion_max}")
-    # Each alone: some providers count what is in the cache as read and as written.
+    # Checked separately: some providers count the same tokens as read and as written.
     for name, part in (("cached tokens", cached or 0), ("cache-write tokens", written or 0)):
         if part > prompt:
             wrong.append(f"{name}: {part} of {prompt} in the prompt")
@@ -125,21 +125,21 @@ def _cost(raw: Mapping[Any, Any], wrong: list[str]) -> Decimal | None:
         return None
     cost = read_cost(raw["cost"])
     if cost is None:
-        wrong.append(f"cost: {_named(raw['cost'])}")
+        wrong.append(f"cost: {_short_text(raw['cost'])}")
         return None
     if raw.get("is_byok") is not True:
         return cost
-    # With a key of one's own at the provider, the router's cost is its fee alone.
+    # If the user has a key at the provider itself, `cost` is the router's fee only.
     details = raw.get("cost_details")
     upstream = read_cost(details.get("upstream_inference_cost")) if isinstance(details, Mapping) else None
     if upstream is None:
-        wrong.append("cost_details.upstream_inference_cost: needed where the key is one's own")
+        wrong.append("cost_details.upstream_inference_cost: missing, but is_byok is true")
         return None
     return cost + upstream
 
 
 def _first(raw: Mapping[Any, Any], paths: tuple[tuple[str, ...], ...], wrong: list[str]) -> int | None:
-    """The first of these counts that is stated."""
+    """The first of these counts that is reported."""
     for path in paths:
         count = _count(raw, path, wrong)
         if count is not None:
@@ -154,16 +154,16 @@ def _count(raw: Mapping[Any, Any], path: tuple[str, ...], wrong: list[str]) -> i
         if value is None:
             return None
         if depth + 1 < len(path) and not isinstance(value, Mapping):
-            wrong.append(f"{name}: {_named(value)} is no object")
+            wrong.append(f"{name}: {_short_text(value)} is not an object")
             return None
     count = _whole(value)
     if count is None:
-        wrong.append(f"{'.'.join(path)}: {_named(value)}")
+        wrong.append(f"{'.'.join(path)}: {_short_text(value)}")
     return count
 
 
 def _whole(value: object) -> int | None:
-    """A count from 0 to the largest that can be; JSON writes 3 as 3.0, too."""
+    """A count from 0 to the maximum; JSON may write 3 as 3.0."""
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return None
     if isinstance(value, float) and not (math.isfinite(value) and value.is_integer()):
@@ -171,8 +171,8 @@ def _whole(value: object) -> int | None:
     return int(value) if 0 <= value <= TOKEN_COUNT_MAX else None
 
 
-def _named(value: object) -> str:
-    """A foreign value for a message: short, whatever it is."""
+def _short_text(value: object) -> str:
+    """A short text of an untrusted value, for a message."""
     if isinstance(value, int) and not isinstance(value, bool) and value.bit_length() > 64:
         return "an integer of more than 64 bits"
     if isinstance(value, (str, int, float, Decimal)):

@@ -1,1 +1,4 @@
-"""`teachers.toml`: who may be asked, how, within which limits, at which price."""
+"""`teachers.toml`: which models may be asked, how, within which limits and at which price.
+
+Flow: TOML → `teacher_file` (strict models, errors that name the key) → `frozen_name` (is this name frozen?).
+"""

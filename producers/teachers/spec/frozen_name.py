@@ -1,6 +1,6 @@
-"""Whether a model's name, or the place where it is served, keeps still.
+"""Whether a model name can point to another model later, and where an endpoint is.
 
-Names are compared as text alone: nothing is asked of the endpoint.
+**Only the text of a name is read**: no endpoint is contacted.
 """
 
 from __future__ import annotations
@@ -12,55 +12,55 @@ from functools import cache
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
-# Variants of a name that choose a provider, or add the web, at the time of the call.
-MOVING_VARIANTS = ("online", "nitro", "floor", "exacto", "latest")
+# Variants that choose a provider, or add web search, per call.
+FLOATING_VARIANTS = ("online", "nitro", "floor", "exacto", "latest")
 _LATEST = re.compile(r"(?:^|[-/:@_.])(latest|current|newest)(?:$|[-:@])")
 _DIGITS = re.compile(r"(?:^|(?<=[-@:/_]))(\d{4}|\d{6}|\d{8})(?=$|[-:@])")
 _DASHED = re.compile(r"(?<!\d)(20\d\d)-(\d\d)-(\d\d)(?!\d)")
 _MONTH_AND_YEAR = re.compile(r"(?<![\d])(0[1-9]|1[0-2])-20\d\d(?!\d)")
 _MONTH_AND_DAY = re.compile(r"(?<=-)(\d\d)-(\d\d)$")
-# Four digits that are no month and day are a year and month, if the year is one of language models.
+# Four digits that are not a month and day may be a year and month, if language models existed that year.
 _YEARS = range(22, 40)
 
 
 class Endpoint(NamedTuple):
     host: str
     is_plain: bool
-    """Whether what is sent is not encrypted."""
+    """Traffic is not encrypted."""
     is_local: bool
-    """Whether it is this machine."""
+    """The host is this machine."""
     is_private: bool
-    """Whether it is this machine, or a network of one's own."""
+    """The host is this machine or in a private network."""
 
 
 def endpoint_of(base_url: str) -> Endpoint:
-    """Raises ValueError for what is no endpoint, without quoting it: it may hold a password."""
+    """Raises ValueError for anything else than an endpoint; its message never quotes a possible password."""
     try:
         parts = urlsplit(base_url)
         host, port = parts.hostname, parts.port
     except ValueError as error:
-        raise ValueError("base_url is no URL") from error
+        raise ValueError("base_url is not a URL") from error
     if parts.scheme not in ("http", "https") or not host or port == 0:
         raise ValueError("base_url must be http(s)://host[:port][/path]")
     if parts.username is not None or parts.password is not None or parts.query or parts.fragment:
-        raise ValueError("base_url must hold no user, password, query or fragment")
+        raise ValueError("base_url must not contain a user, password, query or fragment")
     if any(letter.isspace() or not letter.isprintable() for letter in base_url):
-        raise ValueError("base_url holds white space or controls")
-    local, private = _reach(host)
-    return Endpoint(host, parts.scheme == "http", local, private)
+        raise ValueError("base_url contains white space or control characters")
+    is_local, is_private = _reach(host)
+    return Endpoint(host, parts.scheme == "http", is_local, is_private)
 
 
 @cache
 def without_local_port(base_url: str) -> str:
-    """The address of an endpoint; on this machine without the port, which is mostly drawn."""
+    """The URL, without the port if the host is this machine: local ports are usually random."""
     parts = urlsplit(base_url)
     if not endpoint_of(base_url).is_local or parts.port is None:
         return base_url
     return parts._replace(netloc=parts.netloc.rpartition(":")[0]).geturl()
 
 
-def moving_part(model: str) -> str | None:
-    """Why a name moves by its own words; None if it does not say so."""
+def floating_reason(model: str) -> str | None:
+    """Why this name can point to another model later; None if nothing in it says so."""
     name = model.lower()
     if name.startswith("~"):
         return "`~` marks an alias"
@@ -72,11 +72,11 @@ def moving_part(model: str) -> str | None:
     if latest:
         return f"`{latest[1]}`"
     variant = name.rpartition(":")[2] if ":" in name else ""
-    return f"`:{variant}`" if variant in MOVING_VARIANTS else None
+    return f"`:{variant}`" if variant in FLOATING_VARIANTS else None
 
 
 def is_dated(model: str) -> bool:
-    """Whether the name holds a date: a day, a month and day, or a year and month."""
+    """Whether the name contains a date: a day, a month and day, or a year and month."""
     dashed = any(_is_day(*map(int, found)) for found in _DASHED.findall(model))
     month_and_day = any(_is_day(2000, *map(int, found)) for found in _MONTH_AND_DAY.findall(model))
     digits = any(_is_date(text) for text in _DIGITS.findall(model))
@@ -101,7 +101,7 @@ def _is_day(year: int, month: int, day: int) -> bool:
 
 
 def _reach(host: str) -> tuple[bool, bool]:
-    """Whether a host is this machine, and whether it is at least on a network of one's own."""
+    """(is this machine, is this machine or in a private network)"""
     if host == "localhost" or host.endswith(".localhost"):
         return True, True
     try:

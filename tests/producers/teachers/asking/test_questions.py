@@ -1,4 +1,4 @@
-"""Goal: teachers are shown exactly what the student saw, of exactly the traces that were chosen."""
+"""Goal: teachers see exactly what the student saw, for exactly the chosen traces."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def places(lake: Lake, where: str) -> list[tuple[str, int]]:
     return [(question.rollout_id, question.turn_index) for question in select(lake, where)]
 
 
-def test_every_turn_is_a_question_in_the_order_of_traces_and_turns(lake: Lake) -> None:
+def test_every_turn_is_a_question_ordered_by_trace_and_turn(lake: Lake) -> None:
     assert places(lake, "all") == [(f"trace-{trace}", turn) for trace in (0, 1) for turn in (0, 1, 2)]
 
 
@@ -34,7 +34,7 @@ def test_an_sql_condition_over_rollouts_chooses_traces(lake: Lake, where: str) -
 
 
 @pytest.mark.parametrize("where", ["nonsense = 1", "task_key =", "1 = 1; DROP TABLE rollouts", ""])
-def test_a_condition_that_cannot_be_asked_names_the_columns(lake: Lake, where: str) -> None:
+def test_an_invalid_condition_names_the_columns(lake: Lake, where: str) -> None:
     with pytest.raises(QueryError, match="task_key"):
         select(lake, where)
 
@@ -52,14 +52,14 @@ def test_the_context_is_what_the_student_saw(lake: Lake) -> None:
     assert question.tools == TOOLS
 
 
-def test_a_state_that_several_traces_share_is_one_question(lake: Lake) -> None:
+def test_a_state_shared_by_several_traces_is_one_question(lake: Lake) -> None:
     with lake.writer("again") as writer:
         writer.append(trace("trace-9", "task 0", ["some output 0.0"]))
     assert ("trace-9", 0) not in places(lake, "all")
     assert places(lake, "rollout_id = 'trace-9'") == [("trace-9", 0)]
 
 
-def test_a_trace_that_is_told_in_two_ways_is_not_asked_about(lake: Lake) -> None:
+def test_a_trace_in_conflict_is_left_out(lake: Lake) -> None:
     with lake.writer("again") as writer:
         assert writer.append(trace("trace-1", "another task", ["x"])).conflict_count
     assert {rollout for rollout, _ in places(lake, "all")} == {"trace-0"}
@@ -72,7 +72,7 @@ def test_a_lake_without_traces_has_no_questions(fresh_lake: Lake) -> None:
 @pytest.mark.parametrize(
     ("rule", "unsent"), [("skip", "context_too_long"), ("drop_oldest_tool_outputs", None)]
 )
-def test_a_context_over_the_window_is_treated_by_the_teachers_rule(
+def test_a_context_over_the_window_follows_the_teachers_rule(
     tmp_path: Path, rule: str, unsent: str | None
 ) -> None:
     lake = question_lake(str(tmp_path / "long"), trace_count=1, turn_count=4, output="word " * 500)
@@ -88,14 +88,14 @@ def test_a_context_over_the_window_is_treated_by_the_teachers_rule(
         assert DROPPED_OUTPUT not in outputs[1:]
 
 
-def test_a_context_that_no_dropping_makes_fit_is_not_sent(tmp_path: Path) -> None:
+def test_a_context_that_never_fits_is_not_sent(tmp_path: Path) -> None:
     lake = question_lake(str(tmp_path / "long"), trace_count=1, turn_count=2)
     limits = {"context_token_max": 50, "over_context": "drop_oldest_tool_outputs"}
     jobs = jobs_of(select(lake, "all"), priced([teacher(limits=limits)]))
     assert [job.unsent for job in jobs] == ["context_too_long"] * 2
 
 
-def test_a_picture_has_no_bound_in_tokens_and_is_not_paid_for(lake: Lake) -> None:
+def test_a_picture_has_no_token_bound_and_is_not_sent(lake: Lake) -> None:
     opening = [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "data:,"}}]}]
     events = list(trace("picture", "x", ["y"]))
     turn = events[1].model_copy(update={"new_messages_json": str(opening).replace("'", '"')})
@@ -107,7 +107,7 @@ def test_a_picture_has_no_bound_in_tokens_and_is_not_paid_for(lake: Lake) -> Non
     assert [job.unsent for job in jobs_of(questions, priced([teacher()]))] == [None]
 
 
-def test_samples_are_jobs_of_their_own_and_differ_by_seed_where_there_is_one(lake: Lake) -> None:
+def test_samples_are_separate_jobs_and_differ_by_seed_if_there_is_one(lake: Lake) -> None:
     questions = select(lake, "all")[:1]
     without = jobs_of(questions, priced([teacher(sampling={"sample_count": 3})]))
     assert len({job.key for job in without}) == 3

@@ -1,7 +1,7 @@
-"""Goal: an answer is bought under a key that nothing can share which is not the same purchase.
+"""Goal: two different purchases never share a key.
 
 Method: every value of a full request, and of the teacher's identity, is changed, removed and added to, one at
-a time; each must give another key.
+a time; each change must give another key.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def mutations(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
     if isinstance(value, dict):
         yield f"{path}+", value | {"added": 1}
         for key, inner in value.items():
-            yield f"{path}.{key}-", {name: kept for name, kept in value.items() if name != key}
+            yield f"{path}.{key}-", {name: other for name, other in value.items() if name != key}
             for where, changed in mutations(inner, f"{path}.{key}"):
                 yield where, value | {key: changed}
     elif isinstance(value, list):
@@ -70,7 +70,7 @@ def _other(value: Any) -> Any:
     return value + 1 if isinstance(value, (int, float)) else f"{value}."
 
 
-def test_every_change_of_a_request_is_another_purchase() -> None:
+def test_every_change_of_a_request_changes_the_key() -> None:
     body = body_of(FULL)
     keys = {"as it is": request_key(FULL, body)} | {
         where: request_key(FULL, changed) for where, changed in mutations(body)
@@ -80,7 +80,7 @@ def test_every_change_of_a_request_is_another_purchase() -> None:
 
 
 @pytest.mark.parametrize("field", ["model", "revision", "base_url"])
-def test_another_teacher_is_another_purchase_and_another_label_is_not(field: str) -> None:
+def test_another_teacher_changes_the_key_and_another_label_does_not(field: str) -> None:
     body = body_of(FULL)
     other = FULL.model_copy(
         update={field: "http://127.0.0.1:1/v1" if field == "base_url" else "other-2026-01-02"}
@@ -90,7 +90,7 @@ def test_another_teacher_is_another_purchase_and_another_label_is_not(field: str
 
 
 @given(st.randoms(use_true_random=False))
-def test_the_order_of_keys_is_no_purchase(random: Any) -> None:
+def test_the_order_of_fields_does_not_change_the_key(random: Any) -> None:
     def shuffled(value: Any) -> Any:
         if isinstance(value, dict):
             names = list(value)
@@ -102,7 +102,7 @@ def test_the_order_of_keys_is_no_purchase(random: Any) -> None:
     assert request_key(FULL, shuffled(body)) == request_key(FULL, body)
 
 
-def test_what_a_recording_keeps_beside_a_chat_is_not_sent() -> None:
+def test_fields_outside_the_chat_format_are_not_sent() -> None:
     body = body_of(teacher())
     assert "reasoning_content" not in body["messages"][2]
     assert body["messages"][2]["content"] is None
@@ -110,7 +110,7 @@ def test_what_a_recording_keeps_beside_a_chat_is_not_sent() -> None:
     assert body["tools"] == TOOLS
 
 
-def test_a_request_says_what_the_teacher_file_says() -> None:
+def test_a_request_follows_the_teacher_file() -> None:
     body = body_of(FULL)
     assert body["provider"]["allow_fallbacks"] is False
     assert body["provider"]["only"] == ["a", "b"]
@@ -119,7 +119,7 @@ def test_a_request_says_what_the_teacher_file_says() -> None:
     assert set(plain) == {"model", "messages", "tools", "max_tokens"}
 
 
-def test_cache_markers_end_the_opening_and_the_prompt() -> None:
+def test_cache_markers_are_at_the_end_of_the_opening_and_of_the_prompt() -> None:
     before = deepcopy(MESSAGES)
     messages = body_of(FULL)["messages"]
     marked = [index for index, each in enumerate(messages) if "cache_control" in str(each)]

@@ -1,4 +1,4 @@
-"""Goal: a dearer tier is asked exactly where cheaper ones split, and what that misses is measured."""
+"""Goal: a more expensive tier is asked exactly where cheaper ones disagree; what that misses is measured."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def lake(tmp_path: Path) -> Lake:
 
 @pytest.fixture
 def jobs(lake: Lake) -> list[Job]:
-    """Four states; two cheap teachers and a dear one."""
+    """Four states; two cheap teachers and an expensive one."""
     teachers = [teacher(name="a"), teacher(name="b"), teacher(name="dear", tier=2)]
     return jobs_of(select(lake, "all"), priced(teachers))
 
@@ -35,20 +35,20 @@ def answers(jobs: list[Job], name: str, actions: list[str | None]) -> dict[tuple
     }
 
 
-def test_teachers_agree_where_all_of_at_least_two_say_the_same(jobs: list[Job]) -> None:
+def test_teachers_agree_if_at_least_two_answered_and_all_answers_are_equal(jobs: list[Job]) -> None:
     actions = answers(jobs, "a", ["ls", "ls", "ls", None]) | answers(jobs, "b", ["ls", "pwd", None, None])
     cheap = by(jobs, "a") + by(jobs, "b")
     states = [job.question.state_key for job in by(jobs, "a")]
     assert agreed(cheap, actions) == {states[0]: "ls"}
 
 
-def test_samples_of_one_teacher_can_split_too(lake: Lake) -> None:
+def test_samples_of_one_teacher_can_disagree_too(lake: Lake) -> None:
     jobs = jobs_of(select(lake, "all")[:1], priced([teacher(sampling={"sample_count": 2})]))
     assert agreed(jobs, {jobs[0].key: "ls", jobs[1].key: "pwd"}) == {}
     assert list(agreed(jobs, {jobs[0].key: "ls", jobs[1].key: "ls"}).values()) == ["ls"]
 
 
-def test_what_was_missed_is_measured_where_dear_answers_are_known(jobs: list[Job]) -> None:
+def test_misses_are_measured_where_expensive_answers_are_known(jobs: list[Job]) -> None:
     dear = by(jobs, "dear")
     states = [job.question.state_key for job in dear]
     consensus = dict.fromkeys(states[:3], "ls")

@@ -1,4 +1,4 @@
-"""Goal: a plan says beforehand what a replay comes to afterwards, and where its figures are from."""
+"""Goal: a plan predicts what the replay then uses and costs, and names the source of its figures."""
 
 from __future__ import annotations
 
@@ -45,23 +45,23 @@ def bought(lake: Lake, *specs: Any, traces: str = "all") -> None:
 
 def test_a_plan_sends_nothing_and_bounds_what_the_replay_then_costs(lake: Lake, server: PricedServer) -> None:
     plan = planned(lake, paid(server))
-    assert server.books().charged_microusd == 0
+    assert server.counts().charged_microusd == 0
     assert (plan.trace_count, plan.question_count, plan.call_count) == (2, 20, 20)
     bought(lake, paid(server))
-    charged = server.books().charged_microusd / 10**6
+    charged = server.counts().charged_microusd / 10**6
     assert plan.cost_usd.low <= plan.cost_usd.expected <= plan.cost_usd.high <= plan.max_cost_usd
     assert plan.cost_usd.low <= charged <= plan.cost_usd.high
 
 
-def test_what_was_bought_is_not_planned_again(lake: Lake, server: PricedServer) -> None:
+def test_known_answers_are_not_planned_again(lake: Lake, server: PricedServer) -> None:
     bought(lake, paid(server), traces="rollout_id = 'trace-0'")
     plan = planned(lake, paid(server))
     assert (plan.teachers[0].known_count, plan.call_count) == (10, 10)
-    assert plan.settled_usd * 10**6 == pytest.approx(server.books().charged_microusd)
+    assert plan.settled_usd * 10**6 == pytest.approx(server.counts().charged_microusd)
     assert plan.budget_left_usd == pytest.approx(plan.budget_usd - plan.settled_usd)
 
 
-def test_without_recorded_answers_the_assumptions_are_said(lake: Lake, server: PricedServer) -> None:
+def test_without_recorded_answers_the_plan_states_its_assumptions(lake: Lake, server: PricedServer) -> None:
     plan = planned(lake, paid(server), concurrency=4)
     [ours] = plan.teachers
     assert ours.basis.startswith("assumed")
@@ -70,7 +70,7 @@ def test_without_recorded_answers_the_assumptions_are_said(lake: Lake, server: P
     assert (ours.completion_tokens.low, ours.completion_tokens.high) == (20 * 10, 20 * 60)
 
 
-def test_recorded_answers_make_the_figures(lake: Lake, server: PricedServer) -> None:
+def test_the_figures_come_from_recorded_answers(lake: Lake, server: PricedServer) -> None:
     bought(lake, paid(server), traces="rollout_id = 'trace-0'")
     answers = lake.scan("teacher_answered").collect() if lake.project() else None
     assert answers is not None
@@ -82,12 +82,12 @@ def test_recorded_answers_make_the_figures(lake: Lake, server: PricedServer) -> 
     assert ours.wall_clock_s == pytest.approx(seconds / 5)
 
 
-def test_a_pace_that_is_prescribed_makes_the_time(lake: Lake, server: PricedServer) -> None:
+def test_a_rate_limit_sets_the_wall_clock_time(lake: Lake, server: PricedServer) -> None:
     plan = planned(lake, paid(server, limits={"requests_per_minute": 2}))
     assert plan.wall_clock_s == 600
 
 
-def test_teachers_are_planned_side_by_side(lake: Lake, server: PricedServer) -> None:
+def test_teachers_are_planned_in_parallel(lake: Lake, server: PricedServer) -> None:
     free = paid(server, name="free", price="free")
     plan = planned(lake, paid(server), free)
     assert [each.name for each in plan.teachers] == ["one", "free"]
@@ -96,16 +96,16 @@ def test_teachers_are_planned_side_by_side(lake: Lake, server: PricedServer) -> 
     assert plan.wall_clock_s == plan.teachers[0].wall_clock_s
 
 
-def test_contexts_that_use_tools_nobody_defined_are_noted(tmp_path: Path, server: PricedServer) -> None:
+def test_contexts_with_undefined_tools_are_noted(tmp_path: Path, server: PricedServer) -> None:
     lake = question_lake(str(tmp_path / "bare"), tools=False)
     assert "4 of 6 contexts use tools" in planned(lake, paid(server)).notes[0]
     assert planned(question_lake(str(tmp_path / "whole")), paid(server)).notes == ()
 
 
-def test_a_plan_of_tiers_says_that_it_is_the_most(lake: Lake, server: PricedServer) -> None:
+def test_a_tiered_plan_is_marked_as_an_upper_bound(lake: Lake, server: PricedServer) -> None:
     assert "the most calls" in planned(lake, paid(server), tiered=True).notes[0]
 
 
-def test_contexts_that_are_not_sent_are_counted_and_cost_nothing(lake: Lake, server: PricedServer) -> None:
+def test_unsent_contexts_are_counted_and_cost_nothing(lake: Lake, server: PricedServer) -> None:
     plan = planned(lake, paid(server, limits={"context_token_max": 61}))
     assert (plan.teachers[0].unsent_count, plan.call_count, plan.max_cost_usd) == (20, 0, 0)

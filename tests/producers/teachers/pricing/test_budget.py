@@ -1,5 +1,4 @@
-"""Goal: no order of events lets more be committed than the cap, and money is what people wrote, to the last
-micro-dollar."""
+"""Goal: no order of events commits more than the cap, and amounts are exact to the last micro-dollar."""
 
 from __future__ import annotations
 
@@ -13,7 +12,7 @@ from tracelake.producers.teachers.pricing.budget import Budget, cap_microusd
 from tracelake.schemas.errors import BadInputError
 
 ACTIONS = st.lists(
-    st.tuples(st.sampled_from(["hold", "settle", "unknown"]), st.integers(0, 9), st.integers(0, 60)),
+    st.tuples(st.sampled_from(["reserve", "settle", "unknown"]), st.integers(0, 9), st.integers(0, 60)),
     max_size=60,
 )
 
@@ -24,57 +23,57 @@ def test_what_is_committed_never_exceeds_the_cap(
 ) -> None:
     budget = Budget(cap, settled_microusd=settled, unknown={"old": unknown})
     start = settled + unknown
-    held: dict[str, int] = {}
+    reserved: dict[str, int] = {}
     closed: set[str] = set()
     for action, number, amount in actions:
         name = str(number)
-        if action == "hold" and name not in held and name not in closed:
+        if action == "reserve" and name not in reserved and name not in closed:
             before = budget.state().committed
-            if budget.hold(name, amount):
-                held[name] = amount
+            if budget.reserve(name, amount):
+                reserved[name] = amount
                 assert before + amount <= cap
             else:
                 assert before + amount > cap
-        elif action != "hold" and name in held:
-            cost = None if action == "unknown" else min(amount, held[name])
-            del held[name]
+        elif action != "reserve" and name in reserved:
+            cost = None if action == "unknown" else min(amount, reserved[name])
+            del reserved[name]
             closed.add(name)
             budget.settle(name, cost)
         state = budget.state()
         assert state.committed <= max(cap, start)
-        assert state.open == sum(held.values())
+        assert state.open == sum(reserved.values())
         assert state.left == max(cap - state.committed, 0)
 
 
 def test_threads_that_race_for_the_last_dollar_do_not_both_get_it() -> None:
     budget = Budget(100)
     with ThreadPoolExecutor(8) as pool:
-        let_through = list(pool.map(lambda number: budget.hold(str(number), 7), range(200)))
+        let_through = list(pool.map(lambda number: budget.reserve(str(number), 7), range(200)))
     assert sum(let_through) == 100 // 7
     assert budget.state().committed == 98
 
 
-def test_an_attempt_is_held_once() -> None:
+def test_an_attempt_is_reserved_only_once() -> None:
     budget = Budget(10)
-    assert budget.hold("a", 1)
-    with pytest.raises(ValueError, match="held already"):
-        budget.hold("a", 1)
+    assert budget.reserve("a", 1)
+    with pytest.raises(ValueError, match="has a reservation already"):
+        budget.reserve("a", 1)
 
 
 def test_unknown_costs_count_at_their_maximum_until_they_are_reconciled() -> None:
     budget = Budget(100, settled_microusd=10, unknown={"dead": 60})
-    assert not budget.hold("a", 31)
+    assert not budget.reserve("a", 31)
     budget.settle("dead", 5)
     assert budget.state() == (100, 15, 0, 0)
-    assert budget.hold("a", 85)
+    assert budget.reserve("a", 85)
     budget.settle("a", None)
     assert budget.state() == (100, 15, 0, 85)
 
 
-def test_free_calls_are_let_through_by_an_empty_purse() -> None:
+def test_free_calls_are_allowed_with_an_empty_budget() -> None:
     budget = Budget(0)
-    assert budget.hold("a", 0)
-    assert not budget.hold("b", 1)
+    assert budget.reserve("a", 0)
+    assert not budget.reserve("b", 1)
 
 
 @pytest.mark.parametrize(
@@ -86,6 +85,6 @@ def test_a_budget_is_read_exactly_and_rounded_down(text: str, amount: int) -> No
 
 
 @pytest.mark.parametrize("text", ["", "five", "-1", "NaN", "Infinity", "1e99", "5,00", "$5"])
-def test_what_is_no_amount_is_refused(text: str) -> None:
+def test_an_invalid_amount_is_refused(text: str) -> None:
     with pytest.raises(BadInputError, match="dollars"):
         cap_microusd(text)

@@ -1,7 +1,6 @@
 """Goal: a call costs what its list says, to the micro-dollar, and never more than was reserved for it.
 
-Method: calls priced by hand, price lists as they are shipped and as they should not be, and invariants over
-arbitrary prices and usage.
+Method: calls priced by hand, shipped and broken price lists, and invariants over arbitrary prices and usage.
 """
 
 from __future__ import annotations
@@ -18,17 +17,21 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from tracelake.producers.teachers.pricing.price_lists import genai_prices, litellm_prices
-from tracelake.producers.teachers.pricing.price_table import Tier, dearest_of
+from tracelake.producers.teachers.pricing.price_lists import (
+    genai_prices,
+    litellm_prices,
+    prices_for,
+    reserved_prices,
+)
 from tracelake.producers.teachers.pricing.prices import (
     FREE,
+    CacheSaving,
     Prices,
-    cost_microusd,
+    PriceTier,
+    dearest_of,
     exact_cost_usd,
     maximum_microusd,
     microusd,
-    prices_for,
-    reserved_prices,
 )
 from tracelake.producers.teachers.pricing.usage import Usage
 from tracelake.producers.teachers.spec.teacher_file import TeacherSpec
@@ -46,7 +49,7 @@ COUNTS = st.integers(0, 2_000_000)
 
 @st.composite
 def prices(draw: st.DrawFn, *, rising: bool = False) -> Prices:
-    """Any prices; rising: the cache is no dearer than the input, and no tier cheaper than the one before."""
+    """Any prices; rising: the cache costs at most as much as input, and no tier less than the one before."""
     rates = [draw(RATES) for _ in range(4)]
     if rising:
         rates[1] = min(rates[0], rates[1])
@@ -54,7 +57,7 @@ def prices(draw: st.DrawFn, *, rising: bool = False) -> Prices:
     for bound in sorted(draw(st.sets(st.integers(0, 2_000_000), max_size=3))):
         factor += draw(st.decimals(0, 3, places=2))
         tiers.append(
-            Tier(bound, *(rate * factor for rate in rates) if rising else (draw(RATES) for _ in rates))
+            PriceTier(bound, *(rate * factor for rate in rates) if rising else (draw(RATES) for _ in rates))
         )
     return Prices(*rates, per_request=draw(RATES), tiers=tuple(tiers))
 
@@ -77,19 +80,23 @@ def teacher(**fields: Any) -> TeacherSpec:
         (SURCHARGED, Usage(2572, 0, 2569, 63), "0.01058775"),
         (SURCHARGED, Usage(2649, 2569, 79, 100), "0.00256995"),
         (STORED, Usage(2167, 2161, 0, 99), "0.00031413"),
-        # Tokens that are read and stored in one call pay for both, where storing is a fee of its own…
+        # Tokens that are read and written in one call cost both rates if writing is a fee on top…
         (STORED, Usage(2168, 2161, 2161, 100), "0.0004952125"),
-        # …and are paid once where writing takes the place of reading.
+        # …and one rate if the write price replaces the read price.
         (SURCHARGED, Usage(10, 10, 10, 0), "0.0000375"),
         (FREE, Usage(1, 0, 0, 1), "0"),
     ],
 )
-def test_recorded_calls_cost_what_their_provider_said(prices_: Prices, usage: Usage, dollars: str) -> None:
+def test_recorded_calls_cost_what_their_provider_charged(prices_: Prices, usage: Usage, dollars: str) -> None:
     assert exact_cost_usd(prices_, usage) == Decimal(dollars)
 
 
-def test_a_long_prompt_is_paid_at_its_tier_as_a_whole() -> None:
-    tier = Tier(200_000, 2 * PER_MILLION, PER_MILLION, 2 * PER_MILLION, 4 * PER_MILLION)
+def cost_microusd(any_prices: Prices, usage: Usage) -> int:
+    return microusd(exact_cost_usd(any_prices, usage))
+
+
+def test_a_long_prompt_is_priced_at_its_tier_as_a_whole() -> None:
+    tier = PriceTier(200_000, 2 * PER_MILLION, PER_MILLION, 2 * PER_MILLION, 4 * PER_MILLION)
     tiered = Prices(PER_MILLION, PER_MILLION, PER_MILLION, PER_MILLION, tiers=(tier,))
     assert cost_microusd(tiered, Usage(200_000, 0, 0, 0)) == 200_000
     assert cost_microusd(tiered, Usage(200_001, 0, 0, 10)) == 400_042
@@ -97,7 +104,7 @@ def test_a_long_prompt_is_paid_at_its_tier_as_a_whole() -> None:
     assert maximum_microusd(tiered, 200_001, 10) == 400_042
 
 
-def test_books_round_up() -> None:
+def test_amounts_round_up() -> None:
     assert [microusd(Decimal(text)) for text in ("0", "0.0000001", "0.000001", "0.0000010000001")] == [
         0,
         1,
@@ -107,7 +114,7 @@ def test_books_round_up() -> None:
 
 
 @given(prices(), usages(), COUNTS, COUNTS)
-def test_what_is_reserved_covers_every_call_within_the_maxima(
+def test_the_reservation_covers_every_call_within_the_maxima(
     any_prices: Prices, usage: Usage, more_prompt: int, more_completion: int
 ) -> None:
     reserved = maximum_microusd(
@@ -136,7 +143,7 @@ def test_a_token_from_the_cache_never_costs_more(any_prices: Prices, usage: Usag
 
 
 @given(st.lists(prices(), min_size=1, max_size=4), usages())
-def test_the_dearest_of_several_prices_is_at_no_rate_below_any(several: list[Prices], usage: Usage) -> None:
+def test_the_dearest_of_several_prices_has_each_highest_rate(several: list[Prices], usage: Usage) -> None:
     dearest = dearest_of(several).at(usage.prompt_token_count)
     for one in several:
         assert all(
@@ -144,8 +151,27 @@ def test_the_dearest_of_several_prices_is_at_no_rate_below_any(several: list[Pri
         )
 
 
+@given(st.lists(usages(), max_size=5))
+def test_cache_savings_add_up_to_the_difference_of_two_bills(calls: list[Usage]) -> None:
+    """The bill with caching, and the bill of the same prompts without it."""
+    total = CacheSaving()
+    for call in calls:
+        total = total.plus(CacheSaving().with_call(SURCHARGED, call))
+    plain = [call._replace(cached_token_count=0, cache_write_token_count=0) for call in calls]
+    bills = [
+        sum((exact_cost_usd(SURCHARGED, call) for call in billed), Decimal(0)) for billed in (plain, calls)
+    ]
+    assert total.saved_usd == bills[0] - bills[1]
+    assert total.cached_token_count == sum(call.cached_token_count for call in calls)
+
+
+def test_cache_writes_that_are_never_read_are_a_loss() -> None:
+    saving = CacheSaving().with_call(SURCHARGED, Usage(1_000_000, 0, 1_000_000, 0))
+    assert saving.saved_usd == Decimal("-0.75")
+
+
 @given(st.decimals(0, 100, places=3), st.decimals(0, 100, places=3), usages())
-def test_a_bound_on_the_routers_price_bounds_what_is_reserved(
+def test_the_reservation_covers_any_provider_within_max_price(
     prompt: Decimal, completion: Decimal, usage: Usage
 ) -> None:
     """A provider at exactly `max_price`, whose cache costs in proportion, stays within the reservation."""
@@ -197,14 +223,14 @@ def test_the_installed_list_knows_dated_names_of_the_endpoints_provider() -> Non
     assert prices_for(renamed) == found
 
 
-def test_a_list_with_tiers_keeps_them() -> None:
+def test_tiers_of_the_installed_list_are_read() -> None:
     found = genai_prices("openai/gpt-6.1-sol-20260929", OPENROUTER)
     assert found is not None
     assert [tier.above_token_count for tier in found.tiers] == [272_000]
     assert found.at(272_001).input == 2 * found.at(272_000).input
 
 
-def test_a_price_that_changes_within_the_day_is_the_dearest() -> None:
+def test_a_price_that_changes_within_the_day_is_taken_at_its_highest() -> None:
     model = "deepseek/deepseek-v4-pro"
     evening = genai_prices(model, OPENROUTER, at=datetime(2026, 11, 2, 23, 50, tzinfo=UTC))
     noon_before = genai_prices(model, OPENROUTER, at=datetime(2026, 10, 31, 12, tzinfo=UTC))
@@ -213,8 +239,8 @@ def test_a_price_that_changes_within_the_day_is_the_dearest() -> None:
     assert (noon_before.input, evening.input) == (Decimal("9.5526e-7"), Decimal("1.416e-6"))
 
 
-def test_looking_a_price_up_opens_no_connection_and_starts_no_thread() -> None:
-    """In an interpreter of its own, where a socket is an error."""
+def test_a_price_lookup_opens_no_connection_and_starts_no_thread() -> None:
+    """In a separate interpreter, in which opening a socket is an error."""
     code = """
 import socket, threading
 def refuse(*arguments, **more): raise AssertionError("a connection")
@@ -255,7 +281,7 @@ def test_litellms_list_is_read_to_the_last_digit(tmp_path: Path) -> None:
         Decimal("2.8e-8"),
         Decimal("2.8e-7"),
     )
-    # Reasoning is not told apart in every usage: the dearer of the two.
+    # Not every usage reports reasoning tokens: the higher of the two prices.
     assert (found.output, found.per_request) == (Decimal("5e-7"), Decimal("0.001"))
     assert found.at(200_001).input == Decimal("5.6e-7")
     assert found.at(200_001).output == Decimal("5e-7")
@@ -295,7 +321,7 @@ def test_a_model_without_prices_per_token_has_none(tmp_path: Path) -> None:
     ],
     ids=lambda entry: entry[:45],
 )
-def test_what_is_no_price_list_is_refused(tmp_path: Path, entry: str) -> None:
+def test_an_invalid_price_list_is_refused(tmp_path: Path, entry: str) -> None:
     with pytest.raises(SourceFormatError, match=r"list\.json is not litellm's price list"):
         litellm_prices(listed(tmp_path, entry), "m")
 
@@ -319,7 +345,7 @@ ENTRIES = st.recursive(
 
 
 @given(ENTRIES)
-def test_any_entry_has_prices_or_none_or_is_refused(
+def test_any_entry_gives_prices_or_none_or_is_refused(
     tmp_path_factory: pytest.TempPathFactory, entry: object
 ) -> None:
     path = tmp_path_factory.mktemp("list") / "list.json"
@@ -333,7 +359,7 @@ def test_any_entry_has_prices_or_none_or_is_refused(
     )
 
 
-def test_a_list_that_is_not_there_is_told(tmp_path: Path) -> None:
+def test_a_missing_list_is_reported(tmp_path: Path) -> None:
     with pytest.raises(SourceMissingError):
         prices_for(teacher(price=f"litellm:{tmp_path / 'none.json'}"))
 

@@ -1,4 +1,4 @@
-"""Goal: a price list that agrees with recorded costs is told from one that does not.
+"""Goal: comparing shows whether a price list agrees with recorded costs.
 
 Method: every turn of the recorded agents is priced anew; small tables by hand show each way to differ.
 """
@@ -12,7 +12,7 @@ import pytest
 
 from tracelake.lake import Lake
 from tracelake.producers.teachers.pricing.price_lists import litellm_prices
-from tracelake.producers.teachers.pricing.price_table import Prices
+from tracelake.producers.teachers.pricing.prices import Prices
 from tracelake.producers.teachers.pricing.recorded_cost import ModelCost, compare_costs, recorded_costs
 
 PRICES = Prices(Decimal("1e-6"), Decimal("1e-7"), Decimal("1e-6"), Decimal("2e-6"))
@@ -24,7 +24,7 @@ def compared(*turns: tuple[object, ...]) -> dict[str, ModelCost]:
 
 
 @pytest.mark.realdata
-def test_every_recorded_cost_is_what_litellms_list_makes_of_its_usage(
+def test_every_recorded_cost_equals_the_cost_by_litellms_list(
     recorded_lake: Lake, litellm_list: Path
 ) -> None:
     (row,) = recorded_costs(recorded_lake, lambda model: litellm_prices(litellm_list, model))
@@ -42,13 +42,13 @@ def test_a_cached_token_is_paid_at_the_caches_price() -> None:
     assert (row.equal_count, row.recomputed_usd) == (1, Decimal("0.000074"))
 
 
-def test_one_micro_dollar_is_a_difference_and_the_last_digit_of_a_float_is_none() -> None:
+def test_a_micro_dollar_is_a_difference_and_the_last_digit_of_a_float_is_not() -> None:
     row = compared(("known", 100, 0, 0, 0.000101), ("known", 100, 0, 0, 0.00010000000000000002))["known"]
     assert (row.different_count, row.equal_count) == (1, 1)
     assert row.difference_max_usd == Decimal("0.000001")
 
 
-def test_a_model_that_the_list_does_not_know_is_counted_and_not_compared() -> None:
+def test_a_model_without_a_price_is_counted_and_not_compared() -> None:
     row = compared(("other", 100, 0, 0, 0.5), (None, 100, 0, 0, 0.5))
     assert row["other"].unpriced_count == row[""].unpriced_count == 1
     assert row["other"].recorded_usd == 0

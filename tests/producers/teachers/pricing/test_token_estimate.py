@@ -72,7 +72,7 @@ def test_no_recorded_prompt_was_longer_than_its_bound(calls: list[Call]) -> None
 
 
 @pytest.mark.realdata
-def test_what_would_have_been_reserved_covers_what_each_call_cost(
+def test_the_reservation_covers_the_cost_of_every_recorded_call(
     recorded_lake: Lake, litellm_list: Path, calls: list[Call]
 ) -> None:
     prices = litellm_prices(litellm_list, "deepseek/deepseek-chat")
@@ -112,8 +112,8 @@ def test_sums_over_traces_are_expected_within_a_tenth(calls: list[Call]) -> None
 
 
 @pytest.mark.realdata
-def test_other_tokenizers_keep_to_the_bound_too(real_traces: Callable[[str], Path]) -> None:
-    """But for one model that searches the web unasked. Requests without a bound are refused."""
+def test_the_bound_is_right_for_other_tokenizers_too(real_traces: Callable[[str], Path]) -> None:
+    """Except for one model that searches the web unasked. Requests without a bound are refused."""
     within = bounded = 0
     for _, request, usage in recorded_calls(real_traces("pydantic-ai-cassettes")):
         try:
@@ -137,7 +137,7 @@ def test_a_text_has_fewer_tokens_than_its_bytes(text: str) -> None:
 
 
 @given(st.text(), st.text())
-def test_more_text_never_has_a_lower_bound_or_estimate(text: str, more: str) -> None:
+def test_more_text_never_lowers_the_bound_or_the_estimate(text: str, more: str) -> None:
     shorter = {"messages": [user(text)]}
     longer = {"messages": [user(text), user(more)]}
     assert prompt_token_max(longer) >= prompt_token_max(shorter)
@@ -145,7 +145,7 @@ def test_more_text_never_has_a_lower_bound_or_estimate(text: str, more: str) -> 
 
 
 @given(st.text(), st.integers(0, 3))
-def test_the_interval_holds_what_is_expected_and_lies_below_the_bound(text: str, tools: int) -> None:
+def test_the_interval_contains_the_expectation_and_lies_below_the_bound(text: str, tools: int) -> None:
     body = body_of(text, tools=[BASH] * tools)
     expected, low, high = estimate(body)
     assert 1 <= low <= expected <= high
@@ -160,7 +160,7 @@ def test_letters_beyond_ascii_are_counted_as_escapes_and_as_unfolded() -> None:
     assert prompt_token_max(body_of("\ud800")) > 0
 
 
-def test_tools_and_calls_belong_to_the_prompt() -> None:
+def test_tools_and_calls_count_as_prompt() -> None:
     plain = estimate(body_of("x")).expected
     assert estimate(body_of("x", tools=[BASH])).expected > plain + 100
     assert prompt_token_max(body_of("x", tools=[BASH])) > prompt_token_max(body_of("x"))
@@ -180,12 +180,12 @@ def test_tools_and_calls_belong_to_the_prompt() -> None:
     ],
     ids=["image", "file", "no part", "router's tool", "provider's tool"],
 )
-def test_what_has_no_bound_is_refused(body: dict[str, Any]) -> None:
+def test_content_without_a_bound_is_refused(body: dict[str, Any]) -> None:
     with pytest.raises(BadInputError, match="has no bound in tokens"):
         prompt_token_max(body)
 
 
-def test_parts_of_text_are_bounded_as_text() -> None:
+def test_text_parts_are_bounded_like_text() -> None:
     parts = [{"type": "text", "text": "see", "cache_control": {"type": "ephemeral"}}]
     assert prompt_token_max(body_of(parts)) > prompt_token_max(body_of("see"))
     assert estimate(body_of(parts)) == estimate(body_of("see"))

@@ -1,4 +1,4 @@
-"""Goal: of what a provider says about usage and cost, only what can be true is believed, and nothing raises.
+"""Goal: only plausible figures of a provider are accepted, and no input raises.
 
 Method: usage objects as real providers write them, those that cannot be true, and arbitrary JSON.
 """
@@ -70,41 +70,41 @@ def plain(**more: Any) -> dict[str, Any]:
     ],
     ids=lambda value: str(value)[:40],
 )
-def test_usage_is_read_as_providers_write_it(said: dict[str, Any], expected: Usage) -> None:
+def test_usage_is_read_in_every_providers_format(said: dict[str, Any], expected: Usage) -> None:
     read = read_usage(said)
-    assert (read.usage, read.disbelieved) == (expected, ())
+    assert (read.usage, read.rejected) == (expected, ())
 
 
 @pytest.mark.parametrize(
     "count", [-1, 10**12, "100", math.nan, math.inf, True, [], {}, 1.5, 10**400, "1" * 10_000]
 )
 @pytest.mark.parametrize("field", ["prompt_tokens", "completion_tokens", "prompt_cache_hit_tokens"])
-def test_a_count_that_cannot_be_true_takes_the_whole_usage_with_it(field: str, count: object) -> None:
+def test_an_impossible_count_rejects_the_whole_usage(field: str, count: object) -> None:
     read = read_usage(plain(**{field: count}))
     assert read.usage is None
-    assert any(entry.startswith(field) for entry in read.disbelieved)
-    assert all(len(entry) < 200 for entry in read.disbelieved)
+    assert any(entry.startswith(field) for entry in read.rejected)
+    assert all(len(entry) < 200 for entry in read.rejected)
 
 
-def test_missing_counts_are_named_unless_nothing_was_said() -> None:
+def test_missing_counts_are_named_unless_all_are_missing() -> None:
     assert read_usage(None) == NOTHING_READ
     assert read_usage({}) == NOTHING_READ
-    assert read_usage({"completion_tokens": 3}).disbelieved == ("prompt_tokens: missing",)
-    assert read_usage("usage").disbelieved == ("usage: 'usage' is no object",)
+    assert read_usage({"completion_tokens": 3}).rejected == ("prompt_tokens: missing",)
+    assert read_usage("usage").rejected == ("usage: 'usage' is not an object",)
 
 
-def test_a_prompt_of_no_tokens_is_not_believed() -> None:
-    """A cached response and a broken counter say so, and a question is never empty."""
+def test_a_prompt_of_zero_tokens_is_rejected() -> None:
+    """Cached responses and broken counters report it, but a prompt is never empty."""
     assert read_usage(plain(prompt_tokens=0)).usage is None
 
 
-def test_more_than_the_request_can_have_used_is_not_believed() -> None:
+def test_more_tokens_than_the_request_can_use_are_rejected() -> None:
     assert read_usage(plain(), prompt_token_max=100, completion_token_max=20).usage
     assert read_usage(plain(), prompt_token_max=99).usage is None
     assert read_usage(plain(), completion_token_max=19).usage is None
 
 
-def test_more_cached_tokens_than_the_prompt_has_are_not_believed() -> None:
+def test_more_cached_tokens_than_prompt_tokens_are_rejected() -> None:
     assert read_usage(plain(prompt_cache_hit_tokens=101)).usage is None
     assert read_usage(plain(cache_creation_input_tokens=101)).usage is None
 
@@ -114,7 +114,7 @@ def test_the_same_tokens_may_be_read_and_written() -> None:
     assert read_usage(said).usage == Usage(100, 90, 90, 20)
 
 
-def test_a_disbelieved_usage_leaves_the_cost() -> None:
+def test_a_rejected_usage_leaves_the_cost() -> None:
     read = read_usage(plain(prompt_tokens=-1, cost=0.25))
     assert (read.usage, read.cost_usd) == (None, Decimal("0.25"))
 
@@ -144,16 +144,16 @@ def test_a_cost_is_read_exactly(said: object, dollars: str) -> None:
     ],
     ids=lambda value: str(value)[:12] if not isinstance(value, int) else f"{value.bit_length()} bits",
 )
-def test_a_cost_that_cannot_be_true_is_not_believed(said: object) -> None:
+def test_an_impossible_cost_is_rejected(said: object) -> None:
     assert read_cost(said) is None
     if said is not None:
         read = read_usage(plain(cost=said))
         assert (read.usage, read.cost_usd) == (Usage(100, 0, 0, 20), None)
-        assert read.disbelieved[0].startswith("cost")
+        assert read.rejected[0].startswith("cost")
 
 
-def test_behind_ones_own_key_the_providers_part_belongs_to_the_cost() -> None:
-    """The router's `cost` is its fee then."""
+def test_with_the_users_own_provider_key_the_cost_includes_the_providers_part() -> None:
+    """The router's `cost` is only its fee then."""
     said = plain(cost=0.01, is_byok=True, cost_details={"upstream_inference_cost": 0.5})
     assert read_usage(said).cost_usd == Decimal("0.51")
     assert read_usage(plain(cost=0.01, is_byok=True)).cost_usd is None
@@ -161,7 +161,7 @@ def test_behind_ones_own_key_the_providers_part_belongs_to_the_cost() -> None:
 
 
 @given(st.dictionaries(FIELDS, JSON) | JSON)
-def test_nothing_that_json_can_say_raises_or_is_believed_beyond_reason(said: object) -> None:
+def test_no_json_value_raises_or_gives_an_impossible_figure(said: object) -> None:
     read = read_usage(said)
     if read.usage is not None:
         assert all(type(count) is int and 0 <= count <= TOKEN_COUNT_MAX for count in read.usage)
@@ -171,7 +171,7 @@ def test_nothing_that_json_can_say_raises_or_is_believed_beyond_reason(said: obj
         )
     if read.cost_usd is not None:
         assert 0 <= read.cost_usd <= 2 * COST_USD_MAX
-    assert json.dumps(read.disbelieved)
+    assert json.dumps(read.rejected)
 
 
 @pytest.mark.realdata

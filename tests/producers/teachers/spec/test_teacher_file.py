@@ -1,6 +1,6 @@
-"""Goal: a teacher file says who is asked, and a teacher that could change under its name is refused.
+"""Goal: a teacher file names the teachers, and a teacher that could change under its name is refused.
 
-Method: whole files as a user writes them; names of real models, moving and still; secrets in every place.
+Method: whole files as a user writes them; names of real models, floating and dated; secrets in every place.
 """
 
 from __future__ import annotations
@@ -14,15 +14,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
-from tracelake.producers.teachers.pricing.prices import prices_for
-from tracelake.producers.teachers.spec.frozen_name import is_dated, moving_part
+from tracelake.producers.teachers.pricing.price_lists import prices_for
+from tracelake.producers.teachers.spec.frozen_name import floating_reason, is_dated
 from tracelake.producers.teachers.spec.teacher_file import (
+    Limits,
+    PriceTable,
+    Routing,
+    Sampling,
     TeacherFile,
     TeacherSpec,
     parse_teacher_file,
     read_teacher_file,
 )
-from tracelake.producers.teachers.spec.teacher_parts import Limits, PriceTable, Routing, Sampling
 from tracelake.schemas.errors import BadInputError, SourceMissingError
 
 ROOT = Path(__file__).parents[4]
@@ -59,7 +62,7 @@ def test_a_teacher_needs_a_name_an_endpoint_and_a_dated_model() -> None:
     assert teacher.routing.extra_body() == {}
 
 
-def test_openrouter_is_told_to_keep_to_one_provider_that_may_be_trained_on() -> None:
+def test_openrouter_requests_allow_no_fallbacks_and_only_distillable_models() -> None:
     teacher = parsed(base_url="https://openrouter.ai/api/v1/")
     assert teacher.base_url == "https://openrouter.ai/api/v1"
     assert teacher.routing.extra_body() == {
@@ -82,11 +85,11 @@ def test_openrouter_is_told_to_keep_to_one_provider_that_may_be_trained_on() -> 
 @pytest.mark.parametrize(
     "host", ["openrouter.ai.example.org", "notopenrouter.ai", "example.org/openrouter.ai"]
 )
-def test_another_host_with_the_routers_name_in_it_is_not_the_router(host: str) -> None:
+def test_a_host_that_only_contains_the_routers_name_is_not_the_router(host: str) -> None:
     assert parsed(base_url=f"https://{host}/v1").routing.extra_body() == {}
 
 
-def test_only_what_is_set_is_sent() -> None:
+def test_only_set_fields_are_sent() -> None:
     assert parsed().sampling.request_fields() == {"max_tokens": 4096}
     full = parsed(
         more="sampling = { temperature = 0, top_p = 0.9, seed = 3, max_tokens = 9, logprobs = true,"
@@ -103,7 +106,7 @@ def test_only_what_is_set_is_sent() -> None:
     }
 
 
-def test_cache_markers_are_for_anthropics_models_unless_told() -> None:
+def test_cache_markers_default_to_anthropics_models() -> None:
     opus = "anthropic/claude-opus-5.5-20260921"
     assert parsed(model=opus).marks_cache
     assert not parsed().marks_cache
@@ -129,10 +132,10 @@ def test_cache_markers_are_for_anthropics_models_unless_told() -> None:
         "openai/gpt-5@preset/judge-20260101",
     ],
 )
-def test_a_name_that_moves_is_refused_even_with_a_revision_and_on_this_machine(model: str) -> None:
+def test_a_floating_name_is_refused_even_with_a_revision_and_on_this_machine(model: str) -> None:
     for base_url in ("https://openrouter.ai/api/v1", "http://127.0.0.1:8000/v1"):
         message = refused(file_of(model=model, base_url=base_url, more='revision = "r1"'))
-        assert "moves" in message
+        assert "floating name" in message
         assert "dated release" in message
 
 
@@ -185,13 +188,13 @@ def test_an_undated_name_needs_a_revision_or_this_machine(model: str) -> None:
 
 
 @pytest.mark.parametrize("base_url", ["http://127.0.0.1.example.org/v1", "http://localhost.example.org/v1"])
-def test_a_host_that_only_begins_as_this_machine_is_not(base_url: str) -> None:
+def test_a_host_that_only_starts_like_this_machine_is_not_local(base_url: str) -> None:
     assert "not frozen" in refused(file_of(model="gpt", base_url=base_url))
 
 
 @given(st.text(max_size=40))
-def test_any_name_is_judged(model: str) -> None:
-    assert moving_part(model) is None or isinstance(moving_part(model), str)
+def test_any_name_is_classified(model: str) -> None:
+    assert floating_reason(model) is None or isinstance(floating_reason(model), str)
     assert isinstance(is_dated(model), bool)
 
 
@@ -219,7 +222,7 @@ def test_a_password_in_an_endpoint_is_refused_and_not_quoted() -> None:
         assert SECRET not in message
 
 
-def test_a_key_crosses_the_net_covered() -> None:
+def test_a_key_is_only_sent_encrypted_or_within_a_private_network() -> None:
     key = 'api_key_env = "TEACHER_KEY"'
     assert "https" in refused(file_of(base_url="http://api.example.org/v1", more=key))
     for base_url in ("https://api.example.org/v1", "http://127.0.0.1:1/v1", "http://10.0.0.5:8000/v1"):
@@ -246,7 +249,7 @@ def test_a_key_crosses_the_net_covered() -> None:
         ("price_model = ''", "teachers.0.price_model"),
     ],
 )
-def test_a_file_that_breaks_the_contract_is_told_where(more: str, place: str | None) -> None:
+def test_an_invalid_file_is_refused_with_the_place_of_the_error(more: str, place: str | None) -> None:
     message = refused(file_of(more=more))
     assert message.startswith("teachers.toml ")
     assert place is None or f" at {place};" in message
@@ -256,11 +259,11 @@ def test_a_file_that_breaks_the_contract_is_told_where(more: str, place: str | N
     "base_url",
     ["", "api.example.org", "ftp://example.org", "https://", "https://a b/", "http://[", "https://h:99999/"],
 )
-def test_what_is_no_endpoint_is_refused(base_url: str) -> None:
+def test_an_invalid_endpoint_is_refused(base_url: str) -> None:
     assert "teachers.0.base_url" in refused(file_of(base_url=base_url))
 
 
-def test_teachers_are_told_apart_by_name() -> None:
+def test_teachers_need_distinct_names() -> None:
     assert "share a name" in refused(file_of() + file_of())
     assert "teachers" in refused("")
     assert "teachers" in refused("teachers = []")
@@ -272,14 +275,14 @@ def test_prices_of_a_table_are_exact() -> None:
     assert (price.input, price.output) == (Decimal("0.28"), Decimal("0.42"))
 
 
-def test_a_price_list_lies_beside_the_file(tmp_path: Path) -> None:
+def test_a_price_list_path_is_relative_to_the_file(tmp_path: Path) -> None:
     path = tmp_path / "teachers.toml"
     path.write_text(file_of(more='price = "litellm:lists/prices.json"'))
     (teacher,) = read_teacher_file(path).teachers
     assert teacher.price == f"litellm:{(tmp_path / 'lists' / 'prices.json').resolve()}"
 
 
-def test_a_file_that_cannot_be_read_is_told(tmp_path: Path) -> None:
+def test_an_unreadable_file_is_reported(tmp_path: Path) -> None:
     with pytest.raises(SourceMissingError):
         read_teacher_file(tmp_path / "none.toml")
     path = tmp_path / "teachers.toml"
@@ -311,7 +314,7 @@ def test_the_shipped_local_file_costs_nothing_and_its_comment_is_a_teacher() -> 
     ("table", "prefix"),
     [(TeacherSpec, ""), (Sampling, "sampling."), (Routing, "routing."), (Limits, "limits.")],
 )
-def test_the_page_explains_every_key(table: type[BaseModel], prefix: str) -> None:
+def test_the_documentation_explains_every_key(table: type[BaseModel], prefix: str) -> None:
     page = (ROOT / "docs" / "teachers.md").read_text(encoding="utf-8")
     nested = {"sampling", "routing", "limits"} if table is TeacherSpec else set()
     assert [
