@@ -1,4 +1,6 @@
-"""Faults on purpose: what a lake promises is kept while processes die, power fails and stores lie.
+"""The fault harness: a lake's guarantees while processes die, power fails and stores misbehave.
 
-Run as `python -m tests.faults`; only `test_smoke.py` is part of the suite.
+Flow: `python -m tests.faults` runs scenarios, one module each → a scenario damages lakes in forked children
+(`children`), works on them (`workload`) and compares them with the workers' reports → counts (`report`).
+Only `test_smoke.py` is part of the test suite.
 """

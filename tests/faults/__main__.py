@@ -1,4 +1,4 @@
-"""The command: runs scenarios, says their counts, and writes them down."""
+"""The command: runs scenarios, prints their counts, and writes them into a page."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from secrets import randbelow
 
-import tests.faults.harness_environment  # noqa: F401 - before what starts threads
+import tests.faults.harness_environment  # noqa: F401 - before modules that start threads
 from tests.faults import (
     delivery,
     hostile,
@@ -26,7 +26,7 @@ from tests.faults import (
     s3_faults,
     zombies,
 )
-from tests.faults.children import imported
+from tests.faults.children import import_dependencies
 from tests.faults.report import Measured, write_report
 from tests.faults.scenario import Context, Counts, FaultFoundError, NotPossibleError
 
@@ -47,24 +47,24 @@ SCENARIOS: dict[str, Callable[[Context], Counts]] = {
 def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.faults", description=__doc__)
     parser.add_argument("--only", action="append", choices=list(SCENARIOS), metavar="NAME")
-    parser.add_argument("--seed", type=int, help="replays a run; drawn if it is not given")
-    parser.add_argument("--trial", help="one trial of one scenario, as a failure names it")
+    parser.add_argument("--seed", type=int, help="repeats a run; drawn if omitted")
+    parser.add_argument("--trial", help="run one trial of one scenario, as named by a failure")
     parser.add_argument("--small", action="store_true", help="a few minutes instead of the full counts")
-    parser.add_argument("--report", type=Path, help="a page whose table of counts is brought up to date")
+    parser.add_argument("--report", type=Path, help="a page whose table of counts is updated")
     options = parser.parse_args(arguments)
     seed = randbelow(10**9) if options.seed is None else options.seed
-    imported()
+    import_dependencies()
     measured: list[Measured] = []
     failed: list[str] = []
     for name in options.only or SCENARIOS:
-        began = time.monotonic()
+        start = time.monotonic()
         counts = run_scenario(name, seed, full=not options.small, trial=options.trial)
         if counts is None:
             failed.append(name)
             continue
-        seconds = time.monotonic() - began
-        say = f"{name}: {counts.count:,} {counts.unit}, {counts.checked:,} checks ({counts.detail})"
-        print(f"{say}; seed {seed}, {seconds:.0f} s", flush=True)
+        seconds = time.monotonic() - start
+        summary = f"{name}: {counts.count:,} {counts.unit}, {counts.check_count:,} checks ({counts.detail})"
+        print(f"{summary}; seed {seed}, {seconds:.0f} s", flush=True)
         if counts.count:
             measured.append(Measured(name, counts, seed, seconds, full=not options.small))
     if options.report is not None:
@@ -75,25 +75,25 @@ def main(arguments: list[str]) -> int:
 
 
 def run_scenario(name: str, seed: int, *, full: bool, trial: str | None = None) -> Counts | None:
-    """Null if it failed: why, and how to replay it, has been said. Its folder is kept then."""
+    """Null if the scenario failed: prints the cause and a command to repeat it, and leaves its folder."""
     folder = Path(tempfile.mkdtemp(prefix=f"faults-{name}-"))
-    replay = f"python -m tests.faults --only {name} --seed {seed}{'' if full else ' --small'}"
+    repeat = f"python -m tests.faults --only {name} --seed {seed}{'' if full else ' --small'}"
     try:
         counts = SCENARIOS[name](Context(seed, full, folder, trial))
     except FaultFoundError as error:
         print(
-            f"{name}: FAILED: {error}\n{name}: kept {folder}\n{name}: replay: {replay} --trial {error.trial}"
+            f"{name}: FAILED: {error}\n{name}: left {folder}\n{name}: repeat: {repeat} --trial {error.trial}"
         )
         return None
     except NotPossibleError as error:
         shutil.rmtree(folder, ignore_errors=True)
         if os.environ.get("CI") == "true":
-            print(f"{name}: FAILED: not possible here, and CI may not pass it over: {error}")
+            print(f"{name}: FAILED: CI must run it, and it is not possible here: {error}")
             return None
         return Counts(0, "", 0, f"NOT RUN: {error}")
-    except Exception:  # noqa: BLE001 - told, and the other scenarios still run
-        print(f"{name}: FAILED: a child hung or died, or the harness itself did")
-        print(f"{traceback.format_exc()}{name}: replay: {replay}", flush=True)
+    except Exception:  # noqa: BLE001 - printed, and the other scenarios still run
+        print(f"{name}: FAILED: a child or the harness itself hung or died")
+        print(f"{traceback.format_exc()}{name}: repeat: {repeat}", flush=True)
         return None
     shutil.rmtree(folder, ignore_errors=True)
     return counts

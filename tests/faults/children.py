@@ -1,7 +1,7 @@
-"""Forked children: the harness imports everything once and never opens a lake itself.
+"""Forked children of the harness, which imports everything once and never opens a lake itself.
 
-**A child is cheap** (a fork, no interpreter start) and starts Lance's threads for itself: a process that has
-them can't be forked any more, so whatever touches a lake runs in a child.
+**Every access to a lake runs in a child.** A child is a fork and starts no interpreter. It starts Lance's
+threads for itself: a process with these threads can no longer be forked.
 """
 
 from __future__ import annotations
@@ -21,11 +21,14 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, TypeVar
 
 Result = TypeVar("Result")
-Say = Callable[[str], None]
-"""Tells the harness one line, at once."""
+Emit = Callable[[str], None]
+"""Sends one line to the harness immediately."""
 
 WAIT_SECONDS = 120.0
-NEEDED = (
+PRELOADED_MODULES = (
+    "lance",
+    "lancedb",
+    "polars",
     "tracelake.lake.lake",
     "tracelake.lake.audits.audit",
     "tracelake.lake.pins.pins",
@@ -34,32 +37,32 @@ NEEDED = (
 
 
 class ChildError(Exception):
-    """The child raised, died or said nothing in time."""
+    """A child raised, died, or sent nothing within the time limit."""
 
 
 class Child(NamedTuple):
-    """A running child and the pipe on which it speaks."""
+    """A running child and the pipe that it writes to."""
 
     pid: int
     pipe: int
 
 
-def imported() -> None:
-    """Everything that children will need, so that none of them imports it again."""
-    for name in ("lance", "lancedb", "polars", *NEEDED):
+def import_dependencies() -> None:
+    """Import everything that children need, so that no child has to."""
+    for name in PRELOADED_MODULES:
         importlib.import_module(name)
-    # The lake warns of what it met; here it meets what it is given.
+    # The lake warns of damage, and the harness damages lakes on purpose.
     logging.getLogger("tracelake").setLevel(logging.ERROR)
-    # Neither may be forked once it runs; they are forked before.
+    # Both warn of a fork while their threads run. The harness forks before any thread starts.
     warnings.filterwarnings("ignore", message="lance is not fork-safe")
     warnings.filterwarnings("ignore", message="lancedb fork support")
-    # Hundreds of thousands of objects that stay: no collection needs to look at them again.
+    # Hundreds of thousands of permanent objects, which no garbage collection has to visit again.
     gc.collect()
     gc.freeze()
 
 
-def forked(work: Callable[[int], None]) -> Child:
-    """Runs `work(pipe)` in a child that ends with it."""
+def fork_child(work: Callable[[int], None]) -> Child:
+    """Run `work(pipe)` in a child, which ends with it."""
     reading, writing = os.pipe()
     sys.stdout.flush()
     sys.stderr.flush()
@@ -73,85 +76,85 @@ def forked(work: Callable[[int], None]) -> Child:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
         work(writing)
         code = 0
-    except BaseException:  # noqa: BLE001 - the child is about to end, whatever it was
+    except BaseException:  # noqa: BLE001 - the child ends here in any case
         traceback.print_exc()
     finally:
         sys.stderr.flush()
         os._exit(code)
 
 
-def started(work: Callable[..., Result], *arguments: Any) -> Child:
-    """A child whose `answer` is what the work returns."""
+def start_child(work: Callable[..., Result], *arguments: Any) -> Child:
+    """A child whose `result_of` is the return value of the work."""
 
     def send(pipe: int) -> None:
         try:
-            answer = (True, work(*arguments))
-        except Exception as error:  # noqa: BLE001 - it is told to the parent
+            result = (True, work(*arguments))
+        except Exception as error:  # noqa: BLE001 - the parent raises it
             known = error if _survives_pickle(error) else None
-            answer = (False, known or "".join(traceback.format_exception(error)))
-        _write_all(pipe, pickle.dumps(answer))
+            result = (False, known or "".join(traceback.format_exception(error)))
+        _write_all(pipe, pickle.dumps(result))
 
-    return forked(send)
+    return fork_child(send)
 
 
-def answer(child: Child, wait_seconds: float = WAIT_SECONDS) -> Any:
-    """Raises what the work raised, and ChildError if the child died or took too long."""
+def result_of(child: Child, wait_seconds: float = WAIT_SECONDS) -> Any:
+    """Raises the exception of the work, and ChildError if the child died or took too long."""
     data = _read_all(child, time.monotonic() + wait_seconds)
     _, status = os.waitpid(child.pid, 0)
     if not data:
-        raise ChildError(f"a child ended without an answer, status {status}")
-    sound, value = pickle.loads(data)  # noqa: S301 - from our own child
-    if sound:
+        raise ChildError(f"a child ended without a result, status {status}")
+    succeeded, value = pickle.loads(data)  # noqa: S301 - from our own child
+    if succeeded:
         return value
     raise value if isinstance(value, Exception) else ChildError(value)
 
 
 def in_child(work: Callable[..., Result], *arguments: Any, wait_seconds: float = WAIT_SECONDS) -> Result:
-    return answer(started(work, *arguments), wait_seconds)
+    return result_of(start_child(work, *arguments), wait_seconds)
 
 
 def side_by_side(work: Callable[..., Result], each: Sequence[tuple[Any, ...]]) -> list[Result]:
-    """One child per tuple of arguments, all at once; raises what the first of them raised."""
-    children = [started(work, *arguments) for arguments in each]
-    answers: list[Result] = []
+    """One child per tuple of arguments, all at once. Raises the first error after all children have ended."""
+    children = [start_child(work, *arguments) for arguments in each]
+    results: list[Result] = []
     errors: list[Exception] = []
     for child in children:
         try:
-            answers.append(answer(child, 24 * 3600))
-        except Exception as error:  # noqa: BLE001 - the others are waited for first
+            results.append(result_of(child, 24 * 3600))
+        except Exception as error:  # noqa: BLE001 - raised once the others have ended
             errors.append(error)
     if errors:
         raise errors[0]
-    return answers
+    return results
 
 
-def heard(child: Child, word: str) -> bytes:
-    """What a child says up to a line that begins with the word; nothing is waited for where it is empty."""
+def read_until(child: Child, word: str) -> bytes:
+    """Output of a child up to a line that begins with the word; an empty word reads nothing."""
     data = b""
     deadline = time.monotonic() + WAIT_SECONDS
     while word and f"\n{word} ".encode() not in b"\n" + data:
         left = deadline - time.monotonic()
-        part = os.read(child.pipe, 2**16) if select.select([child.pipe], [], [], max(left, 0.0))[0] else b""
-        if not part:
+        chunk = os.read(child.pipe, 2**16) if select.select([child.pipe], [], [], max(left, 0.0))[0] else b""
+        if not chunk:
             break
-        data += part
+        data += chunk
     return data
 
 
-def ended(child: Child) -> bytes:
-    """Kills a child and gives what it said and what was not read yet."""
+def kill_and_read(child: Child) -> bytes:
+    """Kill a child and return its output that nobody has read yet."""
     os.kill(child.pid, signal.SIGKILL)
     data = _read_all(child, time.monotonic() + WAIT_SECONDS)
     os.waitpid(child.pid, 0)
     return data
 
 
-def whole_lines(data: bytes) -> list[str]:
-    """A line that was cut was not said."""
+def complete_lines(data: bytes) -> list[str]:
+    """Lines of a child's output; an incomplete last line does not count."""
     return data.decode().split("\n")[:-1]
 
 
-def speaker(pipe: int) -> Say:
+def emitter(pipe: int) -> Emit:
     return lambda line: _write_all(pipe, f"{line}\n".encode())
 
 
@@ -169,16 +172,16 @@ def _write_all(pipe: int, data: bytes) -> None:
 
 
 def _read_all(child: Child, deadline: float) -> bytes:
-    parts: list[bytes] = []
+    chunks: list[bytes] = []
     while True:
         left = deadline - time.monotonic()
         if left <= 0 or not select.select([child.pipe], [], [], left)[0]:
             os.kill(child.pid, signal.SIGKILL)
             os.waitpid(child.pid, 0)
             os.close(child.pipe)
-            raise ChildError(f"a child took too long; it had said {b''.join(parts)[-200:]!r}")
+            raise ChildError(f"a child took too long; its last output: {b''.join(chunks)[-200:]!r}")
         data = os.read(child.pipe, 2**16)
         if not data:
             os.close(child.pipe)
-            return b"".join(parts)
-        parts.append(data)
+            return b"".join(chunks)
+        chunks.append(data)

@@ -1,7 +1,7 @@
-"""Deliveries as networks make them: again, out of order, with gaps, by several writers, with wrong clocks.
+"""Deliveries as networks produce them: repeated, reordered, with gaps, by several writers, with wrong clocks.
 
-Hypothesis draws facts and how they are delivered; afterwards the table has one row per fact delivered,
-whatever the order, and in it the order of acceptance is that of the calls, not of anybody's clock.
+Hypothesis draws events and the order of their delivery. Afterwards the table has one row per delivered event,
+and the rows of each writer are in the order of its calls, whatever the producers' clocks say.
 """
 
 from __future__ import annotations
@@ -26,54 +26,56 @@ from tracelake.schemas.events.rollout_events import RewardAssigned
 
 EXAMPLES_FULL, EXAMPLES_SMALL = 300, 25
 FACTS_MAX = 12
-CLOCKS = st.sampled_from([0, -1, 1, 3_600, -86_400, 315_360_000, -1_700_000_000])
+CLOCK_ERRORS = st.sampled_from([0, -1, 1, 3_600, -86_400, 315_360_000, -1_700_000_000])
 """Seconds by which a producer's clock is wrong."""
 START = datetime(2026, 11, 1, tzinfo=UTC)
 
 
-class Call(NamedTuple):
-    """One append."""
+class Append(NamedTuple):
+    """One call of `append`."""
 
     writer: int
     facts: list[int]
 
 
 class Delivery(NamedTuple):
-    """Calls in the order in which they arrive, and the clock of each fact's producer."""
+    """Calls in the order of their arrival, and the clock error of each fact's producer."""
 
-    calls: list[Call]
-    clocks: list[int]
+    calls: list[Append]
+    clock_errors: list[int]
     reopen: bool
 
 
 def deliveries() -> st.SearchStrategy[Delivery]:
-    """Drawn facts repeat and leave gaps by themselves."""
-    call = st.builds(Call, st.integers(0, 2), st.lists(st.integers(0, FACTS_MAX - 1), min_size=1, max_size=6))
-    clocks = st.lists(CLOCKS, min_size=FACTS_MAX, max_size=FACTS_MAX)
-    return st.builds(Delivery, st.lists(call, min_size=1, max_size=8), clocks, st.booleans())
+    """Facts are drawn with repetition, so that some repeat and some are missing."""
+    call = st.builds(
+        Append, st.integers(0, 2), st.lists(st.integers(0, FACTS_MAX - 1), min_size=1, max_size=6)
+    )
+    clock_errors = st.lists(CLOCK_ERRORS, min_size=FACTS_MAX, max_size=FACTS_MAX)
+    return st.builds(Delivery, st.lists(call, min_size=1, max_size=8), clock_errors, st.booleans())
 
 
-class Tally(NamedTuple):
-    """What a part of the examples did."""
+class DeliveryCounts(NamedTuple):
+    """Counts of one process's examples."""
 
     deliveries: int
     repeated: int
-    checked: int
+    check_count: int
 
 
 def run(context: Context) -> Counts:
     examples = EXAMPLES_FULL if context.full else EXAMPLES_SMALL
-    tallies = side_by_side(_part, [(context, part, examples // 2) for part in range(2)])
-    totals = Tally(*(sum(values) for values in zip(*tallies, strict=True)))
+    parts = side_by_side(_run_part, [(context, part, examples // 2) for part in range(2)])
+    totals = DeliveryCounts(*(sum(values) for values in zip(*parts, strict=True)))
     return Counts(
         totals.deliveries,
         "deliveries",
-        totals.checked,
-        f"facts delivered again {totals.repeated:,}; one row per fact in all",
+        totals.check_count,
+        f"events delivered again {totals.repeated:,}; exactly one row per event",
     )
 
 
-def _part(context: Context, part: int, examples: int) -> Tally:
+def _run_part(context: Context, part: int, examples: int) -> DeliveryCounts:
     totals: Counter[str] = Counter()
 
     @seeded(context.random("delivery", part).randrange(2**32))
@@ -88,66 +90,71 @@ def _part(context: Context, part: int, examples: int) -> Tally:
     def every_delivery(delivery: Delivery) -> None:
         folder = Path(tempfile.mkdtemp(dir=context.folder))
         try:
-            checked = delivered_once(folder / "lake", delivery)
+            row_count = deliver_and_check(folder / "lake", delivery)
         finally:
             shutil.rmtree(folder)
-        told = [fact for call in delivery.calls for fact in call.facts]
-        totals.update(deliveries=len(delivery.calls), repeated=len(told) - len(set(told)), checked=checked)
+        facts = [fact for call in delivery.calls for fact in call.facts]
+        repeated = len(facts) - len(set(facts))
+        totals.update(deliveries=len(delivery.calls), repeated=repeated, rows=row_count)
 
     try:
         every_delivery()
     except AssertionError as error:
         raise FaultFoundError("every", [str(error), *getattr(error, "__notes__", [])]) from error
-    return Tally(totals["deliveries"], totals["repeated"], totals["checked"])
+    return DeliveryCounts(totals["deliveries"], totals["repeated"], totals["rows"])
 
 
-def fact(number: int, clock_seconds: int) -> Event:
+def event_of(number: int, clock_error_s: int) -> Event:
     return RewardAssigned(
         rollout_id=f"r{number}",
         name="reward",
         score=float(number),
         grader="tests",
-        occurred_at=START + timedelta(seconds=number + clock_seconds),
+        occurred_at=START + timedelta(seconds=number + clock_error_s),
     )
 
 
-def delivered_once(root: Path, delivery: Delivery) -> int:
-    """Raises AssertionError; returns the rows looked at."""
+def deliver_and_check(root: Path, delivery: Delivery) -> int:
+    """Raises AssertionError; returns the number of checked rows."""
     lake = Lake.create(str(root))
     writers = [lake.writer(f"run-{number}") for number in range(3)]
-    order: dict[int, list[str]] = {}
+    given_ids: dict[int, list[str]] = {}
     for number, call in enumerate(delivery.calls):
         if delivery.reopen and number % 2:
             writers[call.writer].close()
             writers[call.writer] = lake.writer(f"run-{call.writer}")
-        events = [fact(told, delivery.clocks[told]) for told in call.facts]
+        events = [event_of(fact, delivery.clock_errors[fact]) for fact in call.facts]
         writers[call.writer].append(events)
-        order.setdefault(call.writer, []).extend(event_identity(event).event_id for event in events)
+        given_ids.setdefault(call.writer, []).extend(event_identity(event).event_id for event in events)
         if number % 3 == 2:
             lake.project()
     for writer in writers:
         writer.close()
     lake.project()
-    told = {number for call in delivery.calls for number in call.facts}
-    wanted = sorted(event_identity(fact(number, delivery.clocks[number])).event_id for number in told)
+    facts = {fact for call in delivery.calls for fact in call.facts}
+    expected = sorted(event_identity(event_of(fact, delivery.clock_errors[fact])).event_id for fact in facts)
     found = table_ids(lake, "reward_assigned")
-    assert found == wanted, f"{len(found)} rows of {len(wanted)} facts"
+    assert found == expected, f"{len(found)} rows of {len(expected)} facts"
     rows = lake.scan("reward_assigned").collect().sort("writer_epoch", "writer_seq")
     for (_,), of_epoch in rows.group_by("writer_epoch", maintain_order=True):
         times = of_epoch["recorded_at"].to_list()
-        assert times == sorted(times), "sequence numbers run against the times of recording"
-        _assert_in_order(of_epoch["event_id"].to_list(), list(order.values()))
+        assert times == sorted(times), "the order of sequence numbers differs from that of recording times"
+        _assert_in_order(of_epoch["event_id"].to_list(), list(given_ids.values()))
     assert lake.verify(deep=True).ok
     return len(found)
 
 
-def _assert_in_order(accepted: list[str], told: list[list[str]]) -> None:
-    """An epoch's rows are in the order in which its writer was given them, for some writer."""
-    orders = [list(dict.fromkeys(event_id for event_id in ids if event_id in set(accepted))) for ids in told]
-    # A fact that another writer was first with may stand in another epoch: what is here keeps its order.
-    assert any(_is_within(accepted, ids) for ids in (*orders, *told)), "an epoch's rows are out of order"
+def _assert_in_order(accepted: list[str], given_ids: list[list[str]]) -> None:
+    """The rows of an epoch are in the order in which some writer was given them."""
+    orders = [
+        list(dict.fromkeys(event_id for event_id in ids if event_id in set(accepted))) for ids in given_ids
+    ]
+    # An event that another writer accepted first is in another epoch. The remaining rows stay in order.
+    assert any(_is_subsequence(accepted, ids) for ids in (*orders, *given_ids)), (
+        "an epoch's rows are out of order"
+    )
 
 
-def _is_within(few: list[str], many: list[str]) -> bool:
+def _is_subsequence(few: list[str], many: list[str]) -> bool:
     rest = iter(many)
     return all(event_id in rest for event_id in few)

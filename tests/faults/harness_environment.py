@@ -1,6 +1,6 @@
-"""The environment of the harness and of its children: imported by the command before what starts threads.
+"""Environment variables of the harness and its children; imported before any module that starts threads.
 
-Not by the package: the suite imports parts of it, and keeps its own number of threads.
+The package does not import it: the test suite uses parts of the harness with its own thread counts.
 """
 
 import os
@@ -8,5 +8,5 @@ import os
 # Two processes of the harness share two cores here and in CI.
 for _name in ("OMP_NUM_THREADS", "POLARS_MAX_THREADS"):
     os.environ.setdefault(_name, "1")
-# What Lance logs of the faults that it is given would bury the counts.
+# Lance's log lines about the injected faults would hide the counts.
 os.environ.setdefault("LANCE_LOG", "error")

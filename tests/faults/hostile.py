@@ -1,6 +1,6 @@
-"""Hostile traces: drawn damage to a small trace of every format, and what attackers write by hand.
+"""Hostile traces: drawn damage to a small trace of every format, with values that an attacker would use.
 
-Only typed refusals come out, in bounded time and memory; what is taken is a fact that a lake can hold.
+Every input becomes valid events or a typed refusal, in bounded time and memory.
 """
 
 from __future__ import annotations
@@ -16,11 +16,12 @@ from types import FrameType
 from typing import Any
 
 from tests.faults.children import side_by_side
-from tests.faults.s3_faults import flipped
-from tests.faults.scenario import Context, Counts, FaultFoundError, by_part
+from tests.faults.s3_faults import flip_bit
+from tests.faults.scenario import Context, Counts, FaultFoundError, join_counts
 from tests.producers.importers.samples import SAMPLES, mini_text
-from tracelake.producers.importers.format_registry import IMPORTERS, importer_of
-from tracelake.producers.importers.source import Imported, NoSiblings, Refused, opened, source_file
+from tracelake.producers.importers.format_registry import IMPORTERS, importer_for
+from tracelake.producers.importers.importer import ImportedRollout, NoCompanions, Refusal
+from tracelake.producers.importers.source import parse_source, source_file
 from tracelake.schemas.errors import SourceFormatError
 from tracelake.schemas.events.event import event_identity
 
@@ -70,27 +71,27 @@ SPLICES: tuple[bytes, ...] = (
 )
 
 
-class HungError(Exception):
+class InputTimeoutError(Exception):
     """An input took too long."""
 
 
 def run(context: Context) -> Counts:
     total = INPUTS_FULL if context.full else INPUTS_SMALL
     counts: Counter[str] = Counter()
-    for part in side_by_side(_part, [(context, part, total // 2) for part in range(2)]):
+    for part in side_by_side(_run_part, [(context, part, total // 2) for part in range(2)]):
         counts.update(part)
-    looked = counts.pop("events")
-    inputs = sum(count for name, count in counts.items() if name in ("taken", "refused"))
-    detail = f"{by_part(dict(sorted(counts.items())))}; untyped errors 0, hangs 0"
-    return Counts(inputs, "hostile inputs", looked, detail)
+    event_count = counts.pop("events")
+    inputs = sum(count for name, count in counts.items() if name in ("accepted", "refused"))
+    detail = f"{join_counts(dict(sorted(counts.items())))}; untyped errors 0, hangs 0"
+    return Counts(inputs, "hostile inputs", event_count, detail)
 
 
-def _part(context: Context, part: int, inputs: int) -> dict[str, int]:
+def _run_part(context: Context, part: int, inputs: int) -> dict[str, int]:
     counts: Counter[str] = Counter()
-    signal.signal(signal.SIGALRM, _hung)
+    signal.signal(signal.SIGALRM, _raise_timeout)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     for number in range(part, 2 * inputs, 2):
-        if not context.wanted(str(number)):
+        if not context.is_selected(str(number)):
             continue
         draws = context.random("hostile", number)
         format = draws.choice(list(DOCUMENTS))
@@ -106,7 +107,7 @@ def _part(context: Context, part: int, inputs: int) -> dict[str, int]:
         finally:
             signal.alarm(0)
         counts[damage] += 1
-        counts["taken" if events else "refused"] += 1
+        counts["accepted" if events else "refused"] += 1
         counts["events"] += events
         grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
         if grown > MEMORY_GROWTH_MAX_KB:
@@ -114,23 +115,23 @@ def _part(context: Context, part: int, inputs: int) -> dict[str, int]:
     return dict(counts)
 
 
-def _hung(_: int, frame: FrameType | None) -> None:
-    raise HungError(f"more than {SECONDS_MAX} s, in {frame.f_code.co_name if frame else '?'}")
+def _raise_timeout(_: int, frame: FrameType | None) -> None:
+    raise InputTimeoutError(f"more than {SECONDS_MAX} s, in {frame.f_code.co_name if frame else '?'}")
 
 
 def _read(data: bytes) -> int:
-    """Events that were taken; raises whatever is no typed refusal."""
+    """Number of accepted events. A typed refusal counts as 0; any other error is raised."""
     try:
-        found = opened(source_file("a/b/c/trace.json", data))
-        importer = importer_of(found, IMPORTERS)
+        found = parse_source(source_file("a/b/c/trace.json", data))
+        importer = importer_for(found, IMPORTERS)
     except SourceFormatError:
         return 0
     events = 0
-    for piece in importer.read(found, NoSiblings()):
-        if isinstance(piece, Refused):
+    for piece in importer.read(found, NoCompanions()):
+        if isinstance(piece, Refusal):
             piece.reason.encode()
             continue
-        assert isinstance(piece, Imported)
+        assert isinstance(piece, ImportedRollout)
         keys = {event_identity(event).key_hash for event in piece.events}
         assert len(keys) == len(piece.events), "two events of a rollout share a key"
         events += len(piece.events)
@@ -149,64 +150,63 @@ def _cut(draws: Random, document: Any) -> bytes:
 def _flip(draws: Random, document: Any) -> bytes:
     whole = _bytes(document)
     for _ in range(draws.randrange(1, 5)):
-        whole = flipped(whole, draws.randrange(8 * len(whole)))
+        whole = flip_bit(whole, draws.randrange(8 * len(whole)))
     return whole
 
 
 def _splice(draws: Random, document: Any) -> bytes:
-    """At a value, so that some of them stay JSON."""
+    """Insert text where a value begins, so that some results remain JSON."""
     whole = _bytes(document)
-    places = [index + 1 for index, byte in enumerate(whole) if byte in b":,["]
-    at = draws.choice(places)
-    end = at + draws.randrange(12)
-    return whole[:at] + draws.choice(SPLICES) + whole[end:]
+    positions = [index + 1 for index, byte in enumerate(whole) if byte in b":,["]
+    start = draws.choice(positions)
+    end = start + draws.randrange(12)
+    return whole[:start] + draws.choice(SPLICES) + whole[end:]
 
 
 def _value(draws: Random, document: Any) -> bytes:
     for _ in range(draws.randrange(1, 4)):
-        holder, key = draws.choice(_places(document))
-        holder[key] = copy.deepcopy(draws.choice(VALUES))
+        container, key = draws.choice(_locations(document))
+        container[key] = copy.deepcopy(draws.choice(VALUES))
     return _bytes(document).replace(b'"\\ufeff"', b'"\\ud800"')
 
 
 def _swap(draws: Random, document: Any) -> bytes:
-    """Values that are right somewhere else."""
-    (one, key), (other, place) = draws.choice(_places(document)), draws.choice(_places(document))
-    text = json.dumps(other[place])
-    one[key] = json.loads(text)
+    """Replace a value by one from another location."""
+    (one, key), (other, other_key) = draws.choice(_locations(document)), draws.choice(_locations(document))
+    one[key] = json.loads(json.dumps(other[other_key]))
     return _bytes(document)
 
 
 def _drop(draws: Random, document: Any) -> bytes:
     for _ in range(draws.randrange(1, 4)):
-        places = _places(document)
-        if not places:
+        locations = _locations(document)
+        if not locations:
             break
-        holder, key = draws.choice(places)
-        del holder[key]
+        container, key = draws.choice(locations)
+        del container[key]
     return _bytes(document)
 
 
 def _nest(draws: Random, document: Any) -> bytes:
-    holder, key = draws.choice(_places(document))
+    container, key = draws.choice(_locations(document))
     depth = draws.choice([10, 200, 900, 1_100, 50_000])
-    holder[key] = "NEST"
+    container[key] = "NEST"
     opening, closing = draws.choice([(b"[", b"]"), (b'{"a":', b"}")])
     return _bytes(document).replace(b'"NEST"', opening * depth + b"1" + closing * depth)
 
 
 def _duplicate_keys(draws: Random, document: Any) -> bytes:
     whole = _bytes(document)
-    places = [index for index, byte in enumerate(whole) if byte == ord("{")]
-    at = draws.choice(places) + 1
+    positions = [index for index, byte in enumerate(whole) if byte == ord("{")]
+    start = draws.choice(positions) + 1
     name = draws.choice([b"role", b"content", b"trajectory", b"messages", b"info", b"reward", b"traj"])
-    return whole[:at] + b'"' + name + b'":1,"' + name + b'":{},' + whole[at:]
+    return whole[:start] + b'"' + name + b'":1,"' + name + b'":{},' + whole[start:]
 
 
 def _lines(draws: Random, document: Any) -> bytes:
-    """JSON lines, some of them broken."""
-    good = _bytes(document)
-    lines = [good, _cut(draws, document), _splice(draws, document), b"", b"null", b"[]", good]
+    """JSON lines, some of them damaged."""
+    valid = _bytes(document)
+    lines = [valid, _cut(draws, document), _splice(draws, document), b"", b"null", b"[]", valid]
     draws.shuffle(lines)
     return b"\n".join(lines)
 
@@ -229,15 +229,15 @@ DAMAGES: dict[str, Callable[[Random, Any], bytes]] = {
 }
 
 
-def _places(document: Any) -> list[tuple[Any, Any]]:
-    """Every holder and key in a JSON value."""
+def _locations(document: Any) -> list[tuple[Any, Any]]:
+    """Every container and key (or index) in a JSON value."""
     found: list[tuple[Any, Any]] = []
-    waiting = [document]
-    while waiting:
-        value = waiting.pop()
+    pending = [document]
+    while pending:
+        value = pending.pop()
         keys: list[Any] = list(value) if isinstance(value, dict) else []
         if isinstance(value, list):
             keys = list(range(len(value)))
         found += [(value, key) for key in keys]
-        waiting += [value[key] for key in keys]
+        pending += [value[key] for key in keys]
     return found

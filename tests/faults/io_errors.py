@@ -1,7 +1,7 @@
-"""Errors of the file system: EIO, ENOSPC and EMFILE at every change of a file, and a disk that is full.
+"""Errors of the file system: EIO, ENOSPC and EMFILE at every change of a file, and a full disk.
 
-Flow: an action meets an errno at its N-th call of a sort, once or from then on → it must raise a typed error
-→ the fault is over, a new writer goes on → what was told is compared.
+Flow: the N-th system call of some type fails, once or from then on → the action succeeds or raises a typed
+error → the fault ends, and a new writer continues → compare the lake with the record of the work.
 """
 
 from __future__ import annotations
@@ -16,23 +16,23 @@ from itertools import count
 from pathlib import Path
 from typing import NamedTuple
 
-from tests.faults.children import Say, in_child, side_by_side
-from tests.faults.history import (
-    Told,
+from tests.faults.children import Emit, in_child, side_by_side
+from tests.faults.power_cuts import enlarge_disk, small_disk
+from tests.faults.scenario import Context, Counts, FaultFoundError, NotPossibleError, join_counts
+from tests.faults.syscalls import WRITES, Call, Decision, watched
+from tests.faults.workload import (
+    WorkRecord,
     append_each,
     append_many,
-    checked,
+    check_lake,
     derive_sums,
     pin_all,
     recover,
 )
-from tests.faults.power_cuts import grown, small_disk
-from tests.faults.scenario import Context, Counts, FaultFoundError, NotPossibleError, by_part
-from tests.faults.syscalls import WRITES, Call, Verdict, watched
 from tracelake.lake import Lake
 from tracelake.schemas.errors import TracelakeError
 
-SORTS: dict[str, tuple[int, frozenset[str]]] = {
+FAULT_TYPES: dict[str, tuple[int, frozenset[str]]] = {
     "EIO sync": (errno.EIO, frozenset({"fsync", "fdatasync"})),
     "EIO write": (errno.EIO, frozenset({*WRITES, "writev", "copy_file_range", "ftruncate"})),
     "EIO name": (
@@ -45,9 +45,10 @@ SORTS: dict[str, tuple[int, frozenset[str]]] = {
     ),
     "EMFILE": (errno.EMFILE, frozenset({"open", "openat"})),
 }
-ACTIONS: dict[str, Callable[[Lake, Say], object]] = {
-    "append": lambda lake, say: append_each(lake, "faulty", range(10, 12), say, land_after=10),
-    "close": lambda lake, say: append_many(lake, "faulty", 20, 3, say),
+"""The errno of each type of fault, and the system calls that fail with it."""
+ACTIONS: dict[str, Callable[[Lake, Emit], object]] = {
+    "append": lambda lake, emit: append_each(lake, "faulty", range(10, 12), emit, land_after=10),
+    "close": lambda lake, emit: append_many(lake, "faulty", 20, 3, emit),
     "project": lambda lake, _: lake.project(),
     "derive": lambda lake, _: derive_sums(lake),
     "pin": pin_all,
@@ -57,49 +58,48 @@ DISKS_FULL, DISKS_SMALL = 10, 2
 SMALLEST_KILOBYTES = 300
 
 
-class Trial(NamedTuple):
-    """Where one trial fails calls."""
+class ErrorTrial(NamedTuple):
+    """Which calls one trial fails."""
 
     action: str
-    sort: str
+    fault_type: str
     number: int
     lasts: bool
 
     @property
     def name(self) -> str:
-        return f"{self.action}.{self.sort.replace(' ', '-')}.{self.number}{'+' if self.lasts else ''}"
+        return f"{self.action}.{self.fault_type.replace(' ', '-')}.{self.number}{'+' if self.lasts else ''}"
 
 
-class Tally(NamedTuple):
-    """What a part of the trials did."""
+class ErrorCounts(NamedTuple):
+    """Counts of one process's trials."""
 
     faults: dict[str, int]
     raised: dict[str, int]
-    checked: int
+    check_count: int
 
 
 def run(context: Context) -> Counts:
-    root, told = _used(context)
+    root, record = _build_used_lake(context)
     trials = _trials(context, root)
-    halves = [(context, root, told, trials[part::2]) for part in range(2)]
-    tallies = side_by_side(_part, halves)
+    halves = [(context, root, record, trials[part::2]) for part in range(2)]
     faults: Counter[str] = Counter()
     raised: Counter[str] = Counter()
-    for tally in tallies:
-        faults.update(tally.faults)
-        raised.update(tally.raised)
-    seen = sum(tally.checked for tally in tallies)
+    checked = 0
+    for part in side_by_side(_run_part, halves):
+        faults.update(part.faults)
+        raised.update(part.raised)
+        checked += part.check_count
     for number in range(_disk_count(context)):
-        if context.wanted(f"disk.{number}"):
-            seen += _full_disk(context, number)
+        if context.is_selected(f"disk.{number}"):
+            checked += _fill_disk(context, number)
             faults["full disks"] += 1
-    silent = sum(faults.values()) - faults["full disks"] - sum(raised.values())
+    survived = sum(faults.values()) - faults["full disks"] - sum(raised.values())
     detail = (
-        f"{by_part(dict(sorted(faults.items())))}; {sum(raised.values()):,} raised typed errors, {silent:,}"
+        f"{join_counts(dict(sorted(faults.items())))}; {sum(raised.values()):,} raised typed errors, "
+        f"the action survived {survived:,}; lost 0, doubled 0"
     )
-    return Counts(
-        sum(faults.values()), "errors", seen, f"{detail} were survived by the action; lost 0, doubled 0"
-    )
+    return Counts(sum(faults.values()), "errors", checked, detail)
 
 
 def _disk_count(context: Context) -> int:
@@ -110,151 +110,147 @@ def _disk_count(context: Context) -> int:
     return 0
 
 
-def _used(context: Context) -> tuple[Path, Told]:
+def _build_used_lake(context: Context) -> tuple[Path, WorkRecord]:
     root = context.folder / "used" / "lake"
     root.parent.mkdir()
-    outcome = watched(partial(_use, root), root, lambda _: None)
-    if outcome.exit_code:
-        raise FaultFoundError("used", ["making a lake failed, its error is above"])
-    return root, Told().plus(outcome.said)
+    built = watched(partial(_use, root), root, lambda _: None)
+    if built.exit_code:
+        raise FaultFoundError("used", ["building a lake failed, its error is above"])
+    return root, WorkRecord().plus(built.lines)
 
 
-def _use(root: Path, say: Say) -> None:
+def _use(root: Path, emit: Emit) -> None:
     lake = Lake.create(str(root))
-    append_many(lake, "first", 0, 3, say)
+    append_many(lake, "first", 0, 3, emit)
     lake.project()
     derive_sums(lake)
-    pin_all(lake, say)
-    append_many(lake, "second", 3, 3, say)
+    pin_all(lake, emit)
+    append_many(lake, "second", 3, 3, emit)
 
 
-def _trials(context: Context, root: Path) -> list[Trial]:
-    """Every call of every action in every sort, once and lasting; a drawn part of them in the small run."""
-    trials: list[Trial] = []
+def _trials(context: Context, root: Path) -> list[ErrorTrial]:
+    """Every call of every action, with every type of fault, once and lasting; a small run draws some."""
+    trials: list[ErrorTrial] = []
     for action in ACTIONS:
-        calls = watched(
-            partial(_count, _copied(context, root, f"count.{action}"), action), context.folder, _none
-        )
-        for sort, (_, names) in SORTS.items():
-            total = sum(call.name in names for call in calls.calls)
+        copy = _copy_lake(context, root, f"count.{action}")
+        without_fault = watched(partial(_act, copy, action), context.folder, lambda _: None)
+        for fault_type, (_, names) in FAULT_TYPES.items():
+            total = sum(call.name in names for call in without_fault.calls)
             trials += [
-                Trial(action, sort, number, lasts)
+                ErrorTrial(action, fault_type, number, lasts)
                 for number in range(1, total + 1)
                 for lasts in (False, True)
             ]
     context.random("order").shuffle(trials)
-    wanted = [trial for trial in trials if context.wanted(trial.name)]
-    return wanted if context.full or context.trial else wanted[:TRIALS_SMALL]
+    selected = [trial for trial in trials if context.is_selected(trial.name)]
+    return selected if context.full or context.trial else selected[:TRIALS_SMALL]
 
 
-def _none(_: Call) -> Verdict:
-    return None
+def _act(root: Path, action: str, emit: Emit) -> None:
+    ACTIONS[action](Lake.open(str(root)), emit)
 
 
-def _count(root: Path, action: str, say: Say) -> None:
-    ACTIONS[action](Lake.open(str(root)), say)
-
-
-def _copied(context: Context, root: Path, trial: str) -> Path:
-    copy = context.place(trial) / "lake"
+def _copy_lake(context: Context, root: Path, trial: str) -> Path:
+    copy = context.trial_folder(trial) / "lake"
     shutil.copytree(root, copy)
     return copy
 
 
-def _part(context: Context, used: Path, told: Told, trials: list[Trial]) -> Tally:
+def _run_part(context: Context, used: Path, record: WorkRecord, trials: list[ErrorTrial]) -> ErrorCounts:
     faults: Counter[str] = Counter()
     raised: Counter[str] = Counter()
-    seen = 0
+    checked = 0
     for trial in trials:
-        root = _copied(context, used, trial.name)
+        root = _copy_lake(context, used, trial.name)
         fault = Fault(trial)
-        outcome = watched(partial(_meet, root, trial.action), root, fault)
-        problems = [line for line in outcome.said if line.startswith("untyped")]
-        if outcome.exit_code and not problems:
-            problems = ["work did not go on with a new writer, its error is above"]
-        found = in_child(checked, root, told.plus(outcome.said))
+        worker = watched(partial(_act_then_continue, root, trial.action), root, fault)
+        problems = [line for line in worker.lines if line.startswith("untyped")]
+        if worker.exit_code and not problems:
+            problems = ["a new writer could not continue, its error is above"]
+        found = in_child(check_lake, root, record.plus(worker.lines))
         if problems or found.problems:
             raise FaultFoundError(trial.name, [*problems, *found.problems])
-        if fault.met:
-            faults[trial.sort] += 1
-            raised.update(line.split()[1] for line in outcome.said if line.startswith("raised"))
-        seen += found.event_count
+        if fault.occurred:
+            faults[trial.fault_type] += 1
+            raised.update(line.split()[1] for line in worker.lines if line.startswith("raised"))
+        checked += found.event_count
         shutil.rmtree(root.parent)
-    return Tally(dict(faults), dict(raised), seen)
+    return ErrorCounts(dict(faults), dict(raised), checked)
 
 
 class Fault:
-    """Fails calls of a sort from the N-th on, until the worker makes the folder that says `over`."""
+    """Fails the N-th call of a type, or all from there on, until the worker creates the folder `over`."""
 
-    def __init__(self, trial: Trial) -> None:
-        self._errno, self._names = SORTS[trial.sort]
+    def __init__(self, trial: ErrorTrial) -> None:
+        self._errno, self._names = FAULT_TYPES[trial.fault_type]
         self._trial = trial
         self._seen = 0
-        self.met = False
+        self.occurred = False
         self._over = False
 
-    def __call__(self, call: Call) -> Verdict:
+    def __call__(self, call: Call) -> Decision:
         self._over = self._over or call.path.endswith("/over")
         if self._over or call.name not in self._names:
             return None
         self._seen += 1
         if self._seen == self._trial.number or (self._trial.lasts and self._seen > self._trial.number):
-            self.met = True
+            self.occurred = True
             return self._errno
         return None
 
 
-def _meet(root: Path, action: str, say: Say) -> None:
-    """The action under faults, then everything once more without."""
+def _act_then_continue(root: Path, action: str, emit: Emit) -> None:
+    """The action under faults, then more work without faults."""
     try:
-        ACTIONS[action](Lake.open(str(root)), say)
+        ACTIONS[action](Lake.open(str(root)), emit)
     except (TracelakeError, OSError) as error:
-        say(f"raised {type(error).__name__}")
-    except BaseException as error:  # noqa: BLE001 - a panic of Rust is no Exception
-        say(f"untyped {type(error).__name__}: {' '.join(str(error).split())[:300]}")
+        emit(f"raised {type(error).__name__}")
+    except BaseException as error:  # noqa: BLE001 - a panic of Rust is not an Exception
+        emit(f"untyped {type(error).__name__}: {' '.join(str(error).split())[:300]}")
     over = root / "over"
     over.mkdir()
     over.rmdir()
     again = Lake.open(str(root))
-    append_each(again, "new", range(30, 32), say)
+    append_each(again, "new", range(30, 32), emit)
     again.project()
-    pin_all(again, say)
+    pin_all(again, emit)
 
 
-def _full_disk(context: Context, number: int) -> int:
-    """Fill a small disk by appends, projections and pins until each has met the end; then give space."""
+def _fill_disk(context: Context, number: int) -> int:
+    """Fill a small disk until the work fails, twice; then enlarge the disk, recover and check."""
     trial = f"disk.{number}"
     size = SMALLEST_KILOBYTES + context.random(trial).randrange(1200)
     with small_disk(context.folder / trial, size) as folder:
-        said: list[str] = []
+        output: list[str] = []
         for phase in ("fill", "again"):
-            lines = in_child(_fill, folder / "lake", phase)
-            said += lines
+            lines = in_child(_work_until_full, folder / "lake", phase)
+            output += lines
             if untyped := [line for line in lines if line.startswith("untyped")]:
                 raise FaultFoundError(trial, untyped)
-        grown(folder, 64 * 1024)
-        told = Told(created=False).plus(said)
-        in_child(recover, folder / "lake") if told.created else None
-        found = in_child(checked, folder / "lake", told)
+        enlarge_disk(folder, 64 * 1024)
+        record = WorkRecord(created=False).plus(output)
+        if record.created:
+            in_child(recover, folder / "lake")
+        found = in_child(check_lake, folder / "lake", record)
     if found.problems:
         raise FaultFoundError(trial, found.problems)
     return found.event_count
 
 
-def _fill(root: Path, phase: str) -> list[str]:
-    """Lines as a worker says them, up to the first error of each sort of work."""
-    said: list[str] = []
+def _work_until_full(root: Path, phase: str) -> list[str]:
+    """A worker's lines up to its first error."""
+    lines: list[str] = []
     first = 0 if phase == "fill" else 10_000
     try:
         lake = Lake.create(str(root)) if phase == "fill" else Lake.open(str(root))
-        said.append("created")
+        lines.append("created")
         for index in count(first, 5):
-            append_many(lake, phase, index, 5, said.append)
+            append_many(lake, phase, index, 5, lines.append)
             if index % 4 == 0:
                 lake.project()
-                pin_all(lake, said.append)
+                pin_all(lake, lines.append)
     except (TracelakeError, OSError) as error:
-        said.append(f"raised {type(error).__name__}")
-    except BaseException as error:  # noqa: BLE001 - a panic of Rust is no Exception
-        said.append(f"untyped {type(error).__name__}: {' '.join(str(error).split())[:300]}")
-    return said
+        lines.append(f"raised {type(error).__name__}")
+    except BaseException as error:  # noqa: BLE001 - a panic of Rust is not an Exception
+        lines.append(f"untyped {type(error).__name__}: {' '.join(str(error).split())[:300]}")
+    return lines

@@ -13,7 +13,7 @@ from typing import NamedTuple
 from tests.faults.children import in_child, side_by_side
 from tests.faults.scenario import Context, Counts, FaultFoundError
 from tests.producers.teachers.fault_schedules import Scheduled, asked_under_faults
-from tests.producers.teachers.killed_replays import Outcome, killed_until_done
+from tests.producers.teachers.killed_replays import KilledReplay, killed_until_done
 
 REPLAYS_FULL, REPLAYS_SMALL = 10, 2
 KILLS_EACH = 6
@@ -25,7 +25,7 @@ WAIT_SECONDS = 300.0
 class Tally(NamedTuple):
     """What a part of the trials did."""
 
-    killed: list[Outcome]
+    killed: list[KilledReplay]
     scheduled: list[Scheduled]
 
 
@@ -34,7 +34,7 @@ def run(context: Context) -> Counts:
     schedules = SCHEDULES_FULL if context.full else SCHEDULES_SMALL
     trials = [f"kill.{number}" for number in range(replays)]
     trials += [f"schedule.{number}" for number in range(schedules)]
-    wanted = [trial for trial in trials if context.wanted(trial)]
+    wanted = [trial for trial in trials if context.is_selected(trial)]
     tallies = side_by_side(_trials, [(context, wanted[part::PROCESSES]) for part in range(PROCESSES)])
     killed = [outcome for tally in tallies for outcome in tally.killed]
     scheduled = [each for tally in tallies for each in tally.scheduled]
@@ -53,7 +53,7 @@ def _trials(context: Context, trials: list[str]) -> Tally:
     tally = Tally([], [])
     for trial in trials:
         kind, _, _ = trial.partition(".")
-        folder = context.place(trial)
+        folder = context.trial_folder(trial)
         seed = context.random(trial).randrange(2**32)
         if kind == "kill":
             killed = in_child(_killed, folder, seed, wait_seconds=WAIT_SECONDS)
@@ -71,5 +71,5 @@ def _trials(context: Context, trials: list[str]) -> Tally:
     return tally
 
 
-def _killed(folder: Path, seed: int) -> Outcome:
+def _killed(folder: Path, seed: int) -> KilledReplay:
     return killed_until_done(folder, seed, kills=KILLS_EACH)

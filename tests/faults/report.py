@@ -1,4 +1,4 @@
-"""The table of counts in a page: a row per scenario, replaced when it was run anew."""
+"""The table of counts in a page: one row per scenario, replaced after each run."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ HEAD = "| Scenario | Done | Checks | Parts | Repeat |\n|---|---|---|---|---|"
 
 
 class Measured(NamedTuple):
-    """A scenario that was run, and found nothing."""
+    """A scenario that ran and found no fault."""
 
     name: str
     counts: Counts
@@ -22,7 +22,7 @@ class Measured(NamedTuple):
 
 
 def write_report(page: Path, measured: list[Measured]) -> None:
-    """Rows of other scenarios stay as they are. Raises ValueError for a page without the two marks."""
+    """Replace the rows of the measured scenarios. Raises ValueError for a page without the two marks."""
     before, _, rest = page.read_text(encoding="utf-8").partition(BEGIN)
     table, end, after = rest.partition(END)
     if not end:
@@ -35,5 +35,5 @@ def write_report(page: Path, measured: list[Measured]) -> None:
 
 def _row(each: Measured) -> str:
     command = f"python -m tests.faults --only {each.name} --seed {each.seed}{'' if each.full else ' --small'}"
-    done = f"{each.counts.count:,} {each.counts.unit}"
-    return f"| `{each.name}` | {done} | {each.counts.checked:,} | {each.counts.detail} | `{command}` |"
+    count = f"{each.counts.count:,} {each.counts.unit}"
+    return f"| `{each.name}` | {count} | {each.counts.check_count:,} | {each.counts.detail} | `{command}` |"

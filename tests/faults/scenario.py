@@ -1,6 +1,6 @@
-"""What a scenario is given and what it gives back.
+"""The input and the result of a scenario.
 
-**A failure names the seed and the trial that replay it**: every random draw comes from `Context.random`.
+**A failure names the seed and the trial that repeat it**: every random draw comes from `Context.random`.
 """
 
 from __future__ import annotations
@@ -12,41 +12,41 @@ from typing import NamedTuple
 
 
 class Context(NamedTuple):
-    """How one run of a scenario is meant."""
+    """Settings of one run of a scenario."""
 
     seed: int
     full: bool
     folder: Path
-    """Empty, for this run alone; removed after it."""
+    """Empty and used by this run only; removed afterwards."""
     trial: str | None = None
-    """Run this one only."""
+    """Run only this trial."""
 
     def random(self, *parts: object) -> Random:
-        """The same draws for the same seed and parts, whatever runs beside."""
+        """The same draws for the same seed and parts, in every process."""
         return Random(":".join(map(str, (self.seed, *parts))))
 
-    def wanted(self, trial: str) -> bool:
+    def is_selected(self, trial: str) -> bool:
         return self.trial is None or self.trial == trial
 
-    def place(self, trial: str) -> Path:
-        """A folder of the trial's own, with no lake in it yet."""
+    def trial_folder(self, trial: str) -> Path:
+        """Create the trial's folder; no lake is in it yet."""
         folder = self.folder / trial.replace(":", "-").replace("/", "-")
         folder.mkdir(parents=True, exist_ok=True)
         return folder
 
 
 class Counts(NamedTuple):
-    """What was done; `detail` says it by part."""
+    """What a scenario did; `detail` lists it by type."""
 
     count: int
     unit: str
-    checked: int
-    """How often something was looked at afterwards: mostly acknowledged events."""
+    check_count: int
+    """Items that were checked afterwards: mostly acknowledged events."""
     detail: str
 
 
 class FaultFoundError(Exception):
-    """A promise was broken."""
+    """A guarantee does not hold."""
 
     def __init__(self, trial: str, problems: Sequence[str]) -> None:
         super().__init__(trial, list(problems))
@@ -58,8 +58,8 @@ class FaultFoundError(Exception):
 
 
 class NotPossibleError(Exception):
-    """The machine lacks what the scenario needs; a failure where CI=true, told and passed over elsewhere."""
+    """The machine lacks a requirement: the scenario fails with CI=true, and is skipped otherwise."""
 
 
-def by_part(counts: dict[str, int]) -> str:
+def join_counts(counts: dict[str, int]) -> str:
     return ", ".join(f"{name} {count:,}" for name, count in counts.items())

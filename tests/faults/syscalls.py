@@ -1,10 +1,10 @@
-"""Every change that a child makes to files under one folder, seen before it happens; a fault in its place.
+"""Intercepts every change that a child makes to files under one folder, and injects faults.
 
-Flow: a child filters itself with seccomp → each call that changes a file waits for the harness → the harness
-lets it go on, fails it with an errno, or kills the child before it or in the middle of a write.
+Flow: a child installs a seccomp filter → each system call that changes a file waits for the harness → the
+harness lets it pass, fails it with an errno, or kills the child before it or in the middle of a write.
 
-**The count is exact**: calls of all threads in one order, those under the folder only, the interpreter's own
-start not among them. Needs Linux 5.9 and no privilege.
+**The count is exact**: calls of all threads in one order, only those under the folder, without the start of
+the interpreter. Needs Linux 5.9 and no privilege.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from tests.faults.children import Child, Say, forked, speaker, whole_lines
+from tests.faults.children import Child, Emit, complete_lines, emitter, fork_child
 from tests.faults.scenario import NotPossibleError
 
-# Name, number on x86_64 and on aarch64 (null: there is none), and where its path or descriptor stands.
+# Name, number on x86_64 and on aarch64 (None: no such call), and the argument with its path or descriptor.
 _TABLE: tuple[tuple[str, int | None, int | None, str], ...] = (
     ("write", 1, 64, "fd0"),
     ("pwrite64", 18, 68, "fd0"),
@@ -63,15 +63,15 @@ _RECEIVE, _SEND = 0xC0502100, 0xC0182101
 _GET_DESCRIPTOR = 438
 WRITES = ("write", "pwrite64", "pwritev", "pwritev2")
 _VECTOR = struct.Struct("=QQ")
-"""Where a part of a write lies, and how long it is."""
+"""Address and length of one buffer of a vectored write."""
 
 KILL, TEAR = "kill", "tear"
-Verdict = int | str | None
-"""Go on (null), fail with this errno, `KILL` before the call, or `TEAR`: write the first half, then kill."""
+Decision = int | str | None
+"""Null: let it pass. A number: fail with this errno. `KILL`: kill first. `TEAR`: write half, then kill."""
 
 
 class Call(NamedTuple):
-    """One call that changes a file, not done yet."""
+    """A pending system call that changes a file."""
 
     number: int
     """From 1, over all threads."""
@@ -79,23 +79,26 @@ class Call(NamedTuple):
     path: str
 
 
-class Outcome(NamedTuple):
-    """What became of a watched child."""
+class WatchedRun(NamedTuple):
+    """The output, calls and end of a watched child."""
 
-    said: list[str]
+    lines: list[str]
     calls: list[Call]
     killed: bool
     exit_code: int
 
 
 class TooLongError(Exception):
-    """A watched child did not end in time."""
+    """A watched child exceeded its time limit."""
 
 
 def watched(
-    work: Callable[[Say], object], folder: Path, decide: Callable[[Call], Verdict], wait_seconds: float = 60.0
-) -> Outcome:
-    """Runs work in a child; `decide` is asked about each change under the folder."""
+    work: Callable[[Emit], object],
+    folder: Path,
+    decide: Callable[[Call], Decision],
+    wait_seconds: float = 60.0,
+) -> WatchedRun:
+    """Run work in a child; `decide` is called before each change under the folder."""
     ours, theirs = socket.socketpair()
 
     def filtered(pipe: int) -> None:
@@ -103,9 +106,9 @@ def watched(
         listener = _install_filter()
         socket.send_fds(theirs, [b"x"], [listener])
         os.close(listener)
-        work(speaker(pipe))
+        work(emitter(pipe))
 
-    child = forked(filtered)
+    child = fork_child(filtered)
     theirs.close()
     _, descriptors, _, _ = socket.recv_fds(ours, 1, 1)
     ours.close()
@@ -121,9 +124,9 @@ def watched(
 
 
 class _Supervisor:
-    """Answers one child's calls until it ends."""
+    """Decides about one child's system calls until it ends."""
 
-    def __init__(self, child: Child, listener: int, folder: str, decide: Callable[[Call], Verdict]) -> None:
+    def __init__(self, child: Child, listener: int, folder: str, decide: Callable[[Call], Decision]) -> None:
         self._child = child
         self._listener = listener
         self._folder = folder
@@ -133,13 +136,13 @@ class _Supervisor:
         column, _, _ = _architecture()
         self._names = {row[column]: (row[0], row[3]) for row in _TABLE if row[column] is not None}
 
-    def outcome(self, deadline: float) -> Outcome:
-        said: list[bytes] = []
+    def outcome(self, deadline: float) -> WatchedRun:
+        output: list[bytes] = []
         poll = select.poll()
         poll.register(self._listener, select.POLLIN)
         poll.register(self._child.pipe, select.POLLIN)
-        speaking = True
-        while speaking:
+        is_open = True
+        while is_open:
             left = deadline - time.monotonic()
             if left <= 0:
                 self._kill()
@@ -150,14 +153,14 @@ class _Supervisor:
                     else:
                         poll.unregister(self._listener)
                 elif data := os.read(self._child.pipe, 2**16):
-                    said.append(data)
+                    output.append(data)
                 else:
-                    speaking = False
+                    is_open = False
         os.close(self._child.pipe)
         _, status = os.waitpid(self._child.pid, 0)
         if left <= 0:
-            raise TooLongError(f"a child was still at work; its last calls: {self._calls[-3:]}")
-        return Outcome(whole_lines(b"".join(said)), self._calls, self._killed, status)
+            raise TooLongError(f"a child was still running; its last calls: {self._calls[-3:]}")
+        return WatchedRun(complete_lines(b"".join(output)), self._calls, self._killed, status)
 
     def _kill(self) -> None:
         self._killed = True
@@ -168,33 +171,33 @@ class _Supervisor:
         try:
             fcntl.ioctl(self._listener, _RECEIVE, buffer)
         except OSError:
-            # The thread was killed while its call waited.
+            # The thread was killed while its call was waiting.
             return
         request, thread, _, number, _, _, *arguments = _NOTIFICATION.unpack(buffer)
-        verdict = None if self._killed else self._verdict(thread, number, arguments)
-        if verdict in (KILL, TEAR):
+        decision = None if self._killed else self._decision(thread, number, arguments)
+        if decision in (KILL, TEAR):
             self._kill()
             return
-        errno = verdict if isinstance(verdict, int) else 0
+        errno = decision if isinstance(decision, int) else 0
         response = _RESPONSE.pack(request, 0, -errno, 0 if errno else 1)
         try:
             fcntl.ioctl(self._listener, _SEND, bytearray(response))
         except OSError:
             return
 
-    def _verdict(self, thread: int, number: int, arguments: list[int]) -> Verdict:
-        name, place = self._names[number]
-        path = _path(thread, place, arguments)
+    def _decision(self, thread: int, number: int, arguments: list[int]) -> Decision:
+        name, argument = self._names[number]
+        path = _path(thread, argument, arguments)
         if not (path == self._folder or path.startswith(f"{self._folder}/")):
             return None
         if name.startswith("open") and not _opens_to_write(name, arguments):
             return None
         call = Call(len(self._calls) + 1, name, path)
         self._calls.append(call)
-        verdict = self._decide(call)
-        if verdict == TEAR and name in WRITES:
+        decision = self._decide(call)
+        if decision == TEAR and name in WRITES:
             _write_half(self._child.pid, thread, name, arguments)
-        return verdict
+        return decision
 
 
 def _opens_to_write(name: str, arguments: list[int]) -> bool:
@@ -202,20 +205,20 @@ def _opens_to_write(name: str, arguments: list[int]) -> bool:
     return bool(flags & (os.O_CREAT | os.O_TRUNC | os.O_WRONLY | os.O_RDWR))
 
 
-def _path(thread: int, place: str, arguments: list[int]) -> str:
-    value = arguments[int(place[-1])]
+def _path(thread: int, argument: str, arguments: list[int]) -> str:
+    value = arguments[int(argument[-1])]
     try:
-        if place.startswith("fd"):
+        if argument.startswith("fd"):
             return os.readlink(f"/proc/{thread}/fd/{ctypes.c_int(value).value}")
-        return os.fsdecode(_memory(thread, value, 4096).split(b"\0")[0])
+        return os.fsdecode(_read_mapped(thread, value, 4096).split(b"\0")[0])
     except OSError:
         return ""
 
 
-def _memory(thread: int, address: int, size: int) -> bytes:
+def _read_mapped(thread: int, address: int, size: int) -> bytes:
     with open(f"/proc/{thread}/mem", "rb", buffering=0) as memory:
         memory.seek(address)
-        # A path near the end of a mapping is read up to the end of its page first.
+        # Reads up to the end of the page first: the next page may not be mapped.
         first = min(size, 4096 - address % 4096)
         data = memory.read(first)
         while len(data) < size and (size > 4096 or b"\0" not in data):
@@ -226,22 +229,22 @@ def _memory(thread: int, address: int, size: int) -> bytes:
         return data
 
 
-def _exactly(thread: int, address: int, size: int) -> bytes:
+def _read_memory(thread: int, address: int, size: int) -> bytes:
     with open(f"/proc/{thread}/mem", "rb") as memory:
         memory.seek(address)
         return memory.read(size)
 
 
 def _written(thread: int, name: str, arguments: list[int]) -> bytes:
-    """What a call is about to write."""
+    """The bytes that a call is about to write."""
     if not name.startswith("pwritev"):
-        return _exactly(thread, arguments[1], arguments[2])
-    table = _exactly(thread, arguments[1], arguments[2] * _VECTOR.size)
-    return b"".join(_exactly(thread, *part) for part in _VECTOR.iter_unpack(table))
+        return _read_memory(thread, arguments[1], arguments[2])
+    table = _read_memory(thread, arguments[1], arguments[2] * _VECTOR.size)
+    return b"".join(_read_memory(thread, *entry) for entry in _VECTOR.iter_unpack(table))
 
 
 def _write_half(pid: int, thread: int, name: str, arguments: list[int]) -> None:
-    """What a write leaves that was cut off: its first half, by the child's own descriptor."""
+    """Write the first half of a pending write through the child's descriptor."""
     whole = _written(thread, name, arguments)
     data = whole[: len(whole) // 2]
     process = os.pidfd_open(pid)
@@ -261,7 +264,7 @@ def _write_half(pid: int, thread: int, name: str, arguments: list[int]) -> None:
 def _architecture() -> tuple[int, int, int]:
     machine = platform.machine()
     if machine not in _ARCHITECTURES or platform.system() != "Linux":
-        raise NotPossibleError(f"system calls are known for Linux on {', '.join(_ARCHITECTURES)}")
+        raise NotPossibleError(f"the system calls are known for Linux on {', '.join(_ARCHITECTURES)} only")
     return _ARCHITECTURES[machine]
 
 
@@ -270,7 +273,7 @@ def _libc() -> ctypes.CDLL:
 
 
 def _install_filter() -> int:
-    """The listener of this thread's and its later threads' filter."""
+    """Filter this thread and the threads that it starts; returns the descriptor of the listener."""
     column, _, seccomp = _architecture()
     numbers = [number for row in _TABLE if (number := row[column]) is not None]
     code = [struct.pack("=HBBI", 0x20, 0, 0, 0)]
@@ -278,10 +281,10 @@ def _install_filter() -> int:
         code.append(struct.pack("=HBBI", 0x15, len(numbers) - index, 0, number))
     code += [struct.pack("=HBBI", 0x06, 0, 0, _ALLOW), struct.pack("=HBBI", 0x06, 0, 0, _ASK)]
     program = b"".join(code)
-    held = ctypes.create_string_buffer(program, len(program))
-    header = struct.pack("=H6xQ", len(code), ctypes.addressof(held))
+    buffer = ctypes.create_string_buffer(program, len(program))
+    header = struct.pack("=H6xQ", len(code), ctypes.addressof(buffer))
     libc = _libc()
-    # PR_SET_NO_NEW_PRIVS: without it only root may filter.
+    # PR_SET_NO_NEW_PRIVS: without it only root may install a filter.
     libc.prctl(38, 1, 0, 0, 0)
     # SECCOMP_SET_MODE_FILTER with SECCOMP_FILTER_FLAG_NEW_LISTENER.
     listener = libc.syscall(seccomp, 1, 8, ctypes.create_string_buffer(header, len(header)))

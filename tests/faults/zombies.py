@@ -1,10 +1,10 @@
-"""Zombies: writers, projectors, maintenance and readers at once, one of them paused while the others go on.
+"""Zombies: writers, projectors, maintenance and readers at once, with one of them paused for a while.
 
-Flow: each in a process of its own → a drawn one is stopped with SIGSTOP, later resumed with what it then
-believes → all are killed → their histories are compared with each other and with the lake.
+Flow: each works in a process of its own → a drawn process is stopped with SIGSTOP and later resumed with its
+outdated view → all are killed → their output is compared with each other and with the lake.
 
-The history of versions: each is one set of rows, whoever reads it; a reader never sees an older one after a
-newer one; what an acknowledged event is in stays there; a pin reads the same for ever.
+**Each version is one set of rows** for every reader. A reader never sees an older version after a newer one.
+Rows never disappear, and a pin always reads the same.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ from itertools import count
 from pathlib import Path
 from typing import NamedTuple
 
-from tests.faults.children import Child, Say, ended, forked, in_child, speaker, whole_lines
-from tests.faults.history import (
+from tests.faults.children import Emit, complete_lines, emitter, fork_child, in_child, kill_and_read
+from tests.faults.scenario import Context, Counts, FaultFoundError
+from tests.faults.workload import (
     KINDS,
-    Told,
+    WorkRecord,
     append_each,
     append_many,
-    checked,
+    check_lake,
     derive_sums,
     maintain,
     pin_all,
 )
-from tests.faults.scenario import Context, Counts, FaultFoundError
 from tracelake.lake import Lake
 from tracelake.schemas.errors import CommitContendedError, TableMissingError
 
@@ -40,90 +40,86 @@ PAUSE_SECONDS = (0.3, 2.0)
 INDICES_PER_WRITER = 1_000_000
 
 
-class Tally(NamedTuple):
-    """What one lake went through."""
+class LakeCounts(NamedTuple):
+    """Counts and problems of one lake."""
 
     pauses: int
     operations: int
-    checked: int
+    check_count: int
     problems: list[str]
 
 
 def run(context: Context) -> Counts:
-    pauses = operations = seen = 0
+    pauses = operations = checked = 0
     total = PAUSES_FULL if context.full else PAUSES_SMALL
     for number in range(-(-total // PAUSES_PER_LAKE)):
         trial = f"lake.{number}"
-        if not context.wanted(trial):
+        if not context.is_selected(trial):
             continue
-        tally = _lake_life(context, trial)
-        if tally.problems:
-            raise FaultFoundError(trial, tally.problems)
-        pauses += tally.pauses
-        operations += tally.operations
-        seen += tally.checked
-    detail = (
-        f"{operations:,} operations in the histories; lost 0, doubled 0, versions forked 0, pins changed 0"
-    )
-    return Counts(pauses, "pauses", seen, detail)
+        counts = _run_lake(context, trial)
+        if counts.problems:
+            raise FaultFoundError(trial, counts.problems)
+        pauses += counts.pauses
+        operations += counts.operations
+        checked += counts.check_count
+    detail = f"{operations:,} operations reported; lost 0, doubled 0, versions forked 0, pins changed 0"
+    return Counts(pauses, "pauses", checked, detail)
 
 
-def _lake_life(context: Context, trial: str) -> Tally:
+def _run_lake(context: Context, trial: str) -> LakeCounts:
     draws = context.random(trial)
-    root = context.place(trial) / "lake"
-    in_child(_make, root)
-    crew = Crew(root, trial)
+    root = context.trial_folder(trial) / "lake"
+    in_child(_create, root)
+    workers = Workers(root, trial)
     try:
-        crew.listen(0.5)
+        workers.read_output(0.5)
         for _ in range(PAUSES_PER_LAKE):
-            zombie = draws.choice(list(crew.children))
-            with_signal(crew.children[zombie], signal.SIGSTOP)
-            crew.listen(draws.uniform(*PAUSE_SECONDS))
-            with_signal(crew.children[zombie], signal.SIGCONT)
-            crew.listen(draws.uniform(0.1, 0.5))
+            zombie = draws.choice(list(workers.children))
+            os.kill(workers.children[zombie].pid, signal.SIGSTOP)
+            workers.read_output(draws.uniform(*PAUSE_SECONDS))
+            os.kill(workers.children[zombie].pid, signal.SIGCONT)
+            workers.read_output(draws.uniform(0.1, 0.5))
     finally:
-        lines = crew.ended()
-    problems = list(history_problems(lines))
-    told = Told().plus(["ack 0 1"]).plus(line for said in lines.values() for line in said)
+        lines = workers.kill_all()
+    problems = list(output_problems(lines))
+    record = WorkRecord().plus(["ack 0 1"]).plus(line for output in lines.values() for line in output)
     problems += in_child(lambda: maintain(Lake.open(str(root))))
-    found = in_child(checked, root, told)
+    found = in_child(check_lake, root, record)
     shutil.rmtree(root, ignore_errors=not (problems or found.problems))
     operations = sum(map(len, lines.values()))
-    return Tally(PAUSES_PER_LAKE, operations, found.event_count, [*problems, *found.problems])
+    return LakeCounts(PAUSES_PER_LAKE, operations, found.event_count, [*problems, *found.problems])
 
 
-def with_signal(child: Child, number: int) -> None:
-    os.kill(child.pid, number)
-
-
-def _make(root: Path) -> None:
+def _create(root: Path) -> None:
     lake = Lake.create(str(root))
     append_many(lake, "first", 0, 2, lambda _: None)
     lake.project()
 
 
-class Crew:
-    """Processes that work on one lake until they are ended; what each said."""
+class Workers:
+    """Processes that work on one lake until they are killed, and their output."""
 
     def __init__(self, root: Path, trial: str) -> None:
         self._trial = trial
-        jobs: dict[str, Callable[[Lake, int, Say], None]] = {
+        jobs: dict[str, Callable[[Lake, int, Emit], None]] = {
             "writer-1": _write,
             "writer-2": _write,
             "projector-1": _project,
             "projector-2": _project,
-            "upkeep": _keep_up,
+            "maintenance": _maintain,
             "reader-1": _read,
             "reader-2": _read,
         }
         self.children = {
-            name: forked(lambda pipe, job=job, at=at: job(Lake.open(str(root)), at, speaker(pipe)))
-            for at, (name, job) in enumerate(jobs.items(), 1)
+            name: fork_child(
+                lambda pipe, job=job, number=number: job(Lake.open(str(root)), number, emitter(pipe))
+            )
+            for number, (name, job) in enumerate(jobs.items(), 1)
         }
-        self._data: dict[str, bytes] = dict.fromkeys(jobs, b"")
+        self._output: dict[str, bytes] = dict.fromkeys(jobs, b"")
 
-    def listen(self, seconds: float) -> None:
-        """Reads on, so that nobody waits for the harness."""
+    def read_output(self, seconds: float) -> None:
+        """Read for some time, so that no worker blocks on a full pipe."""
         names = {child.pipe: name for name, child in self.children.items()}
         end = time.monotonic() + seconds
         while (left := end - time.monotonic()) > 0:
@@ -131,46 +127,46 @@ class Crew:
                 data = os.read(pipe, 2**16)
                 if not data:
                     raise FaultFoundError(self._trial, [f"{names[pipe]} ended, its error is above"])
-                self._data[names[pipe]] += data
+                self._output[names[pipe]] += data
 
-    def ended(self) -> dict[str, list[str]]:
-        """Killed where they are; a line that was cut was not said."""
-        lines: dict[str, list[str]] = {}
-        for name, child in self.children.items():
-            lines[name] = whole_lines(self._data[name] + ended(child))
-        return lines
-
-
-def _write(lake: Lake, at: int, say: Say) -> None:
-    for index in count(at * INDICES_PER_WRITER, 5):
-        append_each(lake, "zombie", range(index, index + 3), say, land_after=index)
-        append_many(lake, "zombie", index + 3, 2, say)
+    def kill_all(self) -> dict[str, list[str]]:
+        """Complete lines of each worker's output."""
+        return {
+            name: complete_lines(self._output[name] + kill_and_read(child))
+            for name, child in self.children.items()
+        }
 
 
-def _project(lake: Lake, _: int, say: Say) -> None:
+def _write(lake: Lake, number: int, emit: Emit) -> None:
+    for index in count(number * INDICES_PER_WRITER, 5):
+        append_each(lake, "zombie", range(index, index + 3), emit, land_after=index)
+        append_many(lake, "zombie", index + 3, 2, emit)
+
+
+def _project(lake: Lake, _: int, emit: Emit) -> None:
     while True:
         try:
             lake.project()
-            say("projected")
+            emit("projected")
         except CommitContendedError:
-            say("contended")
+            emit("contended")
 
 
-def _keep_up(lake: Lake, _: int, say: Say) -> None:
+def _maintain(lake: Lake, _: int, emit: Emit) -> None:
     while True:
-        # Another process may be faster; what it left undone is done the next time.
+        # Another process may win a race. The next call does the rest.
         for problem in maintain(lake) or ["nothing"]:
-            say(f"maintained {problem.splitlines()[0]}")
+            emit(f"maintained {problem.splitlines()[0]}")
         time.sleep(0.2)
 
 
-def _read(lake: Lake, _: int, say: Say) -> None:
-    """Says versions as they come, and looks at every pin that it made again and again."""
+def _read(lake: Lake, _: int, emit: Emit) -> None:
+    """Emit each version as it appears; create pins and reopen the newest of them again and again."""
     pins: list[tuple[str, str]] = []
 
-    def told(line: str) -> None:
+    def emit_pin(line: str) -> None:
         pins.append((line.split()[1], line.split()[2]))
-        say(line)
+        emit(line)
 
     while True:
         for kind in KINDS:
@@ -178,25 +174,25 @@ def _read(lake: Lake, _: int, say: Say) -> None:
                 state = lake.state(kind)
             except TableMissingError:
                 continue
-            say(f"version {kind} {state.version} {state.row_count} {state.digest}")
+            emit(f"version {kind} {state.version} {state.row_count} {state.digest}")
         derive_sums(lake)
-        pin_all(lake, told)
+        pin_all(lake, emit_pin)
         for reference, digest in pins[-5:]:
-            say(f"reopened {reference} {digest} {lake.open_pin(reference).pin.digest}")
+            emit(f"reopened {reference} {digest} {lake.open_pin(reference).pin.digest}")
 
 
-def history_problems(lines: dict[str, list[str]]) -> Iterator[str]:
-    """In the time of one comparison per line."""
+def output_problems(lines: dict[str, list[str]]) -> Iterator[str]:
+    """Contradictions between the lines of all workers. One pass over the lines."""
     rows_of: dict[tuple[str, int], str] = {}
-    for name, said in lines.items():
+    for name, output in lines.items():
         newest: dict[str, int] = {}
-        for kind, version, rows in _versions(said):
+        for kind, version, rows in _versions(output):
             if version < newest.get(kind, 0):
                 yield f"{name} read version {version} of {kind} after {newest[kind]}"
             newest[kind] = version
             if rows_of.setdefault((kind, version), rows) != rows:
                 yield f"version {version} of {kind} was read as {rows_of[kind, version]} and as {rows}"
-        for line in said:
+        for line in output:
             word, *rest = line.split()
             if word == "reopened" and rest[1] != rest[2]:
                 yield f"{name}: pin {rest[0]} was {rest[1]}, opened as {rest[2]}"
@@ -209,8 +205,8 @@ def history_problems(lines: dict[str, list[str]]) -> Iterator[str]:
             yield f"rows of {kind} became fewer from one version to the next"
 
 
-def _versions(said: Iterable[str]) -> Iterator[tuple[str, int, str]]:
-    for line in said:
+def _versions(lines: Iterable[str]) -> Iterator[tuple[str, int, str]]:
+    for line in lines:
         word, *rest = line.split()
         if word == "version":
             yield rest[0], int(rest[1]), f"{rest[2]} {rest[3]}"
