@@ -1,6 +1,7 @@
-"""S3 servers for tests: moto in a process of its own, and servers before it that misbehave as real ones do.
+"""S3 servers for tests: moto in a separate process, and proxies in front of it that misbehave as real servers
+do.
 
-Everything listens on 127.0.0.1 alone.
+Everything listens on 127.0.0.1 only.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from urllib.parse import urlsplit
 
 READY_WITHIN_S = 30.0
 PAGE_KEYS = 100
-"""Of a listing; in place of a thousand, so that fewer files make two pages."""
+"""Keys per page of a listing, instead of a thousand: a few files make two pages."""
 KEYS = {"AWS_ACCESS_KEY_ID": "dev-key", "AWS_SECRET_ACCESS_KEY": "dev-secret"}
 
 
@@ -34,16 +35,16 @@ def free_port() -> int:
 
 
 def environment(endpoint: str) -> dict[str, str]:
-    """What a process needs to reach the server; the last is for tests that call Lance themselves."""
+    """Variables of a process that uses the server; the last one is for tests that call Lance directly."""
     return {**KEYS, "AWS_ENDPOINT_URL": endpoint, "AWS_REGION": "us-east-1", "AWS_ALLOW_HTTP": "true"}
 
 
 @contextmanager
 def moto() -> Iterator[str]:
-    """The endpoint of a server that keeps everything in memory and takes any keys."""
+    """The endpoint of a server that stores everything in memory and accepts any keys."""
     port = free_port()
     code = "import sys; from moto.server import main; main(sys.argv[1:])"
-    # A process of its own: imports fork only from a process of one thread.
+    # A separate process: imports fork only from a process with one thread.
     server = subprocess.Popen(
         [sys.executable, "-c", code, "-H", "127.0.0.1", "-p", str(port)],
         stdout=subprocess.DEVNULL,
@@ -73,7 +74,7 @@ def wait_until_ready(endpoint: str, server: subprocess.Popen[bytes]) -> None:
 
 
 def make_bucket(endpoint: str, name: str) -> None:
-    """On a server that does not check signatures."""
+    """For a server that does not check signatures."""
     urllib.request.urlopen(urllib.request.Request(f"{endpoint}/{name}", method="PUT")).close()
 
 
@@ -81,7 +82,7 @@ class Request(NamedTuple):
     method: str
     path: str
     headers: dict[str, str]
-    """Names in small letters."""
+    """With lowercase names."""
     body: bytes
 
 
@@ -92,17 +93,17 @@ class Answer(NamedTuple):
 
 
 RESET = Answer(0)
-"""In place of an answer: the connection is reset, as by a machine whose process was killed."""
+"""Instead of an answer the connection is reset, as when the server's process is killed."""
 Pass = Callable[[Request], Answer]
 Behaviour = Callable[[Request, Pass], Answer | None]
-"""What becomes of a request, given the way to the server behind; null drops the connection."""
+"""Answers a request, with a function that passes it on to the real server; null drops the connection."""
 
 
 @contextmanager
 def in_front_of(upstream: str, behaviour: Behaviour) -> Iterator[str]:
-    """The endpoint of a server that hands requests on as it sees fit."""
+    """The endpoint of a proxy with a behaviour."""
 
-    class Front(BaseHTTPRequestHandler):
+    class Proxy(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
         def answer(self) -> None:
@@ -133,7 +134,7 @@ def in_front_of(upstream: str, behaviour: Behaviour) -> Iterator[str]:
         def log_message(self, *_: object) -> None:
             """Tests are quiet."""
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Front)
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Proxy)
     server.daemon_threads = True
     serving = threading.Thread(target=server.serve_forever, args=(0.02,))
     serving.start()
@@ -151,15 +152,15 @@ def _pass(upstream: str, request: Request) -> Answer:
     connection.request(request.method, request.path, request.body, request.headers)
     answer = connection.getresponse()
     body = answer.read()
-    kept = {
+    headers = {
         name: value
         for name, value in answer.getheaders()
         if name.lower() not in ("transfer-encoding", "connection", "content-length")
     }
-    # A HEAD tells the length of a body that it does not send.
+    # An answer to HEAD has the length of a body that it does not send.
     length = answer.getheader("Content-Length") if request.method == "HEAD" else str(len(body))
     connection.close()
-    return Answer(answer.status, {**kept, "Content-Length": length or "0"}, body)
+    return Answer(answer.status, {**headers, "Content-Length": length or "0"}, body)
 
 
 def without_condition(request: Request) -> Request:
@@ -168,31 +169,32 @@ def without_condition(request: Request) -> Request:
 
 
 def ignores_conditions(request: Request, pass_on: Pass) -> Answer:
-    """As servers do that do not know the header."""
+    """Some servers do not know the header."""
     return pass_on(without_condition(request))
 
 
-def looks_then_writes(request: Request, pass_on: Pass) -> Answer:
-    """As gateways do that check a condition before they write: in turn it holds, in a race it does not."""
+def checks_then_writes(request: Request, pass_on: Pass) -> Answer:
+    """Some gateways check the condition before they write: it is right in turn, and wrong in a race."""
     if request.method != "PUT" or without_condition(request) == request:
         return pass_on(request)
-    kept = {name: request.headers[name] for name in ("host", "authorization")}
-    looked = pass_on(Request("HEAD", request.path, kept, b""))
+    headers = {name: request.headers[name] for name in ("host", "authorization")}
+    checked = pass_on(Request("HEAD", request.path, headers, b""))
     time.sleep(0.05)
-    return Answer(412) if looked.status == 200 else pass_on(without_condition(request))
+    return Answer(412) if checked.status == 200 else pass_on(without_condition(request))
 
 
 def drops_metadata(request: Request, pass_on: Pass) -> Answer:
-    """As gateways do that keep only bytes."""
+    """Some gateways store the bytes only."""
     answer = pass_on(request)
-    kept = {
+    headers = {
         name: value for name, value in answer.headers.items() if not name.lower().startswith("x-amz-meta")
     }
-    return answer._replace(headers=kept)
+    return answer._replace(headers=headers)
 
 
 class Faults:
-    """The first writes meet the faults named, in turn; then all is well. `seen` are all requests' methods."""
+    """The first writes meet the given faults, in turn; later ones succeed. `seen` has the methods of all
+    requests."""
 
     def __init__(self, *faults: str) -> None:
         self._left = list(faults)

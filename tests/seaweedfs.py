@@ -1,8 +1,8 @@
-"""SeaweedFS as an S3 server on this machine, for tests and for a look by hand.
+"""SeaweedFS as an S3 server on this machine, for tests and for use by hand.
 
-`python -m tests.seaweedfs FOLDER` keeps it running until Ctrl-C; its data stay in the folder. The keys are
-for development alone, and everything listens on 127.0.0.1. It is not durable: a power cut takes what was
-acknowledged last.
+`python -m tests.seaweedfs FOLDER` runs it until Ctrl-C; its data stay in the folder. The keys are for
+development only, and everything listens on 127.0.0.1. It is not durable: a power cut loses the latest
+acknowledged writes.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ PORT = 8333
 
 
 def weed() -> str | None:
-    """The program; null where it is not installed."""
-    beside = Path(sys.executable).with_name("weed")
-    return str(beside) if beside.exists() else shutil.which("weed")
+    """Path of the program; null if it is not installed."""
+    in_environment = Path(sys.executable).with_name("weed")
+    return str(in_environment) if in_environment.exists() else shutil.which("weed")
 
 
 class SeaweedFS:
-    """A server on ports of its own over a folder; may be killed and started again."""
+    """A server with its data in a folder and its own ports; may be killed and started again."""
 
     def __init__(self, folder: Path, port: int | None = None) -> None:
         self._folder = folder
@@ -39,7 +39,7 @@ class SeaweedFS:
         return f"http://127.0.0.1:{self._ports[0]}"
 
     def start(self) -> SeaweedFS:
-        """Returns when it answers. Raises TimeoutError."""
+        """Returns once it answers. Raises TimeoutError."""
         program = weed()
         assert program is not None, "SeaweedFS is not installed"
         (self._folder / "data").mkdir(parents=True, exist_ok=True)
@@ -49,7 +49,7 @@ class SeaweedFS:
                 cwd=self._folder,
                 stdout=log,
                 stderr=log,
-                # Away from the terminal: Ctrl-C is for whoever started it.
+                # Detached from the terminal: Ctrl-C is for this process.
                 start_new_session=True,
                 env={**os.environ, **KEYS},
             )
@@ -57,12 +57,12 @@ class SeaweedFS:
         return self
 
     def wait(self) -> None:
-        """Until it ends by itself."""
+        """Returns when the server ends by itself."""
         assert self._server is not None
         self._server.wait()
 
     def kill(self) -> None:
-        """As a crash does: nothing is written any more."""
+        """End it as a crash would: nothing more is written."""
         assert self._server is not None
         self._server.kill()
         self._server.wait()
@@ -95,7 +95,7 @@ class SeaweedFS:
 def main(folder: Path) -> None:
     if weed() is None:
         sys.exit("SeaweedFS is not installed: pip install 'tracelake[dev]'")
-    # Whoever ends this process ends the server with it.
+    # SIGTERM to this process stops the server too.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     server = SeaweedFS(folder.absolute(), PORT)
     try:

@@ -1,6 +1,6 @@
-"""Fake secrets of many types in many wrappings, and lines that look like secrets and are none.
+"""Fake secrets of many types in many wrappings, and lines that only look like secrets.
 
-Everything is drawn at run time: no file of the project holds a text that looks like a secret.
+Everything is drawn at run time: no file of the project contains a text that looks like a secret.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ UPPER_32 = string.ascii_uppercase + "234567"
 
 
 class Canary(NamedTuple):
-    """One event that holds one secret."""
+    """One event with one secret."""
 
     type: str
     wrapping: str
     secret: str
-    """None of its parts of twelve letters may be left."""
+    """Redaction must leave no twelve consecutive characters of it."""
     event: Event
 
 
@@ -95,7 +95,7 @@ MAKERS: dict[str, Callable[[Random], str]] = {
     "service": lambda r: r.choice(["tvly-", "tgp_v1_", "ntn_", "sbp_"]) + drawn(r, ALPHANUMERIC, 40),
     "named": lambda r: f'export SERVICE_API_KEY="{drawn(r, ALPHANUMERIC, 32)}"',
 }
-"""By type; of texts that are more than the secret, `secret_part` is it."""
+"""By type. Some texts are longer than the secret in them: `secret_part`."""
 
 
 def secret_part(type_: str, text: str) -> str:
@@ -132,7 +132,7 @@ def _call(arguments: object) -> object:
     return {"role": "assistant", "tool_calls": [{"id": "c", "type": "function", "function": function}]}
 
 
-def _parts(text: str, cuts: list[int]) -> list[object]:
+def _cut_parts(text: str, cuts: list[int]) -> list[object]:
     pieces = [text[start:end] for start, end in zip([0, *cuts], [*cuts, len(text)], strict=True)]
     return [{"type": "text", "text": piece} for piece in pieces]
 
@@ -144,7 +144,7 @@ WRAPPINGS: dict[str, Callable[[str], Event]] = {
     "tool arguments": lambda s: turn([], _call({"command": f"cat <<E\n{s}\nE"})),
     "a key": lambda s: turn([], {"role": "assistant", "content": "", "seen": {s: 1}}),
     "three parts": lambda s: turn(
-        [{"role": "user", "content": _parts(f"it is {s} .", [11 + len(s) // 3, 9 + 2 * len(s) // 3])}], {}
+        [{"role": "user", "content": _cut_parts(f"it is {s} .", [11 + len(s) // 3, 9 + 2 * len(s) // 3])}], {}
     ),
     "streamed": lambda s: turn(
         [],
@@ -190,7 +190,7 @@ def encodings(value: str) -> dict[str, str]:
 
 
 def benign_lines(seed: int) -> list[str]:
-    """400 lines with what secrets are mistaken for."""
+    """400 lines with text that is easily mistaken for secrets."""
     random = Random(seed)
     makers: list[Callable[[Random], str]] = [
         lambda r: f"commit {drawn(r, HEX, 40)}",

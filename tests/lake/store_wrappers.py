@@ -12,7 +12,7 @@ from tracelake.lake.stores.location import Location
 
 
 class PassingStore:
-    """Does what the local store does; the others override one thing."""
+    """Does what the local store does; the other classes override one method."""
 
     def __init__(self, inner: LocalStore) -> None:
         self.inner = inner
@@ -45,7 +45,8 @@ class PassingStore:
 
 
 class FullStore(PassingStore):
-    """Takes a number of files, then raises; `after_write` first writes the file that it raises about."""
+    """Takes a number of files, then raises. With `after_write` it writes the failing file before it
+    raises."""
 
     def __init__(self, inner: LocalStore, takes: int, *, after_write: bool = False) -> None:
         super().__init__(inner)
@@ -79,7 +80,7 @@ class CountingStore(PassingStore):
 
 
 class IncompleteListingStore(PassingStore):
-    """Its first listing misses the files named, as a listing may that runs while they land."""
+    """Its first listing misses the given files, as if they landed while it ran."""
 
     def __init__(self, inner: LocalStore, missed: set[str]) -> None:
         super().__init__(inner)
@@ -91,14 +92,14 @@ class IncompleteListingStore(PassingStore):
 
 
 class InterruptedReadStore(PassingStore):
-    """Once, in the middle of reading a landed file, everything named in `meanwhile` happens."""
+    """Calls `interruption` once, while a landed file is read."""
 
-    def __init__(self, inner: LocalStore, meanwhile: Callable[[], object]) -> None:
+    def __init__(self, inner: LocalStore, interruption: Callable[[], object]) -> None:
         super().__init__(inner)
-        self._meanwhile: Callable[[], object] | None = meanwhile
+        self._interruption: Callable[[], object] | None = interruption
 
     def read(self, path: str) -> bytes:
-        if path.startswith(EVENTS) and (meanwhile := self._meanwhile) is not None:
-            self._meanwhile = None
-            meanwhile()
+        if path.startswith(EVENTS) and (interruption := self._interruption) is not None:
+            self._interruption = None
+            interruption()
         return self.inner.read(path)

@@ -24,8 +24,8 @@ from tracelake.producers.importers.parallel_import import FILES_MIN
 AGAIN = (
     test_lake.test_a_scan_is_of_now_of_a_version_or_of_a_pin,
     test_writer.test_a_second_delivery_is_all_duplicates_and_lands_nothing,
-    test_writer.test_two_payloads_under_one_key_are_both_kept_and_told,
-    test_writer.test_an_envelope_says_who_wrote_what_and_from_where,
+    test_writer.test_two_payloads_under_one_key_both_land_with_a_conflict,
+    test_writer.test_an_envelope_names_run_writer_and_source,
     test_project.test_a_second_projection_adds_nothing_and_makes_no_version,
     test_project.test_writers_that_did_not_see_each_other_leave_a_duplicate_once_and_a_conflict_told_once,
     test_project.test_a_commit_that_lost_its_race_changes_nothing,

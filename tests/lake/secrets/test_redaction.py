@@ -1,4 +1,4 @@
-"""Goal: no secret is left in any string of an event, and what is no secret is not touched.
+"""Goal: no secret is left in any string of an event, and other text is not touched.
 
 Method: fake secrets of 34 types in eight wrappings, known values in ten forms, 400 lines that only look like
 secrets, and the real traces.
@@ -54,12 +54,12 @@ PIECE = 12
 
 
 def leaves(event: Event) -> str:
-    """All strings of an event, decoded, and with the parts of a split text together."""
+    """All strings of an event, decoded, with the pieces of a split text joined."""
     return "".join(text for value in event.__dict__.values() for text in strings_in(value))
 
 
 def is_gone(secret: str, event: Event) -> bool:
-    """Whether no stretch of the secret is left, be it cut by parts or escaped."""
+    """Whether no stretch of the secret is left, even split or escaped."""
     body = max(secret.splitlines(), key=len)
     everything = leaves(event)
     pieces = [body[start : start + PIECE] for start in range(0, max(1, len(body) - PIECE + 1))]
@@ -172,7 +172,7 @@ def test_redaction_is_deterministic_and_leaves_canonical_json(value: Any) -> Non
 
 
 @given(TEXTS, st.integers(0, 3))
-def test_the_automaton_suspects_all_that_would_be_redacted(text: str, depth: int) -> None:
+def test_the_automaton_suspects_every_text_that_would_be_redacted(text: str, depth: int) -> None:
     wrapped = hidden([text], depth)[0]
     if REDACTOR.redact_text(wrapped).found:
         for event in (result(wrapped), turn([{"role": "user", "content": wrapped}], {})):
@@ -182,7 +182,7 @@ def test_the_automaton_suspects_all_that_would_be_redacted(text: str, depth: int
 
 
 @given(st.sampled_from(sorted(MAKERS)), st.text(max_size=6), st.integers(0, 2**32))
-def test_a_secret_is_found_whatever_stands_before_a_border(type_: str, before: str, seed: int) -> None:
+def test_a_secret_is_found_behind_any_text_and_a_line_break(type_: str, before: str, seed: int) -> None:
     text = MAKERS[type_](Random(seed))
     assert secret_part(type_, text) not in REDACTOR.redact_text(f"{before}\n{text}\n").text
 
@@ -215,7 +215,7 @@ def test_a_short_key_is_refused() -> None:
         Redactor(b"short")
 
 
-def test_token_ids_of_a_redacted_event_go_too() -> None:
+def test_token_ids_of_a_redacted_event_are_dropped() -> None:
     event = turn([], {"content": MAKERS["aws id"](Random(2))}).model_copy(
         update={"completion_ids": [1, 2], "sampling_logprobs": [-0.5, -0.25]}
     )
@@ -232,7 +232,7 @@ def test_integers_beyond_64_bits_keep_their_digits() -> None:
     assert json.loads(redacted.action_json)["id"] == 2**70
 
 
-def test_json_text_that_is_no_json_is_redacted_as_text() -> None:
+def test_malformed_json_is_redacted_as_text() -> None:
     secret = MAKERS["gitlab"](Random(4))
     event = turn([], {}).model_copy(update={"action_json": f'{{"cut off": "{secret}'})
     redacted = REDACTOR.redact(event)
@@ -240,14 +240,14 @@ def test_json_text_that_is_no_json_is_redacted_as_text() -> None:
     assert secret not in leaves(redacted.event)
 
 
-def test_text_that_is_no_utf8_does_not_hide_a_secret() -> None:
+def test_malformed_utf8_does_not_hide_a_secret() -> None:
     secret = MAKERS["gitlab"](Random(5))
     redacted = REDACTOR.redact(result(f"\ud800 {secret}"))
     assert isinstance(redacted.event, ToolReturned)
     assert secret not in (redacted.event.visible_output or "")
 
 
-def test_the_environment_gives_values_that_are_not_trivial() -> None:
+def test_trivial_values_of_the_environment_are_no_secrets() -> None:
     value = "Zx81-spectrum-48k"
     environment = {
         "OPENROUTER_API_KEY": value,
@@ -265,7 +265,7 @@ def test_the_environment_gives_values_that_are_not_trivial() -> None:
     assert value not in repr(redactor)
 
 
-def test_a_text_that_always_gives_another_match_is_given_up_as_a_whole() -> None:
+def test_a_text_that_matches_again_and_again_is_replaced_as_a_whole() -> None:
     telegram = MAKERS["telegram"](Random(6))
     redacted = REDACTOR.redact_text(telegram * 100)
     assert redacted.found[NOT_CONVERGED] == 1
@@ -273,7 +273,7 @@ def test_a_text_that_always_gives_another_match_is_given_up_as_a_whole() -> None
 
 
 @pytest.mark.realdata
-def test_the_real_traces_hold_no_secret(real_traces: Callable[[str], Path]) -> None:
+def test_the_real_traces_contain_no_secret(real_traces: Callable[[str], Path]) -> None:
     found: Counter[str] = Counter()
     for event in imported(real_traces("mini-swe-agent-pr816")):
         redacted = REDACTOR.redact(event)

@@ -1,4 +1,4 @@
-"""Goal: a large file holds what was written, whatever its length and whatever the file system allows.
+"""Goal: a large file contains the written bytes, whatever its length and whatever the file system allows.
 
 Method: real files of lengths around blocks and pieces; descriptors that refuse to be written directly.
 """
@@ -43,7 +43,7 @@ def written(path: Path, data: bytes, already: bytes = b"") -> bytes:
 
 
 @pytest.mark.parametrize("length", LENGTHS)
-def test_a_file_of_any_length_holds_what_was_written(tmp_path: Path, length: int) -> None:
+def test_a_file_of_any_length_contains_the_written_bytes(tmp_path: Path, length: int) -> None:
     data = data_of(length)
     assert written(tmp_path / "file", data) == data
 
@@ -56,12 +56,12 @@ def test_a_view_that_begins_anywhere_in_memory_is_written(tmp_path: Path) -> Non
     assert (tmp_path / "file").read_bytes() == data[1:]
 
 
-def test_a_write_that_is_refused_as_unaligned_is_done_as_ever(tmp_path: Path) -> None:
+def test_a_refused_unaligned_write_is_done_normally(tmp_path: Path) -> None:
     data = data_of(2 * PIECE_BYTES)
     assert written(tmp_path / "file", data, already=b"x") == b"x" + data
 
 
-def test_what_cannot_be_written_directly_at_all_is_written_as_ever() -> None:
+def test_a_descriptor_without_direct_writes_is_written_normally() -> None:
     data = data_of(2 * PIECE_BYTES + 3)
     sender, receiver = socket.socketpair()
     with sender, receiver, ThreadPoolExecutor(1) as pool:
@@ -82,7 +82,7 @@ def test_threads_write_their_own_files(tmp_path: Path) -> None:
         assert all(pool.map(round_trip, range(24)))
 
 
-def test_an_error_of_the_disk_reaches_the_caller(tmp_path: Path) -> None:
+def test_a_disk_error_reaches_the_caller(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     descriptor = os.open(tmp_path / "file", os.O_RDONLY)
     with pytest.raises(OSError, match="Bad file descriptor"):

@@ -1,4 +1,4 @@
-"""Goal: what is local alone: no half file gets a name, and no temporary file is left or listed."""
+"""Goal: the local store alone: no incomplete file gets a name, and no temporary file is left or listed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Goal: what is of memory alone: a name is a place of its own, and nothing is left of it."""
+"""Goal: the memory store alone: names have separate files, and nothing is left of them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tracelake.lake.stores.memory_store import MemoryStore
 from tracelake.lake.tables.commits import create_table
 
 
-def test_two_names_are_two_places() -> None:
+def test_two_names_have_separate_files() -> None:
     one, other = (MemoryStore(uuid.uuid4().hex) for _ in range(2))
     one.put_new("a", b"1")
     assert other.list("") == []
@@ -28,7 +28,7 @@ def test_tables_are_listed_with_the_files() -> None:
     assert all(store.exists(path) and isinstance(store.read(path), bytes) for path in listed)
 
 
-def test_the_folder_of_tables_goes_with_its_process() -> None:
+def test_the_folder_of_tables_is_removed_with_its_process() -> None:
     code = (
         "from tracelake.lake.stores.memory_store import MemoryStore\n"
         "print(MemoryStore('x').location('tables'))"

@@ -1,6 +1,6 @@
-"""Goal: a store that would lose facts in silence is refused before a lake is made in it.
+"""Goal: a store that would silently lose facts is refused before a lake is created in it.
 
-Method: a server that keeps the protocol, behind ones that ignore conditions or look first and write then.
+Method: a correct server, behind ones that ignore conditions or check first and write then.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.lake.store_wrappers import PassingStore
-from tests.s3_servers import Behaviour, drops_metadata, ignores_conditions, in_front_of, looks_then_writes
+from tests.s3_servers import Behaviour, drops_metadata, ignores_conditions, in_front_of, checks_then_writes
 from tracelake.lake import Lake
 from tracelake.lake.stores.local_store import LocalStore
 from tracelake.lake.stores.memory_store import MemoryStore
@@ -21,7 +21,7 @@ from tracelake.schemas.errors import LakeMissingError, StoreUnsupportedError
 
 
 @pytest.mark.parametrize("place", ["local", "memory", "s3"])
-def test_a_store_that_honours_conditions_passes_and_is_left_as_it_was(
+def test_a_store_with_conditional_writes_passes_and_stays_unchanged(
     place: str, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
     stores: dict[str, ObjectStore] = {
@@ -34,20 +34,20 @@ def test_a_store_that_honours_conditions_passes_and_is_left_as_it_was(
 
 
 def test_a_store_that_forbids_deletes_passes(tmp_path: Path) -> None:
-    class KeepingStore(PassingStore):
+    class UndeletableStore(PassingStore):
         def delete(self, path: str) -> None:
             raise PermissionError(path)
 
-    store = KeepingStore(LocalStore(tmp_path))
+    store = UndeletableStore(LocalStore(tmp_path))
     check_conditional_writes(store)
     assert len(store.list(SCRATCH)) == 2
 
 
 @pytest.mark.parametrize(
     ("behaviour", "what"),
-    [(ignores_conditions, "ignores the condition"), (looks_then_writes, "racing creates")],
+    [(ignores_conditions, "ignores the condition"), (checks_then_writes, "racing creates")],
 )
-def test_a_server_that_ignores_conditions_is_refused_and_no_lake_is_made(
+def test_a_server_that_ignores_conditions_is_refused_and_no_lake_is_created(
     bucket: str, s3_server: str, monkeypatch: pytest.MonkeyPatch, behaviour: Behaviour, what: str
 ) -> None:
     with in_front_of(s3_server, behaviour) as endpoint:
@@ -58,7 +58,7 @@ def test_a_server_that_ignores_conditions_is_refused_and_no_lake_is_made(
             Lake.open(f"s3://{bucket}/lake")
 
 
-def test_a_server_that_keeps_no_metadata_is_fit(
+def test_a_server_that_drops_metadata_passes(
     bucket: str, s3_server: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with in_front_of(s3_server, drops_metadata) as endpoint:
@@ -67,14 +67,14 @@ def test_a_server_that_keeps_no_metadata_is_fit(
 
 
 class ForgettingStore(PassingStore):
-    """Takes what it does not keep."""
+    """Accepts files and drops them."""
 
     def put_new(self, path: str, data: bytes) -> bool:
         return True
 
 
 class StubbornStore(PassingStore):
-    """Refuses what is not there."""
+    """Refuses files that do not exist."""
 
     def put_new(self, path: str, data: bytes) -> bool:
         return False

@@ -1,4 +1,4 @@
-"""Goal: what does not answer is asked again until a time is over, and once at least."""
+"""Goal: a failed request is tried again until a timeout, and at least once."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tracelake.lake.stores.retries import RETRY_TIMEOUT_VARIABLE, retry_timeout_
 from tracelake.schemas.errors import BadInputError
 
 
-def test_patience_is_a_number_of_seconds() -> None:
+def test_the_retry_timeout_is_a_number_of_seconds() -> None:
     assert retry_timeout_s({RETRY_TIMEOUT_VARIABLE: "2.5"}) == 2.5
     assert retry_timeout_s({RETRY_TIMEOUT_VARIABLE: "-1"}) == 0
     assert retry_timeout_s({}) == retry_timeout_s({RETRY_TIMEOUT_VARIABLE: ""}) > 1
@@ -18,11 +18,11 @@ def test_patience_is_a_number_of_seconds() -> None:
         retry_timeout_s({RETRY_TIMEOUT_VARIABLE: "soon"})
 
 
-def test_without_patience_there_is_one_try() -> None:
+def test_with_a_timeout_of_zero_there_is_one_try() -> None:
     assert len(list(tries(0))) == 1
 
 
-def test_tries_go_on_until_patience_ends() -> None:
+def test_tries_continue_until_the_timeout() -> None:
     began_s = time.monotonic()
     assert len(list(tries(0.3))) > 2
     assert time.monotonic() - began_s <= 0.3

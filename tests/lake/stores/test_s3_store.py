@@ -1,6 +1,6 @@
-"""Goal: an answer that was lost makes no writer doubt its own file, patience ends, and no credential is told.
+"""Goal: a writer recognises its own file after a lost answer, retries end, and no credential is shown.
 
-Method: a server that keeps the protocol, behind one that loses answers, refuses or stays silent.
+Method: a correct server, behind one that loses answers, refuses or stays silent.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ CANARIES = {
 
 
 @pytest.fixture
-def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+def _short_retries(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(RETRY_TIMEOUT_VARIABLE, "0.3")
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_a_writer_knows_its_own_file_whatever_became_of_the_answer(
+def test_a_writer_recognises_its_own_file_after_a_lost_answer(
     bucket: str, s3_server: str, monkeypatch: pytest.MonkeyPatch, fault: str
 ) -> None:
     faults = Faults(fault)
@@ -49,7 +49,7 @@ def test_a_writer_knows_its_own_file_whatever_became_of_the_answer(
 
 
 @pytest.mark.parametrize("fault", LOST_ANSWERS)
-def test_a_lost_answer_does_not_make_another_writers_file_ours(
+def test_after_a_lost_answer_another_writers_file_is_not_taken_for_ours(
     bucket: str, s3_server: str, monkeypatch: pytest.MonkeyPatch, fault: str
 ) -> None:
     assert S3Store(bucket, "").put_new("a", b"same")
@@ -59,7 +59,7 @@ def test_a_lost_answer_does_not_make_another_writers_file_ours(
 
 
 @pytest.mark.parametrize("fault", [*LOST_ANSWERS, "reset", "refused with 409"])
-def test_a_lake_meets_faults_and_holds_each_event_once(
+def test_a_lake_on_a_faulty_server_contains_each_event_once(
     bucket: str, s3_server: str, monkeypatch: pytest.MonkeyPatch, fault: str
 ) -> None:
     Lake.create(f"s3://{bucket}/lake")
@@ -74,7 +74,7 @@ def test_a_lake_meets_faults_and_holds_each_event_once(
         assert lake.verify(deep=True).ok
 
 
-def test_on_a_store_without_metadata_a_file_is_never_claimed_twice(
+def test_without_metadata_a_file_is_never_claimed_twice(
     bucket: str, s3_server: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with in_front_of(s3_server, drops_metadata) as endpoint:
@@ -88,8 +88,8 @@ def always(status: int, body: bytes = b"") -> Callable[[Request, Pass], Answer]:
 
 
 @pytest.mark.parametrize("status", [409, 500, 503])
-@pytest.mark.usefixtures("_impatient")
-def test_patience_ends_in_a_typed_error(bucket: str, monkeypatch: pytest.MonkeyPatch, status: int) -> None:
+@pytest.mark.usefixtures("_short_retries")
+def test_retries_end_in_a_typed_error(bucket: str, monkeypatch: pytest.MonkeyPatch, status: int) -> None:
     def refuse(request: Request, pass_on: Pass) -> Answer:
         return Answer(status if request.method == "PUT" else 404)
 
@@ -99,10 +99,8 @@ def test_patience_ends_in_a_typed_error(bucket: str, monkeypatch: pytest.MonkeyP
             S3Store(bucket, "").put_new("a", b"")
 
 
-@pytest.mark.usefixtures("_impatient")
-def test_where_no_server_or_bucket_is_every_call_says_so(
-    bucket: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.usefixtures("_short_retries")
+def test_every_call_reports_a_missing_server_or_bucket(bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
     absent = S3Store(f"{bucket}-not", "x")
     with pytest.raises(StoreUnavailableError, match="404"):
         absent.put_new("a", b"")
@@ -131,7 +129,7 @@ def test_the_environment_cannot_switch_conditions_off(bucket: str, monkeypatch: 
     assert sum(lake.project().values()) == 3
 
 
-def test_plain_http_is_for_this_machine_unless_it_is_asked_for() -> None:
+def test_plain_http_needs_a_loopback_address_or_permission() -> None:
     assert connection_options({"AWS_ENDPOINT_URL": "http://127.0.0.1:9000"})["allow_http"] == "true"
     assert connection_options({"AWS_ENDPOINT_URL": "http://localhost"})["allow_http"] == "true"
     for endpoint in ("http://storage.example", "http://localhost.example", "http://127.0.0.1.example/"):
@@ -142,7 +140,7 @@ def test_plain_http_is_for_this_machine_unless_it_is_asked_for() -> None:
         )
 
 
-def test_the_variables_of_s3_come_before_those_of_all_services() -> None:
+def test_variables_of_s3_take_precedence_over_those_of_all_services() -> None:
     both = {"AWS_ENDPOINT_URL": "https://all.example", "AWS_ENDPOINT_URL_S3": "https://s3.example"}
     assert connection_options(both)["aws_endpoint"] == "https://s3.example"
     assert "aws_endpoint" not in connection_options({})
@@ -165,13 +163,13 @@ def test_the_variables_of_s3_come_before_those_of_all_services() -> None:
         "bucket/../canary",
     ],
 )
-def test_an_address_that_may_hold_a_secret_is_refused_and_not_quoted(rest: str) -> None:
+def test_an_address_that_may_contain_a_secret_is_refused_and_not_quoted(rest: str) -> None:
     with pytest.raises(BadInputError) as caught:
         parse_s3(rest)
     assert "canary" not in str(caught.value).lower()
 
 
-def test_an_endpoint_that_holds_a_password_is_refused_and_not_quoted(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_endpoint_with_a_password_is_refused_and_not_quoted(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://user:canary@127.0.0.1:1")
     with pytest.raises(BadInputError) as caught:
         open_store("s3://bucket/x")
@@ -179,12 +177,12 @@ def test_an_endpoint_that_holds_a_password_is_refused_and_not_quoted(monkeypatch
 
 
 def quotes_keys(request: Request, _: Pass) -> Answer:
-    """As servers do that explain which key they do not know."""
+    """Some servers quote the key that they do not know."""
     values = "".join(f"<AWSAccessKeyId>{value}</AWSAccessKeyId>" for value in CANARIES.values())
     return Answer(403, body=f"<Error><Code>InvalidAccessKeyId</Code>{values}</Error>".encode())
 
 
-@pytest.mark.usefixtures("_impatient")
+@pytest.mark.usefixtures("_short_retries")
 def test_no_credential_is_in_an_error_or_its_traceback(bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in CANARIES.items():
         monkeypatch.setenv(name, value)
@@ -208,13 +206,11 @@ def test_no_credential_is_in_an_error_or_its_traceback(bucket: str, monkeypatch:
         for call in calls:
             with pytest.raises(StoreUnavailableError) as caught:
                 call()
-            told = "".join(traceback.format_exception(caught.value)) + repr(caught.value)
-            assert not [value for value in CANARIES.values() if value in told], told
+            shown = "".join(traceback.format_exception(caught.value)) + repr(caught.value)
+            assert not [value for value in CANARIES.values() if value in shown], shown
 
 
-def test_no_credential_is_in_what_a_lake_shows_or_writes(
-    bucket: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_no_credential_is_shown_or_written_by_a_lake(bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in CANARIES.items():
         monkeypatch.setenv(name, value)
     lake = Lake.create(f"s3://{bucket}/x")
@@ -233,7 +229,7 @@ def test_no_credential_is_in_what_a_lake_shows_or_writes(
     assert not [value for value in CANARIES.values() for text in shown if value in text]
 
 
-@pytest.mark.usefixtures("_impatient")
+@pytest.mark.usefixtures("_short_retries")
 def test_a_commit_that_cannot_be_written_is_a_typed_error(
     bucket: str, s3_server: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -253,8 +249,8 @@ def test_a_commit_that_cannot_be_written_is_a_typed_error(
                 append_with_cursor(dataset, given, {"epoch": 1})
 
 
-@pytest.mark.usefixtures("_impatient")
-def test_an_outage_while_a_pin_is_checked_says_nothing_about_the_pin(
+@pytest.mark.usefixtures("_short_retries")
+def test_an_outage_during_the_check_of_a_pin_is_no_verdict_on_the_pin(
     bucket: str, s3_server: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     down: list[bool] = []

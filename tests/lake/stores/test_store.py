@@ -1,5 +1,4 @@
-"""Goal: a file is created once, whole, by exactly one of any number of callers, and listed where it lies;
-whatever the place."""
+"""Goal: in every store, exactly one of any number of callers creates a file, whole, and it is listed."""
 
 from __future__ import annotations
 
@@ -27,7 +26,7 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> ObjectStore:
 
 
 @pytest.mark.parametrize("round_", range(3))
-def test_one_of_sixteen_racing_threads_wins_and_its_bytes_stand(store: ObjectStore, round_: int) -> None:
+def test_one_of_sixteen_racing_threads_wins_and_its_bytes_stay(store: ObjectStore, round_: int) -> None:
     ready = threading.Barrier(16)
 
     def put(number: int) -> bool:
@@ -41,12 +40,12 @@ def test_one_of_sixteen_racing_threads_wins_and_its_bytes_stand(store: ObjectSto
     assert store.list("deep") == [f"deep/er/file-{round_}"]
 
 
-def test_of_callers_with_the_same_bytes_one_created_the_file(store: ObjectStore) -> None:
+def test_only_one_of_several_callers_with_equal_bytes_creates_the_file(store: ObjectStore) -> None:
     with ThreadPoolExecutor(8) as pool:
         assert list(pool.map(lambda _: store.put_new("same", b"same"), range(8))).count(True) == 1
 
 
-def test_what_is_there_is_not_changed(store: ObjectStore) -> None:
+def test_an_existing_file_is_never_changed(store: ObjectStore) -> None:
     assert store.put_new("a", b"first")
     assert not store.put_new("a", b"second")
     assert not store.put_new("a", b"first")
@@ -60,7 +59,7 @@ def test_a_large_file_is_created_whole_and_once(store: ObjectStore) -> None:
     assert store.read("large") == large
 
 
-def test_a_listing_is_sorted_goes_down_and_takes_a_suffix(store: ObjectStore) -> None:
+def test_a_listing_is_sorted_recursive_and_filtered_by_suffix(store: ObjectStore) -> None:
     for path in ("x/b/2.parquet", "x/a/9.parquet", "x/a/10.parquet", "x/c.json", "xy/d.parquet"):
         store.put_new(path, b"")
     assert store.list("x", ".parquet") == ["x/a/10.parquet", "x/a/9.parquet", "x/b/2.parquet"]
@@ -91,7 +90,7 @@ def test_a_missing_file_is_a_typed_error(store: ObjectStore) -> None:
         store.read("a/b")
 
 
-def test_what_was_deleted_may_be_created_anew(store: ObjectStore) -> None:
+def test_a_deleted_file_may_be_created_again(store: ObjectStore) -> None:
     store.delete("a")
     assert store.put_new("a", b"1")
     store.delete("a")
@@ -105,7 +104,9 @@ def test_an_address_opens_the_same_files_again(store: ObjectStore) -> None:
     assert (again.uri, again.read("a"), again.list("")) == (store.uri, b"1", ["a"])
 
 
-def test_an_address_means_one_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_spellings_of_one_address_open_the_same_store(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     assert open_store(f"file://{tmp_path}/x").uri == open_store(f"{tmp_path}/x").uri == str(tmp_path / "x")
@@ -118,11 +119,11 @@ def test_an_address_means_one_place(tmp_path: Path, monkeypatch: pytest.MonkeyPa
             open_store(address)
 
 
-def test_only_a_local_store_has_a_folder_to_sync_events_in(store: ObjectStore) -> None:
+def test_only_a_local_store_has_a_spool_folder(store: ObjectStore) -> None:
     assert (store.spool_folder is None) == ("://" in store.uri)
 
 
-def test_a_location_is_its_address_and_shows_nothing_else() -> None:
+def test_a_location_shows_its_address_only() -> None:
     location = Location("s3://b/x", {"aws_endpoint": "http://h"})
     assert (location, repr(location), f"{location}") == ("s3://b/x", "'s3://b/x'", "s3://b/x")
     again = copy.deepcopy(location)

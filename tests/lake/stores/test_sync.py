@@ -1,4 +1,4 @@
-"""Goal: parts are written one after the other, however many there are and wherever the system stops.
+"""Goal: parts are written one after the other, however many there are and wherever a system call stops.
 
 Method: a real file; a child whose files may not grow beyond a limit, so that a write is cut short.
 """
@@ -25,7 +25,7 @@ except OSError as error:
 """
 
 
-def test_more_parts_than_one_call_takes_follow_each_other_over_what_was_there(tmp_path: Path) -> None:
+def test_more_parts_than_one_call_takes_overwrite_a_file_in_order(tmp_path: Path) -> None:
     parts = [bytes([number % 251]) * (number % 7) for number in range(2 * PARTS_MAX + 3)]
     path = tmp_path / "file"
     path.write_bytes(b"x" * 20_000)
@@ -37,14 +37,14 @@ def test_more_parts_than_one_call_takes_follow_each_other_over_what_was_there(tm
     assert path.read_bytes() == b"x" * 11 + data + b"x" * (20_000 - end)
 
 
-def test_a_write_that_is_cut_short_goes_on_where_it_stopped_and_tells_the_error(tmp_path: Path) -> None:
+def test_a_short_write_continues_where_it_stopped_and_raises_the_error(tmp_path: Path) -> None:
     path = tmp_path / "file"
-    told = subprocess.run(
+    printed = subprocess.run(
         [sys.executable, "-c", LIMITED, str(path)],
         capture_output=True,
         text=True,
         check=True,
         cwd=Path(__file__).parents[3],
     ).stdout
-    assert told.strip() == "File too large"
+    assert printed.strip() == "File too large"
     assert path.read_bytes() == b"".join(bytes([number]) * 300 for number in range(5))[:1000]

@@ -1,4 +1,4 @@
-"""Goal: a trainer never waits for the lake, and what is given up for that is counted.
+"""Goal: a trainer never waits for the lake, and every event dropped for that is counted.
 
 Method: a queue that is too small, a store that fails, and several threads at once.
 """
@@ -20,7 +20,7 @@ from tracelake.schemas.errors import LakeError
 
 
 class SlowStore(FullStore):
-    """Takes no file before it is told to."""
+    """Takes no file before `go` is set."""
 
     def __init__(self, inner: LocalStore) -> None:
         super().__init__(inner, takes=1000)
@@ -31,7 +31,7 @@ class SlowStore(FullStore):
         return super().put_new(path, data)
 
 
-def test_what_was_put_is_durable_after_a_drain_and_after_the_close(fresh_lake: Lake) -> None:
+def test_collected_events_are_durable_after_drain_and_after_close(fresh_lake: Lake) -> None:
     with fresh_lake.collector("trainer") as collector:
         assert collector.put(reward(index) for index in range(40))
         collector.drain()
@@ -41,7 +41,7 @@ def test_what_was_put_is_durable_after_a_drain_and_after_the_close(fresh_lake: L
     assert collector.lost_count == 0
 
 
-def test_threads_may_put_at_once(fresh_lake: Lake) -> None:
+def test_several_threads_may_put(fresh_lake: Lake) -> None:
     with fresh_lake.collector("trainer") as collector:
         threads = [
             threading.Thread(target=collector.put, args=([reward(start + n) for n in range(50)],))
@@ -54,7 +54,7 @@ def test_threads_may_put_at_once(fresh_lake: Lake) -> None:
     assert len(landed_ids(fresh_lake.store)) == 200
 
 
-def test_a_full_queue_loses_at_once_and_the_ledger_says_how_many(tmp_path: Path) -> None:
+def test_a_full_queue_drops_at_once_and_the_ledger_counts_the_losses(tmp_path: Path) -> None:
     local = LocalStore(tmp_path)
     slow = SlowStore(local)
     collector = Collector(Writer(slow, "trainer"), queued_max=5)
@@ -69,7 +69,7 @@ def test_a_full_queue_loses_at_once_and_the_ledger_says_how_many(tmp_path: Path)
     assert (line.given, line.landed, line.lost) == (30, 30 - lost, lost)
 
 
-def test_a_store_that_fails_is_told_by_drain_and_close_and_never_blocks(tmp_path: Path) -> None:
+def test_drain_and_close_raise_the_error_of_a_failing_store_and_put_never_blocks(tmp_path: Path) -> None:
     local = LocalStore(tmp_path)
     collector = Collector(Writer(FullStore(local, takes=0), "trainer"))
     collector.put([reward(0)])

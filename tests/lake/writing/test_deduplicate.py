@@ -1,6 +1,6 @@
-"""Goal: no secret that a writer is given reaches any byte of a lake, and what was taken out is told.
+"""Goal: no secret that a writer is given reaches any byte of a lake, and the envelope counts the redactions.
 
-Method: canaries in every kind of place, then a search through all that was written, landed and projected.
+Method: canaries in every kind of place, then a search through everything written, landed and projected.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def lake_with_canaries(fresh_lake: Lake, monkeypatch: pytest.MonkeyPatch) -> Lak
             [turn(1, prompt_ids=[7, 8]).model_copy(update={"turn_index": 2}), turn(2, prompt_ids=[9])]
         )
         writer.append([ended(1).model_copy(update={"submission": f"{KNOWN} is in here"})])
-        # Before the segment is sealed, the spool holds what was appended.
+        # The segment is not sealed yet, so the appended events are in the spool.
         assert KNOWN.encode() not in b"".join(
             path.read_bytes() for path in Path(fresh_lake.uri).rglob("*.segment")
         )
@@ -67,14 +67,14 @@ def lake_with_canaries(fresh_lake: Lake, monkeypatch: pytest.MonkeyPatch) -> Lak
     return fresh_lake
 
 
-def test_no_canary_is_in_anything_that_was_written(lake_with_canaries: Lake) -> None:
+def test_no_written_byte_contains_a_canary(lake_with_canaries: Lake) -> None:
     written = everything_written(lake_with_canaries)
     for canary in (KNOWN, ANTHROPIC, KNOWN[::-1], ANTHROPIC[13:60]):
         assert canary.encode() not in written
     assert written.count(TOKEN_OPEN.encode()) > 4
 
 
-def test_the_envelope_tells_what_was_taken_out(lake_with_canaries: Lake) -> None:
+def test_the_envelope_counts_the_redactions(lake_with_canaries: Lake) -> None:
     tools = lake_with_canaries.scan("tool_returned").collect().to_dicts()
     assert sum(json.loads(tools[0]["redactions_json"]).values()) == 2
     turns = {
@@ -85,7 +85,7 @@ def test_the_envelope_tells_what_was_taken_out(lake_with_canaries: Lake) -> None
     assert turns["r1", 1]["prompt_ids"] is None
 
 
-def test_token_ids_go_with_the_secret_in_that_rollout_and_stay_in_others(lake_with_canaries: Lake) -> None:
+def test_a_secret_removes_the_token_ids_of_its_rollout_only(lake_with_canaries: Lake) -> None:
     turns = {
         (row["rollout_id"], row["turn_index"]): row
         for row in lake_with_canaries.scan("turn_completed").collect().to_dicts()
@@ -95,7 +95,7 @@ def test_token_ids_go_with_the_secret_in_that_rollout_and_stay_in_others(lake_wi
     assert turns["r2", 0]["prompt_ids"] == [9]
 
 
-def test_the_same_secret_has_the_same_token_in_a_lake_and_another_in_another(
+def test_a_secret_has_one_token_in_a_lake_and_another_in_another_lake(
     lake_with_canaries: Lake, tmp_path: Path
 ) -> None:
     [row] = lake_with_canaries.scan("rollout_ended").collect().to_dicts()
@@ -106,7 +106,7 @@ def test_the_same_secret_has_the_same_token_in_a_lake_and_another_in_another(
     assert other.store.read(REDACTION_KEY) != lake_with_canaries.store.read(REDACTION_KEY)
 
 
-def test_a_pin_of_rows_that_hold_a_secret_is_refused_unless_the_place_is_allowed(
+def test_a_pin_of_rows_with_a_secret_is_refused_unless_its_place_is_allowed(
     fresh_lake: Lake, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with fresh_lake.writer("before the value was known") as writer:

@@ -1,6 +1,6 @@
-"""Goal: a writer knows every fact that the lake held, whether it learns it from files or from a table.
+"""Goal: a writer knows every event of the lake, from landed files or from a table.
 
-Method: lakes of many small files, projected to any extent; drawn facts, duplicates and conflicts.
+Method: lakes of many small files, projected to any extent; duplicates, conflicts and drawn rows.
 """
 
 from __future__ import annotations
@@ -44,20 +44,21 @@ def assert_all_known(lake: Lake) -> None:
     with lake.writer("again") as writer:
         receipt = writer.append([reward(index) for index in range(COUNT + 2)])
         assert (receipt.new_count, receipt.duplicate_count, receipt.conflict_count) == (2, COUNT, 0)
-        told = writer.first_seen_ids()
-        assert list(told.values()) == [event_identity(reward(COUNT + each)).event_id for each in range(2)]
+        assert list(writer.first_seen_ids().values()) == [
+            event_identity(reward(COUNT + each)).event_id for each in range(2)
+        ]
 
 
 @pytest.mark.parametrize("projected", ["nothing", "all"])
-def test_facts_are_known_from_files_and_from_the_table(many_files: Lake, projected: str) -> None:
+def test_keys_are_loaded_from_files_or_from_the_table(many_files: Lake, projected: str) -> None:
     if projected == "all":
         many_files.project()
-        # A file that the table holds is not read.
+        # A projected file is not read.
         next(Path(many_files.uri).glob("events/**/*.parquet")).write_bytes(b"no landed file")
     assert_all_known(many_files)
 
 
-def test_facts_are_known_from_the_table_and_from_files_beside_it(many_files: Lake) -> None:
+def test_keys_are_loaded_from_the_table_and_from_unprojected_files(many_files: Lake) -> None:
     many_files.project()
     with many_files.writer("later") as writer:
         writer.append([reward(COUNT), reward(COUNT + 1)])
@@ -68,7 +69,7 @@ def test_facts_are_known_from_the_table_and_from_files_beside_it(many_files: Lak
 
 
 @pytest.mark.parametrize(("recent_max", "index_rows_max"), [(8, 16), (4, 1024), (1, 1)])
-def test_a_writer_knows_what_it_told_long_ago(
+def test_a_writer_knows_its_oldest_events(
     fresh_lake: Lake, monkeypatch: pytest.MonkeyPatch, recent_max: int, index_rows_max: int
 ) -> None:
     monkeypatch.setattr("tracelake.lake.writing.known_keys.RECENT_MAX", recent_max)
@@ -82,13 +83,13 @@ def test_a_writer_knows_what_it_told_long_ago(
             assert writer.append([changed]) == Receipt(0, again, 1 - again)
             assert writer.append(map(reward, range(66))) == Receipt(2 - 2 * again, 64 + 2 * again, 0)
         identities = [event_identity(reward(index)) for index in range(66)]
-        told = {each.key_hash: each.event_id for each in identities}
-        assert {key: event for key, event in writer.first_seen_ids().items() if key in told} == told
+        expected = {each.key_hash: each.event_id for each in identities}
+        assert {key: event for key, event in writer.first_seen_ids().items() if key in expected} == expected
     with fresh_lake.writer("next") as writer:
         assert writer.append([changed, *map(reward, range(66))]) == Receipt(0, 67, 0)
 
 
-def test_a_table_that_cannot_be_read_costs_time_and_no_fact(
+def test_without_a_readable_table_all_keys_come_from_files(
     many_files: Lake, caplog: pytest.LogCaptureFixture
 ) -> None:
     many_files.project()
@@ -99,7 +100,7 @@ def test_a_table_that_cannot_be_read_costs_time_and_no_fact(
     assert "reading landed files instead" in caplog.text
 
 
-def test_a_conflict_with_a_fact_of_the_table_is_told_with_the_first_one(many_files: Lake) -> None:
+def test_a_conflict_with_an_event_of_the_table_names_it_as_the_first(many_files: Lake) -> None:
     many_files.project()
     changed = reward(3, score=0.125)
     with many_files.writer("other") as writer:
@@ -108,9 +109,9 @@ def test_a_conflict_with_a_fact_of_the_table_is_told_with_the_first_one(many_fil
     with many_files.writer("next") as writer:
         assert writer.append([changed, reward(3)]).duplicate_count == 2
     many_files.project()
-    [told] = many_files.scan("conflict_found").collect().to_dicts()
-    assert told["first_event_id"] == event_identity(reward(3)).event_id
-    assert told["other_event_id"] == event_identity(changed).event_id
+    [conflict] = many_files.scan("conflict_found").collect().to_dicts()
+    assert conflict["first_event_id"] == event_identity(reward(3)).event_id
+    assert conflict["other_event_id"] == event_identity(changed).event_id
 
 
 def test_only_files_of_the_kind_are_read(many_files: Lake) -> None:
@@ -123,7 +124,7 @@ def test_only_files_of_the_kind_are_read(many_files: Lake) -> None:
 
 
 def hash_of_letter(letter: str, prefix: str) -> str:
-    """Many with one prefix, which alone does not tell them apart."""
+    """Many hashes share a prefix."""
     return prefix * 8 + hashlib.sha256(letter.encode()).hexdigest()[16:]
 
 
@@ -132,7 +133,7 @@ ROWS = st.lists(st.tuples(HASHES, HASHES))
 
 
 @given(ROWS, ROWS, st.sets(HASHES))
-def test_an_index_gives_the_rows_of_its_keys_in_their_order(
+def test_an_index_returns_the_rows_of_a_key_in_their_order(
     older: list[tuple[str, str]], newer: list[tuple[str, str]], keys: set[str]
 ) -> None:
     def index_of(rows: list[tuple[str, str]]) -> KeyIndex:

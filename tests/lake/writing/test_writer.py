@@ -1,4 +1,5 @@
-"""Goal: whatever is delivered, how often and in which order, lands once; what was acknowledged is never lost.
+"""Goal: events land once, however often and in whatever order they are delivered, and no acknowledged one is
+lost.
 
 Method: deliveries are shuffled, repeated and cut; then the store fails at every put in turn.
 """
@@ -100,29 +101,29 @@ def test_receipts_add_up_and_nothing_is_dropped(
             assert sum(receipt) == len(part)
             total.update(receipt._asdict())
     landed = landed_ids(lake.store)
-    told = landed_ids(lake.store, ConflictFound.KIND)
-    foretold = ids_of([event for event in events if isinstance(event, ConflictFound)])
+    conflicts = landed_ids(lake.store, ConflictFound.KIND)
+    given_conflicts = ids_of([event for event in events if isinstance(event, ConflictFound)])
     assert set(ids_of(events)) <= set(landed)
     assert len(landed) == total["new_count"] + 2 * total["conflict_count"]
-    assert len(told) == total["conflict_count"] + len(foretold)
+    assert len(conflicts) == total["conflict_count"] + len(given_conflicts)
 
 
-def test_two_payloads_under_one_key_are_both_kept_and_told(fresh_lake: Lake) -> None:
+def test_two_payloads_under_one_key_both_land_with_a_conflict(fresh_lake: Lake) -> None:
     with fresh_lake.writer("one") as writer:
         assert writer.append([reward(0, 1.0), reward(1)]) == Receipt(2, 0, 0)
         assert writer.append([reward(0, 0.0)]) == Receipt(0, 0, 1)
-        # What was told once is known: neither payload is a conflict again.
+        # Both payloads are known now: neither is a conflict again.
         assert writer.append([reward(0, 0.0), reward(0, 1.0)]) == Receipt(0, 2, 0)
         assert writer.append([reward(0, 0.5)]) == Receipt(0, 0, 1)
     fresh_lake.project()
     assert len(table_ids(fresh_lake, "reward_assigned")) == 4
-    told = fresh_lake.scan("conflict_found").collect().to_dicts()
+    conflicts = fresh_lake.scan("conflict_found").collect().to_dicts()
     first = event_identity(reward(0, 1.0))
-    assert {row["other_event_id"] for row in told} == set(ids_of([reward(0, 0.0), reward(0, 0.5)]))
-    assert {row["first_event_id"] for row in told} == {first.event_id}
-    assert {row["conflict_key_hash"] for row in told} == {first.key_hash}
-    assert {(row["conflict_kind"], row["rollout_id"]) for row in told} == {("reward_assigned", "r0")}
-    assert {row["provenance"] for row in told} == {"derived"}
+    assert {row["other_event_id"] for row in conflicts} == set(ids_of([reward(0, 0.0), reward(0, 0.5)]))
+    assert {row["first_event_id"] for row in conflicts} == {first.event_id}
+    assert {row["conflict_key_hash"] for row in conflicts} == {first.key_hash}
+    assert {(row["conflict_kind"], row["rollout_id"]) for row in conflicts} == {("reward_assigned", "r0")}
+    assert {row["provenance"] for row in conflicts} == {"derived"}
 
 
 def test_a_second_import_of_a_changed_source_is_all_duplicates(fresh_lake: Lake) -> None:
@@ -137,9 +138,9 @@ def test_a_second_import_of_a_changed_source_is_all_duplicates(fresh_lake: Lake)
     assert len(landed_ids(fresh_lake.store, "conflict_found")) == 5
 
 
-def test_the_lake_may_be_given_the_conflict_that_it_would_tell_itself(fresh_lake: Lake) -> None:
+def test_a_given_conflict_is_not_found_again(fresh_lake: Lake) -> None:
     first, other = event_identity(reward(0)), event_identity(reward(0, 0.0))
-    told = ConflictFound(
+    conflict = ConflictFound(
         conflict_kind="reward_assigned",
         conflict_key_hash=first.key_hash,
         first_event_id=first.event_id,
@@ -147,11 +148,11 @@ def test_the_lake_may_be_given_the_conflict_that_it_would_tell_itself(fresh_lake
         rollout_id="r0",
     )
     with fresh_lake.writer("run") as writer:
-        assert writer.append([told, reward(0), reward(0, 0.0)]) == Receipt(2, 0, 1)
+        assert writer.append([conflict, reward(0), reward(0, 0.0)]) == Receipt(2, 0, 1)
     assert len(landed_ids(fresh_lake.store, "conflict_found")) == 1
 
 
-def test_an_envelope_says_who_wrote_what_and_from_where(fresh_lake: Lake) -> None:
+def test_an_envelope_names_run_writer_and_source(fresh_lake: Lake) -> None:
     with fresh_lake.writer("import-7") as writer:
         writer.append([reward(0)], Origin("imported", "traces/a.jsonl", "ab" * 32))
         writer.append([reward(1)])
@@ -223,9 +224,9 @@ def deliver_until_it_fails(writer: Writer) -> list[Event]:
 PUTS_IN_ALL = 3 + 4 + 3
 
 
-@pytest.mark.parametrize("after_write", [False, True], ids=["not written", "written and told otherwise"])
+@pytest.mark.parametrize("after_write", [False, True], ids=["not written", "written, then an error"])
 @pytest.mark.parametrize("takes", range(PUTS_IN_ALL + 1))
-def test_a_failing_put_loses_nothing_that_was_acknowledged_and_a_retry_lands_the_rest_once(
+def test_a_failing_put_loses_no_acknowledged_event_and_a_retry_lands_the_rest_once(
     tmp_path: Path, takes: int, after_write: bool
 ) -> None:
     local = LocalStore(tmp_path)
@@ -278,15 +279,15 @@ def test_an_event_that_cannot_be_named_leaves_nothing_of_its_call(fresh_lake: La
     assert sorted(landed_ids(fresh_lake.store)) == ids_of([reward(0), reward(1)])
 
 
-def test_what_was_booked_lands_when_the_block_ends_and_a_closed_writer_refuses(fresh_lake: Lake) -> None:
-    def book_and_fail(writer: Writer) -> None:
+def test_queued_events_land_when_the_block_ends_and_a_closed_writer_refuses(fresh_lake: Lake) -> None:
+    def add_and_fail(writer: Writer) -> None:
         with writer:
             writer.add([reward(0)])
             raise KeyError("something else")
 
     writer = fresh_lake.writer("run")
     with pytest.raises(KeyError):
-        book_and_fail(writer)
+        add_and_fail(writer)
     assert landed_ids(fresh_lake.store) == ids_of([reward(0)])
     writer.close()
     with pytest.raises(LakeError, match="closed"):

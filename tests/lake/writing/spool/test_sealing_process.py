@@ -1,4 +1,4 @@
-"""Goal: a writer that appends fast is sealed for by another process, and nothing depends on its living.
+"""Goal: a fast writer's segments are sealed by another process, and no event depends on that process living.
 
 Method: real processes, killed while segments wait for them; the same events sealed in both ways.
 """
@@ -25,7 +25,7 @@ from tracelake.lake.writing.spool.sealing import seal_segment
 from tracelake.lake.writing.spool.sealing_main import READY
 from tracelake.lake.writing.spool.sealing_process import SealingProcess, command, environment
 from tracelake.lake.writing.spool.segment import END, read_segment
-from tracelake.lake.writing.spool.spool import SPARE_SUFFIX, SEGMENT_SUFFIX
+from tracelake.lake.writing.spool.spool import SEGMENT_SUFFIX, SPARE_SUFFIX
 from tracelake.schemas.errors import CorruptFileError, SpoolError
 from tracelake.schemas.events.columns import arrow_schema
 from tracelake.schemas.events.event import event_identity
@@ -50,7 +50,7 @@ def wait_until(holds: Callable[[], bool]) -> None:
         time.sleep(0.01)
 
 
-def test_a_writer_whose_process_never_comes_up_seals_by_itself(
+def test_a_writer_seals_by_itself_if_its_process_fails_to_start(
     fresh_lake: Lake, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     broken = tmp_path / "python"
@@ -65,30 +65,30 @@ def test_a_writer_whose_process_never_comes_up_seals_by_itself(
 
 
 def interpreter(folder: Path, first: str) -> str:
-    """The interpreter, behind a line of a shell's."""
+    """An interpreter that runs a line of shell first."""
     script = folder / "python"
     script.write_text(f'#!/bin/sh\n{first}\nexec {sys.executable} "$@"\n')
     script.chmod(0o755)
     return str(script)
 
 
-def test_segments_wait_for_a_process_that_is_slow_to_come_up(
+def test_segments_wait_for_a_process_that_starts_slowly(
     fresh_lake: Lake, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    gate = tmp_path / "gate"
+    may_start = tmp_path / "may_start"
     monkeypatch.setattr(
-        sys, "executable", interpreter(tmp_path, f"while [ ! -e {gate} ]; do sleep 0.01; done")
+        sys, "executable", interpreter(tmp_path, f"while [ ! -e {may_start} ]; do sleep 0.01; done")
     )
     with fresh_lake.writer("waits") as writer:
         for index in range(250):
             writer.append([turn(index, prompt_ids=TOKENS)])
         assert landed_ids(fresh_lake.store) == []
-        gate.touch()
+        may_start.touch()
         wait_until(lambda: len(landed_ids(fresh_lake.store)) > 0)
     assert len(landed_ids(fresh_lake.store)) == 250
 
 
-def test_a_flush_does_not_wait_for_a_process_that_is_slow_to_come_up(
+def test_a_flush_does_not_wait_for_a_process_that_starts_slowly(
     fresh_lake: Lake, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(sys, "executable", interpreter(tmp_path, "exec sleep 3600"))
@@ -118,7 +118,7 @@ def test_the_sealing_process_loads_no_event_class_and_no_numpy(fresh_lake: Lake)
     assert not_needed.isdisjoint(imported)
 
 
-def test_both_ways_of_sealing_land_the_same_file(tmp_path: Path) -> None:
+def test_the_process_and_a_recovery_land_the_same_file(tmp_path: Path) -> None:
     lakes = [Lake.create(str(tmp_path / name)) for name in ("thread", "process")]
     with abandoned(lakes[0], [turn(0, prompt_ids=[1, 2]), reward(1)]) as [segment]:
         data = segment.read_bytes()
@@ -135,7 +135,7 @@ def test_both_ways_of_sealing_land_the_same_file(tmp_path: Path) -> None:
     assert [lakes[1].store.read(path) for path in second] == [lakes[0].store.read(path) for path in first]
 
 
-def test_a_long_writer_hands_its_segments_over_and_leaves_no_process(fresh_lake: Lake) -> None:
+def test_a_long_writer_seals_in_a_process_that_ends_with_it(fresh_lake: Lake) -> None:
     with fresh_lake.writer("long") as writer:
         for index in range(60):
             writer.append([turn(index, prompt_ids=TOKENS)])
@@ -155,7 +155,7 @@ def test_a_long_writer_hands_its_segments_over_and_leaves_no_process(fresh_lake:
     assert fresh_lake.verify().ok
 
 
-def test_a_writer_whose_process_is_killed_says_so_and_its_events_are_recovered(fresh_lake: Lake) -> None:
+def test_a_writer_reports_that_its_process_was_killed_and_its_events_are_recovered(fresh_lake: Lake) -> None:
     appended: list[int] = []
 
     def append_until_it_fails() -> None:
@@ -171,14 +171,14 @@ def test_a_writer_whose_process_is_killed_says_so_and_its_events_are_recovered(f
         append_until_it_fails()
     assert appended
     fresh_lake.project()
-    told = {event_identity(turn(index, prompt_ids=TOKENS)).event_id for index in appended}
-    assert told <= set(landed_ids(fresh_lake.store))
+    acknowledged = {event_identity(turn(index, prompt_ids=TOKENS)).event_id for index in appended}
+    assert acknowledged <= set(landed_ids(fresh_lake.store))
     assert len(landed_ids(fresh_lake.store)) == len(set(landed_ids(fresh_lake.store)))
     assert fresh_lake.verify().ok
 
 
 @pytest.mark.parametrize("after", [230, 420])
-def test_what_a_killed_fast_writer_acknowledged_is_found_while_its_process_may_still_seal(
+def test_acknowledged_events_of_a_killed_writer_are_found_while_its_process_may_still_seal(
     fresh_lake: Lake, after: int
 ) -> None:
     worker = subprocess.Popen(
@@ -202,7 +202,7 @@ def test_what_a_killed_fast_writer_acknowledged_is_found_while_its_process_may_s
     assert list((Path(lake.uri) / "spool").glob(f"*/*{SEGMENT_SUFFIX}")) == []
 
 
-def test_a_damaged_segment_is_refused_and_kept(fresh_lake: Lake) -> None:
+def test_a_damaged_segment_is_refused_and_stays(fresh_lake: Lake) -> None:
     with abandoned(fresh_lake, [reward(0), reward(1)]) as [segment]:
         data = bytearray(segment.read_bytes())
     data[-3 - len(END)] ^= 1
@@ -215,10 +215,10 @@ def test_a_damaged_segment_is_refused_and_kept(fresh_lake: Lake) -> None:
     assert landed_ids(fresh_lake.store) == []
 
 
-def test_a_segment_that_is_shorter_than_its_writer_said_is_refused(fresh_lake: Lake) -> None:
+def test_a_segment_shorter_than_its_writer_closed_it_is_refused(fresh_lake: Lake) -> None:
     with abandoned(fresh_lake, [reward(0), reward(1)]) as [segment]:
         byte_count = segment.stat().st_size - len(END)
-    # Cut between two frames: by itself it looks like one that was never written further.
+    # Cut between two frames: without its length it would look whole.
     whole = read_segment(segment.read_bytes()[: byte_count - 1]).whole_byte_count
     os.truncate(segment, whole)
     with pytest.raises(CorruptFileError, match="damaged before it landed"):
@@ -226,11 +226,11 @@ def test_a_segment_that_is_shorter_than_its_writer_said_is_refused(fresh_lake: L
     assert segment.exists()
 
 
-def test_the_disk_s_own_error_reaches_the_writer(fresh_lake: Lake) -> None:
+def test_a_disk_error_reaches_the_writer(fresh_lake: Lake) -> None:
     process = SealingProcess(fresh_lake.uri)
-    with pytest.raises(FileNotFoundError) as told:
+    with pytest.raises(FileNotFoundError) as caught:
         process.seal(Path(fresh_lake.uri) / "spool" / "none" / "000000.segment", 100)
-    assert told.value.errno is not None
+    assert caught.value.errno is not None
     with pytest.raises(SpoolError, match="its process ended"):
         process.seal(Path(fresh_lake.uri) / "spool" / "none" / "000001.segment", 100)
     process.stop()

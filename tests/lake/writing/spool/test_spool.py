@@ -1,4 +1,4 @@
-"""Goal: what was acknowledged is on disk, and what is on disk lands exactly once, whoever seals it.
+"""Goal: acknowledged events are on disk, and events on disk land exactly once, whichever process seals them.
 
 Method: writers are abandoned, segments are cut and damaged at every byte, and recoveries are repeated.
 """
@@ -36,11 +36,11 @@ from tracelake.lake.writing.spool.segment import (
     SegmentHead,
     event_frame,
     head_frame,
-    segment_mark,
     mark_frames,
     read_segment,
+    segment_mark,
 )
-from tracelake.lake.writing.spool.spool import SPARE_SUFFIX, SPARES_MAX, SEGMENT_SUFFIX, Spool
+from tracelake.lake.writing.spool.spool import SEGMENT_SUFFIX, SPARE_SUFFIX, SPARES_MAX, Spool
 from tracelake.lake.writing.writer import Writer
 from tracelake.schemas.errors import CorruptFileError, SpoolError
 from tracelake.schemas.events.columns import arrow_schema, payload_columns
@@ -52,18 +52,20 @@ HEAD = SegmentHead("20260102T030405678901-abc", "run", 7, 3)
 
 
 def frames_of(events: list[Event]) -> list[Frame]:
-    accepted = [PreparedEvent(event, canonical_event(type(event), event.__dict__), ORIGIN) for event in events]
+    accepted = [
+        PreparedEvent(event, canonical_event(type(event), event.__dict__), ORIGIN) for event in events
+    ]
     return [event_frame(item.to_spooled(MOMENT)) for item in accepted]
 
 
 def segment_of(events: list[Event], head: SegmentHead = HEAD) -> bytes:
-    """Without what ends it."""
+    """A segment without `END`."""
     return b"".join([*head_frame(head), *mark_frames(segment_mark(head), frames_of(events))])
 
 
 @contextmanager
 def abandoned(lake: Lake, events: list[Event]) -> Iterator[list[Path]]:
-    """The segments of a writer that acknowledged events and is gone, its lock released as by a death."""
+    """The segments of a writer that acknowledged events and crashed: its lock is released."""
     writer = lake.writer("dead")
     writer.append(events)
     spool = writer._spool
@@ -75,7 +77,7 @@ def abandoned(lake: Lake, events: list[Event]) -> Iterator[list[Path]]:
 @pytest.mark.parametrize("cls", EVENT_CLASSES, ids=lambda cls: cls.KIND)
 @given(data=st.data())
 @settings(max_examples=5)
-def test_a_sealed_segment_holds_what_was_spooled(
+def test_a_sealed_segment_contains_the_spooled_events(
     tmp_path_factory: pytest.TempPathFactory, cls: type[Event], data: st.DataObject
 ) -> None:
     events = data.draw(st.lists(events_of(cls), min_size=1, max_size=4))
@@ -113,7 +115,7 @@ def test_sealing_is_a_function_of_the_bytes_and_numbers_kind_by_kind(events: lis
     assert numbers == list(range(7, 7 + len(events)))
 
 
-def test_a_segment_that_is_cut_anywhere_holds_the_frames_before_the_cut() -> None:
+def test_a_cut_segment_contains_the_frames_before_the_cut() -> None:
     events: list[Event] = [reward(0), turn(1), reward(2)]
     whole = segment_of(events)
     ends = [len(segment_of(events[:count])) for count in range(4)]
@@ -125,7 +127,7 @@ def test_a_segment_that_is_cut_anywhere_holds_the_frames_before_the_cut() -> Non
         assert read.whole_byte_count + read.torn_byte_count == cut
 
 
-def test_a_segment_ends_in_zeros_and_what_lies_behind_them_is_none_of_it() -> None:
+def test_zeros_end_a_segment_and_bytes_behind_them_are_ignored() -> None:
     events: list[Event] = [reward(0), turn(1), reward(2)]
     whole = segment_of(events)
     other = segment_of([reward(number) for number in range(9)], HEAD._replace(first_seq=0, number=2))
@@ -133,14 +135,14 @@ def test_a_segment_ends_in_zeros_and_what_lies_behind_them_is_none_of_it() -> No
         read = read_segment(whole + behind, number=3)
         assert (len(read.events), read.whole_byte_count) == (3, len(whole))
         assert (read.torn_byte_count, read.damaged_count) == (0, 0)
-    # Without them something was begun.
+    # Without zeros a write was begun.
     read = read_segment(whole + b"x" + other)
     assert (len(read.events), read.torn_byte_count) == (3, 1 + len(other))
 
 
 @given(st.lists(ANY_EVENTS, min_size=1, max_size=4), st.lists(ANY_EVENTS, max_size=4), st.data())
 @settings(max_examples=40)
-def test_a_file_that_is_written_over_holds_whole_frames_of_its_own_only(
+def test_an_overwritten_file_contains_frames_of_the_new_segment_only(
     old: list[Event], new: list[Event], data: st.DataObject
 ) -> None:
     before = segment_of(old, HEAD._replace(first_seq=0, number=2)) + END
@@ -156,7 +158,7 @@ def test_a_file_that_is_written_over_holds_whole_frames_of_its_own_only(
         assert cut < len(b"".join(head_frame(HEAD)))
 
 
-def test_a_file_whose_new_segment_was_not_begun_holds_nothing(fresh_lake: Lake) -> None:
+def test_a_file_whose_new_segment_was_not_begun_is_empty(fresh_lake: Lake) -> None:
     with abandoned(fresh_lake, [reward(0)]) as [segment]:
         segment.rename(segment.with_name("000001.segment"))
     assert recover(fresh_lake.store) == (1, 0, 0)
@@ -207,7 +209,7 @@ def test_no_flipped_bit_of_a_segment_passes() -> None:
         assert read.torn_byte_count or read.damaged_count
 
 
-def test_what_lies_behind_a_damaged_frame_lands_and_an_audit_fails_for_the_damage(fresh_lake: Lake) -> None:
+def test_events_behind_a_damaged_frame_land_and_the_audit_reports_the_damage(fresh_lake: Lake) -> None:
     with abandoned(fresh_lake, [reward(0), reward(1), reward(2)]) as [segment]:
         data = bytearray(segment.read_bytes())
         data[data.index(b'"r1"') + 1] ^= 1
@@ -216,14 +218,14 @@ def test_what_lies_behind_a_damaged_frame_lands_and_an_audit_fails_for_the_damag
     assert sorted(landed_ids(fresh_lake.store)) == sorted(
         event_identity(reward(index)).event_id for index in (0, 2)
     )
-    [kept] = (Path(fresh_lake.uri) / TORN_FOLDER).iterdir()
-    assert kept.read_bytes() == data
+    [aside] = (Path(fresh_lake.uri) / TORN_FOLDER).iterdir()
+    assert aside.read_bytes() == data
     fresh_lake.project()
     [problem] = fresh_lake.verify().problems
     assert "acknowledged events that were damaged before they landed" in problem
 
 
-def test_what_a_dead_writer_acknowledged_lands_once_however_often_it_is_recovered(fresh_lake: Lake) -> None:
+def test_repeated_recoveries_land_acknowledged_events_once(fresh_lake: Lake) -> None:
     events = of_three_kinds(range(3))
     with abandoned(fresh_lake, events) as [segment]:
         data = segment.read_bytes()
@@ -234,7 +236,7 @@ def test_what_a_dead_writer_acknowledged_lands_once_however_often_it_is_recovere
     assert sorted(landed_ids(fresh_lake.store)) == sorted(event_identity(event).event_id for event in events)
     assert not folder.exists()
     before = fresh_lake.store.list(EVENTS)
-    # Cut off between landing and removing: the same segment comes again.
+    # As if the recovery was interrupted between landing and removing the segment.
     folder.mkdir()
     segment.write_bytes(data)
     assert recover(fresh_lake.store).event_count == 9
@@ -244,18 +246,18 @@ def test_what_a_dead_writer_acknowledged_lands_once_however_often_it_is_recovere
         assert writer.append(events).duplicate_count == 9
 
 
-def test_a_torn_tail_is_cut_kept_and_told(fresh_lake: Lake, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_torn_tail_is_set_aside_and_logged(fresh_lake: Lake, caplog: pytest.LogCaptureFixture) -> None:
     with abandoned(fresh_lake, of_three_kinds(range(2))) as [segment], segment.open("rb+") as tail:
         tail.seek(-len(END), os.SEEK_END)
         tail.write(b"half a frame")
     assert recover(fresh_lake.store).torn_byte_count == 12
     assert len(landed_ids(fresh_lake.store)) == 6
-    [kept] = (Path(fresh_lake.uri) / TORN_FOLDER).iterdir()
-    assert kept.read_bytes() == b"half a frame"
+    [aside] = (Path(fresh_lake.uri) / TORN_FOLDER).iterdir()
+    assert aside.read_bytes() == b"half a frame"
     assert "12 torn bytes, never acknowledged" in caplog.text
 
 
-def test_rows_that_another_version_of_a_library_landed_are_not_landed_again(fresh_lake: Lake) -> None:
+def test_rows_landed_by_another_library_version_do_not_land_again(fresh_lake: Lake) -> None:
     with abandoned(fresh_lake, [reward(0), reward(1)]) as [segment]:
         read = read_segment(segment.read_bytes())
     assert read.head is not None
@@ -277,7 +279,7 @@ def test_a_living_writer_is_left_alone(fresh_lake: Lake) -> None:
     assert event_identity(reward(0)).event_id in landed_ids(fresh_lake.store)
 
 
-def test_a_lake_projects_what_its_own_writers_have_acknowledged(fresh_lake: Lake) -> None:
+def test_a_lake_projects_acknowledged_events_of_its_own_writers(fresh_lake: Lake) -> None:
     with fresh_lake.writer("alive") as writer:
         writer.append([reward(0)])
         assert fresh_lake.project() == {"reward_assigned": 1}
@@ -313,7 +315,7 @@ def test_full_segments_are_sealed_while_the_writer_goes_on(fresh_lake: Lake) -> 
     assert fresh_lake.verify(deep=True).ok
 
 
-def test_the_files_of_segments_that_have_landed_are_used_again(fresh_lake: Lake) -> None:
+def test_files_of_landed_segments_are_reused(fresh_lake: Lake) -> None:
     def files() -> dict[int, str]:
         folders = [path for path in (Path(fresh_lake.uri) / "spool").iterdir() if path.is_dir()]
         return {path.stat().st_ino: path.suffix for path in folders[0].iterdir() if path.name != "lock"}
@@ -332,7 +334,7 @@ def test_the_files_of_segments_that_have_landed_are_used_again(fresh_lake: Lake)
     assert fresh_lake.verify(deep=True).ok
 
 
-def test_what_was_acknowledged_in_a_used_file_is_recovered(fresh_lake: Lake) -> None:
+def test_acknowledged_events_in_a_reused_file_are_recovered(fresh_lake: Lake) -> None:
     writer = fresh_lake.writer("dies")
     for index in range(5):
         writer.append([reward(10 * index + number) for number in range(9 - index)])
@@ -349,13 +351,13 @@ def test_what_was_acknowledged_in_a_used_file_is_recovered(fresh_lake: Lake) -> 
     assert list((Path(fresh_lake.uri) / "spool").iterdir()) == []
 
 
-def test_a_failing_sync_ends_the_writer_and_what_was_acknowledged_is_recovered(fresh_lake: Lake) -> None:
+def test_a_failing_sync_ends_the_writer_and_acknowledged_events_are_recovered(fresh_lake: Lake) -> None:
     writer = fresh_lake.writer("failing")
     writer.append([reward(0)])
     spool = writer._spool
     assert spool is not None
     assert spool._segment is not None
-    # The file is closed under the writer, as a disk that goes away would do it.
+    # The file is closed under the writer, as if the disk had gone away.
     os.close(spool._segment.fileno())
     with pytest.raises(SpoolError, match="could not be made durable"):
         writer.append([reward(1)])
@@ -367,7 +369,7 @@ def test_a_failing_sync_ends_the_writer_and_what_was_acknowledged_is_recovered(f
     assert len(landed_ids(fresh_lake.store)) == 3
 
 
-def test_a_folder_gets_its_name_when_it_is_locked(tmp_path: Path) -> None:
+def test_a_spool_folder_gets_its_name_once_it_is_locked(tmp_path: Path) -> None:
     spool = Spool(tmp_path / "spool", "epoch", "run")
     assert [path.name for path in (tmp_path / "spool").iterdir()] == ["epoch"]
     store = LocalStore(tmp_path)
@@ -376,11 +378,11 @@ def test_a_folder_gets_its_name_when_it_is_locked(tmp_path: Path) -> None:
     assert list((tmp_path / "spool").iterdir()) == []
 
 
-def test_both_ways_in_make_the_same_columns() -> None:
+def test_spooled_and_directly_landed_events_have_the_same_columns() -> None:
     event = turn(0, prompt_ids=[1, 2], sampling_logprobs=[-0.5], completion_mask=[True, False])
-    told = canonical_event(type(event), event.__dict__)
-    stamped = EventRow(event, told.identity, *ORIGIN, None, told.byte_count)
-    direct = event_rows_to_table(event.KIND, [stamped], 7, run_id="run", epoch=HEAD.epoch, recorded_at=MOMENT)
+    canonical = canonical_event(type(event), event.__dict__)
+    row = EventRow(event, canonical.identity, *ORIGIN, None, canonical.byte_count)
+    direct = event_rows_to_table(event.KIND, [row], 7, run_id="run", epoch=HEAD.epoch, recorded_at=MOMENT)
     [sealed] = spooled_events_to_tables(HEAD, read_segment(segment_of([event])).events, arrow_schema)
     assert sealed.equals(direct)
     assert landed_file(sealed) == landed_file(direct)
