@@ -20,7 +20,7 @@ from tracelake.schemas.errors import LakeMissingError, TracelakeError
 
 PYTHON_OLDEST = (3, 11)
 DISK_FREE_GIB_WANTED = 2.0
-LIBRARIES = ("pyarrow", "polars", "pylance", "pydantic", "dagster", "openai")
+LIBRARIES = ("pyarrow", "polars", "pylance", "pydantic", "dagster", "httpx2")
 TRAINING_LIBRARIES = ("torch", "trl", "transformers")
 
 

@@ -1,9 +1,11 @@
-"""One answer, put together from the chunks of a stream or taken from a whole completion.
+"""One answer, assembled from the chunks of a stream or taken from a whole completion.
 
-**A streamed answer and a whole one give the same message**, so that what is learnt from it does not depend
-on how it came.
-**Choices but the first are not read**: samples are asked for one by one, because each has a price of its own.
-**What money hangs on is read first**, so that it is known even of an answer whose rest is refused.
+**A streamed answer and a whole one give the same message**, so training data does not depend on the
+transport.
+**Only the first choice is read**: samples are requested one by one, because each has a price.
+**Usage and ids are read first**, so they are known even if the rest of an answer is refused.
+**A tool call that cannot be executed is refused**: one without a name, or whose arguments are no JSON
+object.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ import orjson
 
 from tracelake.producers.calling.answer_shape import (
     AnswerShapeError,
+    ToolCallError,
     fields_in,
     label,
     list_in,
@@ -21,22 +24,19 @@ from tracelake.producers.calling.answer_shape import (
     text_in,
     well_formed,
 )
-from tracelake.producers.calling.tool_call_parts import ToolCallParts
 from tracelake.schemas.canonical import canonical_text
 from tracelake.schemas.errors import EventInvalidError
 
 USAGE_LENGTH_MAX = 16 * 2**10
+CALLS_MAX = 256
 _TEXTS = ("refusal", "reasoning", "reasoning_content")
 _LISTS = ("reasoning_details", "annotations")
-_PLAIN_DELTA = frozenset(("role", "content"))
-"""What nearly all of many thousand chunks say, and nothing more."""
-_PLAIN_CHOICE = frozenset(("index", "delta", "finish_reason", "native_finish_reason", "logprobs"))
 _GROWING = ("text", "summary", "data")
 """Fields of a reasoning detail that come piece by piece."""
 
 
 class TokenFacts(NamedTuple):
-    """What an endpoint tells of each completion token; null where it is not whole."""
+    """Facts of each completion token; null where a token lacks one."""
 
     completion_ids: list[int] | None
     logprobs: list[float] | None
@@ -44,7 +44,7 @@ class TokenFacts(NamedTuple):
 
 
 class AnswerParts:
-    """What an endpoint has said so far."""
+    """An answer as far as it has been read."""
 
     def __init__(self) -> None:
         self.response_id: str | None = None
@@ -60,7 +60,7 @@ class AnswerParts:
         self._content: list[Any] = []
         self._texts: dict[str, list[str]] = {}
         self._lists: dict[str, list[Any]] = {}
-        self._calls = ToolCallParts()
+        self._calls: list[_ToolCall] = []
         self._ids: list[Any] = []
         self._token_items: list[dict[str, Any]] = []
 
@@ -70,12 +70,17 @@ class AnswerParts:
 
     def add(self, chunk: Any) -> None:
         """Take a chunk, or a whole completion. Raises AnswerShapeError."""
-        if self._took_plain(chunk):
-            return
         fields = fields_in(chunk, "an answer")
-        self._add_labels(fields)
+        model = label(fields.get("model"))
+        self.models_differ = self.models_differ or (
+            None not in (model, self.model_served) and (model != self.model_served)
+        )
+        self.model_served = self.model_served or model
+        self.response_id = self.response_id or label(fields.get("id"))
+        self.provider = self.provider or label(fields.get("provider"))
+        self.system_fingerprint = self.system_fingerprint or label(fields.get("system_fingerprint"))
         if usage := fields.get("usage"):
-            self.usage = _kept_usage(usage)
+            self.usage = _readable_usage(usage)
         if fields.get("error") or fields.get("object") == "error":
             self.error = fields.get("error") or fields
         for choice in list_in(fields.get("choices") or []):
@@ -83,12 +88,12 @@ class AnswerParts:
                 self._add_choice(choice)
 
     def message(self) -> dict[str, Any]:
-        """The assistant message. Raises AnswerShapeError; ToolCallError for calls nobody could carry out."""
+        """The assistant message. Raises AnswerShapeError; ToolCallError for calls that cannot be executed."""
         message: dict[str, Any] = {"role": "assistant", "content": self._joined_content()}
         for name, parts in self._texts.items():
             message[name] = well_formed("".join(parts))
         if self._calls:
-            message["tool_calls"] = self._calls.finished()
+            message["tool_calls"] = [call.message_part() for call in self._calls]
         for name, items in self._lists.items():
             message[name] = _merged(items)
         if self._lists or isinstance(message["content"], list):
@@ -98,11 +103,12 @@ class AnswerParts:
                 raise AnswerShapeError("a part of the message has no canonical form") from error
         return message
 
-    def said(self) -> str:
-        """What came so far, for a reader of failures."""
-        parts = {name: "".join(part) for name, part in self._texts.items()}
+    def text_so_far(self) -> str:
+        """The content for the detail of a failure."""
         content = "".join(part if isinstance(part, str) else shown(part) for part in self._content)
-        parts = {"content": content, "tool_calls": self._calls.said(), **parts}
+        calls = " ".join(f"{call.name}({''.join(call.arguments)})" for call in self._calls)
+        texts = {name: "".join(part) for name, part in self._texts.items()}
+        parts = {"content": content, "tool_calls": calls, **texts}
         return " ".join(f"{name}: {text}" for name, text in parts.items() if text)
 
     def tokens(self) -> TokenFacts:
@@ -126,50 +132,6 @@ class AnswerParts:
             return None
         return self._token_items
 
-    def _took_plain(self, chunk: Any) -> bool:
-        """Whether it was a piece of text with nothing new beside it, as nearly all of many thousand are."""
-        if type(chunk) is not dict or not self.has_choice or chunk.get("model") != self.model_served:
-            return False
-        fields = cast("dict[str, Any]", chunk)
-        choices: Any = fields.get("choices")
-        if type(choices) is not list or len(choices) != 1 or not self._knows(fields):
-            return False
-        choice: Any = choices[0]
-        if type(choice) is not dict or not _PLAIN_CHOICE.issuperset(choice):
-            return False
-        told = cast("dict[str, Any]", choice)
-        delta = told.get("delta")
-        if told.get("index") or told.get("finish_reason") or told.get("logprobs") or type(delta) is not dict:
-            return False
-        content = cast("dict[str, Any]", delta).get("content")
-        if type(content) is not str or not content or not _PLAIN_DELTA.issuperset(delta):
-            return False
-        self._content.append(content)
-        return True
-
-    def _knows(self, fields: dict[str, Any]) -> bool:
-        """Whether a chunk's own fields say nothing new."""
-        return (
-            self.response_id is not None
-            and not fields.get("usage")
-            and not fields.get("error")
-            and fields.get("object") != "error"
-            and (self.provider is not None or "provider" not in fields)
-            and (self.system_fingerprint is not None or "system_fingerprint" not in fields)
-        )
-
-    def _add_labels(self, fields: dict[str, Any]) -> None:
-        told = fields.get("model")
-        # Every chunk names it again: most are done with by one comparison.
-        if told != self.model_served and (model := label(told)) is not None:
-            if self.model_served is None:
-                self.model_served = model
-            elif model != self.model_served:
-                self.models_differ = True
-        self.response_id = self.response_id or label(fields.get("id"))
-        self.provider = self.provider or label(fields.get("provider"))
-        self.system_fingerprint = self.system_fingerprint or label(fields.get("system_fingerprint"))
-
     def _add_choice(self, choice: dict[str, Any]) -> None:
         self.has_choice = True
         if self.finish_reason is None and choice.get("finish_reason"):
@@ -180,12 +142,6 @@ class AnswerParts:
         delta = fields_in(choice.get("delta") or choice.get("message") or {}, "a message")
         if content := delta.get("content"):
             self._content.append(content if isinstance(content, list) else text_in(content))
-        if not delta.keys() <= _PLAIN_DELTA:
-            self._add_more(delta)
-        self._add_tokens(choice)
-
-    def _add_more(self, delta: dict[str, Any]) -> None:
-        """What a message may say beside its content."""
         for name in _TEXTS:
             if text := delta.get(name):
                 self._texts.setdefault(name, []).append(text_in(text))
@@ -194,15 +150,43 @@ class AnswerParts:
                 self._lists.setdefault(name, []).extend(list_in(items))
         if calls := delta.get("tool_calls"):
             for call in list_in(calls):
-                self._calls.add(call)
-
-    def _add_tokens(self, choice: dict[str, Any]) -> None:
+                self._add_call(call)
         if ids := choice.get("token_ids"):
             self._ids.extend(list_in(ids))
         logprobs = choice.get("logprobs")
-        listed = logprobs.get("content") if isinstance(logprobs, dict) else None
-        if isinstance(listed, list):
-            self._token_items.extend(item if isinstance(item, dict) else {} for item in listed)
+        items = logprobs.get("content") if isinstance(logprobs, dict) else None
+        if isinstance(items, list):
+            self._token_items.extend(item if isinstance(item, dict) else {} for item in items)
+
+    def _add_call(self, part: Any) -> None:
+        """Take a delta of a tool call, or a whole one."""
+        function = part.get("function") if isinstance(part, dict) else None
+        if not isinstance(function, dict):
+            raise ToolCallError("a tool call without a function")
+        call = self._call_of(part, function)
+        call.call_id = call.call_id or label(part.get("id")) or ""
+        call.name = call.name or text_in(function.get("name") or "")
+        arguments = function.get("arguments")
+        if isinstance(arguments, str):
+            call.arguments.append(arguments)
+        elif arguments is not None:
+            try:
+                call.arguments.append(orjson.dumps(arguments).decode())
+            except TypeError as error:
+                raise ToolCallError(f"arguments have no JSON form: {error}") from error
+
+    def _call_of(self, part: dict[str, Any], function: dict[str, Any]) -> _ToolCall:
+        """The call that a delta continues, or a new one: some endpoints number calls wrongly."""
+        index, call_id = part.get("index"), part.get("id")
+        for call in reversed(self._calls):
+            is_other = bool(call_id and call.call_id and call_id != call.call_id)
+            if not is_other and (index == call.index if index is not None else not function.get("name")):
+                return call
+        if len(self._calls) == CALLS_MAX:
+            raise ToolCallError(f"more than {CALLS_MAX} tool calls")
+        call = _ToolCall(index)
+        self._calls.append(call)
+        return call
 
     def _joined_content(self) -> str | list[Any] | None:
         if all(isinstance(part, str) for part in self._content):
@@ -213,18 +197,42 @@ class AnswerParts:
         return parts
 
 
+class _ToolCall:
+    """One tool call as far as it has been read. Its arguments stay the text that came."""
+
+    def __init__(self, index: object) -> None:
+        self.index = index
+        self.call_id = ""
+        self.name = ""
+        self.arguments: list[str] = []
+
+    def message_part(self) -> dict[str, Any]:
+        """The call in OpenAI's shape; no arguments at all are `{}`. Raises ToolCallError."""
+        arguments = well_formed("".join(self.arguments)) or "{}"
+        if not self.name:
+            raise ToolCallError("a tool call without a name")
+        try:
+            is_object = isinstance(orjson.loads(arguments), dict)
+        except orjson.JSONDecodeError as error:
+            raise ToolCallError(f"arguments are no JSON: {error}") from error
+        if not is_object:
+            raise ToolCallError("arguments are no JSON object")
+        function = {"name": well_formed(self.name), "arguments": arguments}
+        return {"id": self.call_id, "type": "function", "function": function}
+
+
 def _merged(items: list[Any]) -> list[Any]:
-    """The pieces of a stream as whole items: one with the index and type of the last goes on with it."""
+    """Whole items from pieces: one with the index and type of the last one continues it."""
     groups: list[list[Any]] = []
     for piece in items:
-        if groups and _goes_on(piece, groups[-1][0]):
+        if groups and _continues(piece, groups[-1][0]):
             groups[-1].append(piece)
         else:
             groups.append([piece])
     return [group[0] if len(group) == 1 else _item(group) for group in groups]
 
 
-def _goes_on(piece: Any, first: Any) -> bool:
+def _continues(piece: Any, first: Any) -> bool:
     if not isinstance(piece, dict) or not isinstance(first, dict) or piece.get("index") is None:
         return False
     return (piece["index"], piece.get("type")) == (first.get("index"), first.get("type"))
@@ -240,8 +248,8 @@ def _item(pieces: list[dict[str, Any]]) -> dict[str, Any]:
     return item
 
 
-def _kept_usage(usage: Any) -> dict[str, Any]:
-    """The usage as told; one that is no object, or an unreasonable one, under a key that no reader knows."""
+def _readable_usage(usage: Any) -> dict[str, Any]:
+    """The usage as it came; one that is no object, or is too large, under a key that no reader knows."""
     try:
         if isinstance(usage, dict) and len(orjson.dumps(usage)) <= USAGE_LENGTH_MAX:
             return cast("dict[str, Any]", usage)

@@ -1,186 +1,190 @@
-"""One attempt at a question: a request, and whatever comes back as an `Answered` or a `Failed`.
+"""One attempt at a question: one request, and its outcome as an `Answered` or a `Failed`.
 
-Flow: body → POST → bytes → `Reading` → `judged` → the outcome.
+Flow: body → POST → bytes → `AnswerReader` → `validate_answer` → outcome.
 
-**Nothing that an endpoint does is raised, followed, waited for without end, or taken in without bound.** The
-time of the whole call, the time between bytes and the decoded bytes are limited.
-**One attempt is one request**, but for an endpoint that refuses to stream: it is asked once more without,
+**Nothing that an endpoint does is raised, followed, waited for without end, or read without bound.** The
+time of the whole call, the time between two pieces and the number of decoded bytes are limited.
+**One attempt is one request**, except at an endpoint that refuses to stream: it is asked once more without,
 and `CallLimits.stream` remembers it.
-**The generation id is told at the first sign of it**, because money that is spent can be looked up under it.
-**An answer that is whole is kept**, even if the connection was lost before its usage came.
-
-The SDK's models of requests and of chunks are not used: they cost several milliseconds of CPU per call.
+**The response id is reported as soon as it is known**, because a router can be asked for the cost under it.
+**A complete answer counts**, even if the connection was lost before its usage came.
 """
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Awaitable, Callable, Mapping
+import asyncio
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any
 
-import openai
 import orjson
 
-from tracelake.producers.calling.answer_json import decoded
-from tracelake.producers.calling.answer_shape import label
-from tracelake.producers.calling.call_limits import CallLimits, Deadline
+from tracelake.producers.calling.answer_reader import AnswerReader, BodyTooLargeError
+from tracelake.producers.calling.answer_shape import AnswerShapeError, decoded, label
 from tracelake.producers.calling.failures import FailureClass, class_of_status, retry_after_s
 from tracelake.producers.calling.http_client import (
     ConnectionLostError,
+    EndpointClient,
     HttpAnswer,
     NotSentError,
-    TeacherClient,
 )
-from tracelake.producers.calling.outcome import Answered, Failed, Outcome, cut
-from tracelake.producers.calling.reading import BodyTooLargeError, Reading
-from tracelake.producers.calling.validate_answer import Flaw, judged
+from tracelake.producers.calling.outcome import Answered, CallOutcome, Failed, cut
+from tracelake.producers.calling.validate_answer import Flaw, validate_answer
 from tracelake.schemas.canonical import canonical_json
 from tracelake.schemas.clock import now_s, since_ms
 
-OnResponseId = Callable[[str], Awaitable[None] | None]
+ERROR_BYTES_MAX = 64 * 2**10
+# After the end of a stream, its connection can be reused if the server ends the body this fast.
+CLOSING_S = 0.25
+_PATH = "/chat/completions"
 _STREAM = {"stream": True, "stream_options": {"include_usage": True}}
 _WHOLE = {"stream": False}
 # An endpoint that cannot stream says so by one of these.
-_REFUSALS = (400, 404, 405, 415, 422, 501)
+_REFUSAL_STATUSES = (400, 404, 405, 415, 422, 501)
+
+
+@dataclass(slots=True)
+class CallLimits:
+    """Bounds of the calls to one endpoint."""
+
+    stream: bool = True
+    """Whether to ask for a stream; `call` turns it off at an endpoint that refuses."""
+    total_timeout_s: float = 120.0
+    idle_timeout_s: float = 60.0
+    """Between two pieces of an answer. The first may take the total time: models think."""
+    connect_timeout_s: float = 10.0
+    body_byte_max: int = 16 * 2**20
+    """Decoded bytes of an answer."""
 
 
 async def call(
-    client: openai.AsyncOpenAI,
+    client: EndpointClient,
     body: Mapping[str, Any],
     *,
     limits: CallLimits,
-    on_response_id: OnResponseId | None = None,
-) -> Outcome:
-    """Ask once, by a client of `tracelake.producers.calling.http_client.teacher_client`.
+    on_response_id: Callable[[str], None] | None = None,
+) -> CallOutcome:
+    """Send the body, plus the fields that ask for a stream, once.
 
-    The body is sent as it is, plus what asks for a stream. Raises what `on_response_id` raises,
-    EventInvalidError for a body that is no JSON, CancelledError, and TypeError for another client.
+    Raises EventInvalidError for a body that is no JSON, what `on_response_id` raises, and CancelledError.
     """
-    if not isinstance(client, TeacherClient):
-        raise TypeError(
-            "a client of teacher_client is needed: others follow redirects and read without bound"
-        )
-    # Calls that began beside this one may have found out already.
-    streams = limits.stream
-    outcome = await _Attempt(client, body, limits, on_response_id).outcome(stream=streams)
+    streams = limits.stream  # Another call may turn it off meanwhile.
+    outcome = await _Exchange(client, body, limits, on_response_id).run(stream=streams)
     if streams and isinstance(outcome, Failed) and _refuses_stream(outcome):
         limits.stream = False
-        outcome = await _Attempt(client, body, limits, on_response_id).outcome(stream=False)
+        outcome = await _Exchange(client, body, limits, on_response_id).run(stream=False)
     return outcome
 
 
 def _refuses_stream(failed: Failed) -> bool:
-    return failed.http_status in _REFUSALS and "stream" in failed.detail.lower() and not failed.usage
+    return failed.http_status in _REFUSAL_STATUSES and "stream" in failed.detail.lower() and not failed.usage
 
 
-class _NotTakenError(Exception):
-    """Carries an error of the caller's own function past those of the endpoint."""
-
-
-class _Attempt:
-    """One request and what became of it."""
+class _Exchange:
+    """One request, and its answer as far as it has come."""
 
     def __init__(
         self,
-        client: TeacherClient,
+        client: EndpointClient,
         body: Mapping[str, Any],
         limits: CallLimits,
-        on_response_id: OnResponseId | None,
+        on_response_id: Callable[[str], None] | None,
     ) -> None:
-        self._client = client
-        self._body = body
-        self._limits = limits
+        self._client, self._body, self._limits = client, body, limits
         self._on_response_id = on_response_id
         self._began_s = now_s()
         self._first_token_ms: float | None = None
         self._response_id: str | None = None
-        self._status: int | None = None
-        self._refusal: tuple[HttpAnswer, list[bytes]] | None = None
-        self._reading = Reading(limits.body_byte_max)
+        self._answer: HttpAnswer | None = None
+        self._error_text = b""
+        self._reader = AnswerReader(limits.body_byte_max)
 
-    async def outcome(self, *, stream: bool) -> Outcome:
-        content = _request_bytes({**self._body, **(_STREAM if stream else _WHOLE)})
-        deadline = Deadline(self._limits)
+    async def run(self, *, stream: bool) -> CallOutcome:
+        content = _json({**self._body, **(_STREAM if stream else _WHOLE)})
+        limits, reader = self._limits, self._reader
+        end_s = asyncio.get_running_loop().time() + limits.total_timeout_s
+        deadline = asyncio.timeout_at(end_s)
         try:
             async with deadline:
-                await self._ask(content, deadline)
-            return self._ended() if self._refusal is None else self._refused(*self._refusal)
-        except _NotTakenError as error:
-            raise (error.__cause__ or error) from None
+                await self._send_and_read(content, deadline, end_s)
+            return self._ended()
         except TimeoutError:
-            if self._refusal is not None:
-                return self._refused(*self._refusal)
-            return self._lost(FailureClass.TIMEOUT, deadline.passed)
+            if not deadline.expired():
+                raise  # It came from `on_response_id`.
+            was_silent = (deadline.when() or end_s) < end_s
+            silence, total = f"{limits.idle_timeout_s:g} s", f"{limits.total_timeout_s:g} s"
+            detail = f"silent for {silence}" if was_silent else f"no end after {total}"
+            return self._cut_off(FailureClass.TIMEOUT, detail)
         except NotSentError as error:
-            late = isinstance(error.__cause__, TimeoutError)
-            return self._failed(
-                FailureClass.TIMEOUT if late else FailureClass.CONNECTION, str(error), sent=False
-            )
+            failure = FailureClass.TIMEOUT if error.timed_out else FailureClass.CONNECTION
+            return self._failed(failure, str(error), sent=False)
         except ConnectionLostError as error:
-            was_begun = self._reading.is_stream
-            return self._lost(
-                FailureClass.TRUNCATED_STREAM if was_begun else FailureClass.CONNECTION, str(error)
-            )
+            has_begun = reader.is_stream
+            failure = FailureClass.TRUNCATED_STREAM if has_begun else FailureClass.CONNECTION
+            return self._cut_off(failure, str(error))
         except BodyTooLargeError:
-            return self._failed(FailureClass.OVERSIZED_BODY, f"more than {self._limits.body_byte_max} bytes")
-        except ValueError as error:
-            return self._failed(FailureClass.MALFORMED_ANSWER, f"{error}; {self._reading.beginning()}")
+            return self._failed(FailureClass.OVERSIZED_BODY, f"more than {limits.body_byte_max} bytes")
+        except AnswerShapeError as error:
+            return self._failed(FailureClass.MALFORMED_ANSWER, f"{error}; {reader.beginning()}")
 
-    async def _ask(self, content: bytes, deadline: Deadline) -> None:
-        answer = await self._client.post_bytes(
-            "/chat/completions", content, connect_timeout_s=self._limits.connect_timeout_s
-        )
+    async def _send_and_read(self, content: bytes, deadline: asyncio.Timeout, end_s: float) -> None:
+        now = asyncio.get_running_loop().time
+
+        def allow(seconds: float) -> None:
+            if not deadline.expired():
+                deadline.reschedule(min(now() + seconds, end_s))
+
+        answer = await self._client.post(_PATH, content, connect_timeout_s=self._limits.connect_timeout_s)
+        self._answer = answer
+        self._response_id = label(answer.headers.get("x-generation-id"))
         try:
-            self._status = answer.status
-            self._response_id = label(answer.headers.get("x-generation-id"))
             if answer.is_success:
-                await self._read(answer, deadline)
+                await self._read_answer(answer, allow)
             else:
-                await self._read_refusal(answer, deadline)
+                await self._read_error(answer, allow)
         finally:
-            answer.close()
+            await answer.close()
 
-    async def _read_refusal(self, answer: HttpAnswer, deadline: Deadline) -> None:
-        """The status has told the class; as much of the text as comes is for its reader."""
-        pieces: list[bytes] = []
-        self._refusal = answer, pieces
-        deadline.heard()
-        async for piece in answer.pieces():
-            deadline.heard()
-            pieces.append(piece)
-
-    async def _read(self, answer: HttpAnswer, deadline: Deadline) -> None:
+    async def _read_answer(self, answer: HttpAnswer, allow: Callable[[float], None]) -> None:
+        reader = self._reader
         is_event_stream = "event-stream" in answer.headers.get("content-type", "")
-        reading = self._reading
         async for piece in answer.pieces():
-            deadline.heard()
-            reading.feed(piece, is_event_stream=is_event_stream)
-            if self._on_response_id is not None:
-                await self._tell_id()
-            if reading.is_done and not answer.has_come:
-                deadline.ended()
-            elif self._first_token_ms is None and reading.parts.has_content:
+            allow(self._limits.idle_timeout_s)
+            reader.feed(piece, is_event_stream=is_event_stream)
+            self._report_response_id()
+            if reader.is_done:
+                allow(CLOSING_S)
+            elif self._first_token_ms is None and reader.parts.has_content:
                 self._first_token_ms = since_ms(self._began_s)
-        reading.end()
-        await self._tell_id()
+        reader.end()
+        self._report_response_id()
 
-    async def _tell_id(self) -> None:
-        told, tell = self._response_id or self._reading.parts.response_id, self._on_response_id
-        if told is None or tell is None:
-            return
-        self._response_id, self._on_response_id = told, None
-        try:
-            waiting = tell(told)
-            if inspect.isawaitable(waiting):
-                await waiting
-        except Exception as error:
-            raise _NotTakenError from error
+    async def _read_error(self, answer: HttpAnswer, allow: Callable[[float], None]) -> None:
+        """The status decides the class; the text is for people, so whatever comes of it is enough."""
+        allow(self._limits.idle_timeout_s)
+        with suppress(ConnectionLostError):
+            async for piece in answer.pieces():
+                allow(self._limits.idle_timeout_s)
+                self._error_text += piece[:ERROR_BYTES_MAX]
+                if len(self._error_text) >= ERROR_BYTES_MAX:
+                    return
 
-    def _ended(self) -> Outcome:
-        message = judged(self._reading, str(self._body.get("model")))
+    def _report_response_id(self) -> None:
+        response_id = self._response_id or self._reader.parts.response_id
+        if response_id is not None and self._on_response_id is not None:
+            report, self._on_response_id = self._on_response_id, None
+            self._response_id = response_id
+            report(response_id)
+
+    def _ended(self) -> CallOutcome:
+        """The outcome of an answer that came to its end, or that has all that an answer needs."""
+        if self._answer is not None and not self._answer.is_success:
+            return self._refused(self._answer)
+        message = validate_answer(self._reader, str(self._body.get("model")))
         if isinstance(message, Flaw):
             return self._failed(message.failure, message.detail)
-        parts, latency_ms = self._reading.parts, since_ms(self._began_s)
+        parts, latency_ms = self._reader.parts, since_ms(self._began_s)
         return Answered(
             message=message,
             finish_reason=parts.finish_reason,
@@ -195,35 +199,36 @@ class _Attempt:
             **parts.tokens()._asdict(),
         )
 
-    def _lost(self, failure: FailureClass, detail: str, *, sent: bool = True) -> Outcome:
-        """The end of a connection that did not end the answer, unless the answer had ended already."""
-        if self._reading.is_whole:
+    def _cut_off(self, failure: FailureClass, detail: str) -> CallOutcome:
+        """The outcome of a call that was cut off: still an answer, or an error status, if that had come."""
+        if self._reader.is_whole or (self._answer is not None and not self._answer.is_success):
             return self._ended()
-        return self._failed(failure, f"{detail}; {self._reading.parts.said()}", sent=sent)
+        return self._failed(failure, f"{detail}; {self._reader.parts.text_so_far()}")
 
-    def _refused(self, answer: HttpAnswer, pieces: list[bytes]) -> Failed:
-        """An answer whose status is no success."""
-        content = b"".join(pieces)
+    def _refused(self, answer: HttpAnswer) -> Failed:
+        """The outcome of an error status."""
         try:
-            body = decoded(content)
-        except ValueError:
+            body = decoded(self._error_text)
+        except AnswerShapeError:
             body = None
         fields = body if isinstance(body, dict) else {}
-        self._reading.parts.add({key: fields.get(key) for key in ("id", "usage", "model", "provider")})
+        self._reader.parts.add({key: fields.get(key) for key in ("id", "usage", "model", "provider")})
+        location = answer.headers.get("location")
+        status_line = f"status {answer.status}" + (f", to {location[:500]}" if location else "")
         wait_s = retry_after_s(answer.headers)
         return self._failed(
             class_of_status(answer.status, fields.get("error", fields), wait_s),
-            content[:8000].decode("utf-8", "backslashreplace") or _status_line(answer),
+            self._error_text[:8000].decode("utf-8", "backslashreplace") or status_line,
             wait_s=wait_s,
         )
 
     def _failed(
         self, failure: FailureClass, detail: str, *, sent: bool = True, wait_s: float | None = None
     ) -> Failed:
-        parts = self._reading.parts
+        parts = self._reader.parts
         return Failed(
             failure=failure,
-            http_status=self._status,
+            http_status=None if self._answer is None else self._answer.status,
             detail=cut(detail),
             response_id=self._response_id or parts.response_id,
             usage=parts.usage,
@@ -235,14 +240,9 @@ class _Attempt:
         )
 
 
-def _status_line(answer: HttpAnswer) -> str:
-    where = answer.headers.get("location")
-    return f"status {answer.status}" + (f", to {where[:500]}" if where else "")
-
-
-def _request_bytes(body: dict[str, Any]) -> bytes:
+def _json(body: dict[str, Any]) -> bytes:
     try:
         return orjson.dumps(body)
     except TypeError:
-        # Integers beyond 64 bits, which the faster encoder refuses.
+        # Integers beyond 64 bits, which orjson refuses.
         return canonical_json(body)

@@ -1,10 +1,10 @@
-"""Every way in which asking a teacher can fail, how it is told, and what follows from it.
+"""The classes of failure of a call, and the reaction to each.
 
 Flow: status, headers and error body of an answer → `FailureClass` → `Reaction`.
 
-**Only answers that speak of a limit shrink concurrency**; an endpoint that is broken is not one that is busy.
-**Nobody is said to have been paid nothing unless that is certain**: `billed` is `no` only where no provider
-charges, or where the request never left.
+**Only answers that name a limit shrink concurrency**: a broken endpoint is not a busy one.
+**A call counts as unbilled only if that is certain**: `billed` is `no` only for failures that no provider
+charges for, or if the request never left this machine.
 """
 
 from __future__ import annotations
@@ -19,20 +19,20 @@ from typing import Any, Literal, NamedTuple, cast
 
 
 class FailureClass(StrEnum):
-    """Classes of failure, as `TeacherFailed.failure` tells them."""
+    """The values of `TeacherFailed.failure`."""
 
     RATE_LIMITED = "rate_limited"
     IN_FLIGHT_BUDGET = "in_flight_budget"
-    """The router holds back credit for calls that are under way; it frees itself."""
+    """The router reserves credit for calls in flight; it becomes free by itself."""
     OUT_OF_CREDIT = "out_of_credit"
     TIMEOUT = "timeout"
     SERVER_ERROR = "server_error"
     CONNECTION = "connection"
     ERROR_IN_BODY = "error_in_body"
-    """Status 200, and an error where the answer should be."""
+    """Status 200, and an error in place of the answer."""
     ERROR_IN_STREAM = "error_in_stream"
     EMPTY_CHOICES = "empty_choices"
-    """No choice, or one that says nothing."""
+    """No choice, or an empty one."""
     REFUSAL = "refusal"
     """A refusal without any content; with content it is an answer."""
     MODERATION = "moderation"
@@ -45,24 +45,24 @@ class FailureClass(StrEnum):
     TRUNCATED_STREAM = "truncated_stream"
     OVERSIZED_BODY = "oversized_body"
     MODEL_MISMATCH = "model_mismatch"
-    """Another model answered than the one asked: `tracelake.producers.calling.served_model`."""
+    """Another model answered than the requested one: `tracelake.producers.calling.served_model`."""
     REDIRECTED = "redirected"
-    """The endpoint pointed elsewhere; nobody went there."""
+    """The endpoint redirected; redirects are not followed."""
 
 
 Billed = Literal["no", "maybe", "yes"]
 
 
 class Reaction(NamedTuple):
-    """What follows from a failure."""
+    """The reaction to a failure."""
 
     retry: bool
     shrink: bool
     """Fewer calls at a time."""
     stop_run: bool
-    """Every later call of this teacher would fail alike, until somebody acts."""
+    """Every later call to this teacher would fail in the same way, until a person acts."""
     wait_s: float | None
-    """The wait that the endpoint asked for, as it told it, unbounded; null where it did not."""
+    """The wait that the endpoint asked for, unbounded; null if it named none."""
     billed: Billed
 
 
@@ -103,14 +103,14 @@ def reaction(
     sent: bool = True,
     retry_after_s: float | None = None,
 ) -> Reaction:
-    """What to do about one failure; `sent` False where nothing of the request left this machine."""
+    """The reaction to one failure; `sent` is False if nothing of the request left this machine."""
     base = _REACTIONS[failure]
     unpaid = not sent or (failure is FailureClass.SERVER_ERROR and http_status in _UNAVAILABLE)
     return base._replace(wait_s=retry_after_s, billed="no" if unpaid else base.billed)
 
 
 def class_of_status(status: int, error: object, retry_after_s: float | None) -> FailureClass:
-    """The class of an HTTP status that is no success, with the `error` object of its body, if any."""
+    """The class of an HTTP error status, with the `error` object of its body, if any."""
     if 300 <= status < 400:
         return FailureClass.REDIRECTED
     if status in _GATEWAY_TIMEOUTS:
@@ -125,8 +125,8 @@ def class_of_status(status: int, error: object, retry_after_s: float | None) -> 
 def class_of_embedded(error: object, *, in_stream: bool, had_content: bool) -> FailureClass:
     """The class of an error inside an answer of status 200.
 
-    An error that names a limit or a key counts as if it were the status, unless text had come before it:
-    then something was computed, and may be charged.
+    An error that names a limit or a key counts as that status, unless text came before it: then something was
+    computed, and may be billed.
     """
     fields = _fields(error)
     code = fields.get("code")
@@ -140,15 +140,15 @@ def class_of_embedded(error: object, *, in_stream: bool, had_content: bool) -> F
 
 
 def retry_after_s(headers: Mapping[str, str]) -> float | None:
-    """Seconds to wait as the headers say; 0 for a moment in the past, null where nothing can be read."""
+    """Seconds to wait according to the headers; 0 for a time in the past, null if they name none."""
     milliseconds = _number(headers.get("retry-after-ms"))
     if milliseconds is not None:
         return max(milliseconds / 1000, 0.0)
-    told = headers.get("retry-after")
-    seconds = _number(told)
-    if seconds is None and told:
+    retry_after = headers.get("retry-after")
+    seconds = _number(retry_after)
+    if seconds is None and retry_after:
         try:
-            seconds = parsedate_to_datetime(told).timestamp() - time.time()
+            seconds = parsedate_to_datetime(retry_after).timestamp() - time.time()
         except (ValueError, TypeError, OverflowError, IndexError):
             return None
     return None if seconds is None else max(seconds, 0.0)
@@ -157,8 +157,8 @@ def retry_after_s(headers: Mapping[str, str]) -> float | None:
 def _class_of_refusal(status: int, error: Mapping[str, Any], retry_after_s: float | None) -> FailureClass:
     kind = _kind(error)
     if status == 402:
-        held = retry_after_s is not None or "in_flight" in str(_metadata(error).get("limit_source"))
-        return FailureClass.IN_FLIGHT_BUDGET if held else FailureClass.OUT_OF_CREDIT
+        frees_itself = retry_after_s is not None or "in_flight" in str(_metadata(error).get("limit_source"))
+        return FailureClass.IN_FLIGHT_BUDGET if frees_itself else FailureClass.OUT_OF_CREDIT
     if status == 429:
         return FailureClass.OUT_OF_CREDIT if "insufficient_quota" in kind else FailureClass.RATE_LIMITED
     if status == 401:
@@ -168,7 +168,7 @@ def _class_of_refusal(status: int, error: Mapping[str, Any], retry_after_s: floa
     if status in (404, 405, 410):
         return FailureClass.NOT_FOUND
     if "tool_use_failed" in kind:
-        # The model wrote a call that the endpoint could not read, and the endpoint says so by a 400.
+        # The model wrote a call that the endpoint could not parse, and the endpoint reports it by a 400.
         return FailureClass.MALFORMED_TOOL_CALL
     return FailureClass.MODERATION if _MODERATION.search(kind) else FailureClass.BAD_REQUEST
 
@@ -190,7 +190,7 @@ def _metadata(error: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _kind(error: Mapping[str, Any]) -> str:
-    """What the error calls itself: never its free text, which may quote the question."""
+    """The names that the error gives itself: never its free text, which may quote the question."""
     named = (error.get("code"), error.get("type"), _metadata(error).get("error_type"))
     return " ".join(str(name)[:200].lower() for name in named)
 

@@ -1,7 +1,7 @@
-"""What one attempt at a question came to: an answer, or a failure with all that is known of it.
+"""The outcome of one attempt at a question: an answer, or a failure.
 
-**Money may be gone even for a failure**, so a failure keeps the usage that the endpoint told and the id under
-which its cost can be looked up.
+**A failure may have cost money**, so it carries the usage that the endpoint reported and the id under which
+its cost can be looked up.
 """
 
 from __future__ import annotations
@@ -17,24 +17,24 @@ class Answered(NamedTuple):
     """A whole answer."""
 
     message: dict[str, Any]
-    """The assistant message in OpenAI's shape: role, content, and what there was of refusal, tool calls,
+    """The assistant message in OpenAI's shape: role, content, and, where there are any, refusal, tool calls,
     reasoning and annotations. The same whether it was streamed or not."""
     finish_reason: str | None
-    """As told; null where the endpoint ended an answer without one."""
+    """As reported; null if the endpoint ended the answer without one."""
     model_served: str | None
     provider: str | None
     response_id: str | None
     native_finish_reason: str | None
     usage: dict[str, Any] | None
-    """As told, cost included, and not believed: `tracelake.producers.teachers.pricing.usage` reads it."""
+    """As reported, cost included, and not checked: `tracelake.producers.teachers.pricing.usage` checks it."""
     completion_ids: list[int] | None
     logprobs: list[float] | None
-    """Nats, one per completion token; null if any is missing, or if there are not as many as ids."""
+    """Nats, one per completion token; null if one is missing, or if there are not as many as ids."""
     raw_top_logprobs: list[dict[str, Any]] | None
-    """The endpoint's own list, one per completion token, where it holds alternatives."""
+    """The endpoint's own list, one item per completion token, if it has alternatives."""
     latency_ms: float
     first_token_ms: float | None
-    """Until the first text, call or reasoning; the whole latency where the answer was not streamed."""
+    """Until the first text, call or reasoning; the whole latency if the answer was not streamed."""
     system_fingerprint: str | None = None
 
 
@@ -44,7 +44,7 @@ class Failed(NamedTuple):
     failure: FailureClass
     http_status: int | None
     detail: str
-    """At most 2,000 characters of what the endpoint said, text of the answer included, well-formed."""
+    """At most 2,000 well-formed characters from the endpoint, the text of the answer included."""
     response_id: str | None = None
     usage: dict[str, Any] | None = None
     latency_ms: float = 0.0
@@ -61,7 +61,7 @@ class Failed(NamedTuple):
         )
 
 
-Outcome = Answered | Failed
+CallOutcome = Answered | Failed
 
 
 def cut(text: str) -> str:

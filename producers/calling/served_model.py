@@ -1,9 +1,9 @@
-"""Whether the model that answered is the one that was asked.
+"""Whether the model that answered is the requested one.
 
 **The rule.** Names are compared without case and without a router's variant (`:free`). They are of one model
 if their authors agree, where both name one; their words agree in any order, their numbers in the same order
-(`claude-sonnet-4.5`, `claude-4.5-sonnet`); and their dates agree, where both have one. So a dated slug of the
-family that was asked is the asked model, and so is an answer that leaves the date out; another date is not.
+(`claude-sonnet-4.5`, `claude-4.5-sonnet`); and their dates agree, where both have one. So a dated name of the
+requested family is the requested model, and so is an answer without a date; another date is not.
 """
 
 from __future__ import annotations

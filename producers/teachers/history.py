@@ -1,7 +1,7 @@
-"""What the lake knows of calls that were made: which answers it holds, and what each attempt came to.
+"""What the lake knows of earlier calls: which answers it has, and what each attempt cost.
 
-**An attempt is settled by its settlement; without one, by its answer; without that, it is unknown**, and
-counts at its maximum. A settlement that was reconciled counts instead of any other.
+**An attempt costs what its settlement says; without one, what its answer says; without both its cost is
+unknown**, and counts at its maximum. A reconciled settlement replaces any other.
 """
 
 from __future__ import annotations
@@ -30,48 +30,48 @@ PERMANENT_FAILURES = ("bad_request", "moderation", CONTEXT_TOO_LONG, UNBOUNDED_C
 
 
 class History(NamedTuple):
-    """What was asked before, by whichever replay."""
+    """What was asked before, by any replay."""
 
     answered: frozenset[JobKey]
     refused: Mapping[JobKey, str]
     """Failures that the same request would meet again, by class."""
     attempt_count: Mapping[JobKey, int]
-    """The number that the next attempt gets."""
+    """The index of the next attempt."""
 
 
 class JobPartition(NamedTuple):
-    """Jobs by what the lake says about them."""
+    """Jobs by what the lake knows about them."""
 
     left: list[Job]
     known: list[Job]
-    """The lake holds the answer."""
+    """The lake has the answer."""
     refused: list[Job]
-    """They failed before in a way in which they would fail again."""
+    """Failed before, and would fail again."""
     unsent: list[Job]
-    """They cannot be sent, and the lake has not been told so yet."""
+    """Cannot be sent, and the lake has no event of that yet."""
 
 
-class Unknown(NamedTuple):
-    """An attempt of which nobody knows what it cost."""
+class UnknownCost(NamedTuple):
+    """An attempt whose cost is unknown."""
 
     attempt_id: str
     teacher: str
     max_cost_microusd: int
     response_id: str | None
-    """Null: it cannot be asked for."""
+    """Null: the endpoint cannot be asked for its cost."""
 
 
 class Account(NamedTuple):
     """The money of one replay."""
 
     settled_microusd: int
-    unknown: tuple[Unknown, ...]
+    unknown: tuple[UnknownCost, ...]
     due: tuple[TeacherCallSettled, ...]
-    """Settlements that a dead process did not come to tell, by the answers that it did; counted already."""
+    """Settlements that a dead process did not append, from the answers that it did; counted already."""
 
 
 def read_history(lake: Lake) -> History:
-    """Landed events are projected first."""
+    """Projects landed events first."""
     lake.project(KINDS)
     key = ("request_key", "sample_index")
     answered = _rows(lake, "teacher_answered", (*key, "origin"))
@@ -93,7 +93,7 @@ def read_history(lake: Lake) -> History:
 
 
 def partition_jobs(jobs: Sequence[Job], history: History, *, retry_failed: bool) -> JobPartition:
-    """`retry_failed` asks again what was refused; what cannot be sent is not."""
+    """`retry_failed` asks refused jobs again, unless they cannot be sent."""
     found = JobPartition([], [], [], [])
     for job in jobs:
         failure = history.refused.get(job.key)
@@ -107,51 +107,49 @@ def partition_jobs(jobs: Sequence[Job], history: History, *, retry_failed: bool)
 
 
 def read_account(lake: Lake, replay_id: str) -> Account:
-    """As the tables stand: `read_history` projects."""
+    """From the tables as they are; `read_history` projects."""
     import polars as pl
 
     mine, answered = pl.col("replay_id") == replay_id, pl.col("attempt_id").is_not_null()
     reserved = _rows(lake, "teacher_call_reserved", ("attempt_id", "teacher", "max_cost_microusd"), mine)
-    settled = _settled(_rows(lake, "teacher_call_settled", ("attempt_id", "cost_source", "cost_microusd")))
+    settled = _settled_costs(
+        _rows(lake, "teacher_call_settled", ("attempt_id", "cost_source", "cost_microusd"))
+    )
     answers = {
-        attempt: _by_answer(attempt, cost, source)
-        for attempt, cost, source in _rows(
+        attempt_id: TeacherCallSettled(
+            attempt_id=attempt_id,
+            cost_microusd=microusd(Decimal(str(cost_usd))),
+            cost_source="provider" if source == "provider" else "price_table",
+        )
+        for attempt_id, cost_usd, source in _rows(
             lake, "teacher_answered", ("attempt_id", "cost_usd", "cost_source"), answered
         )
-        if cost is not None and attempt not in settled
+        if cost_usd is not None and attempt_id not in settled
     }
     started = dict(_rows(lake, "teacher_call_started", ("attempt_id", "response_id")))
     total, unknown, due = 0, [], []
-    for attempt, teacher, maximum in reserved:
-        if attempt in answers:
-            due.append(answers[attempt])
-            total += answers[attempt].cost_microusd
-        elif settled.get(attempt) is None:
-            unknown.append(Unknown(attempt, teacher, maximum, started.get(attempt)))
+    for attempt_id, teacher, maximum in reserved:
+        if attempt_id in answers:
+            due.append(answers[attempt_id])
+            total += answers[attempt_id].cost_microusd
+        elif settled.get(attempt_id) is None:
+            unknown.append(UnknownCost(attempt_id, teacher, maximum, started.get(attempt_id)))
         else:
-            total += settled[attempt] or 0
+            total += settled[attempt_id] or 0
     return Account(total, tuple(unknown), tuple(due))
 
 
-def _settled(rows: list[tuple[str, str, int]]) -> dict[str, int | None]:
-    """Micro-dollars by attempt; null where it was settled at its maximum, and not known since."""
+def _settled_costs(rows: list[tuple[str, str, int]]) -> dict[str, int | None]:
+    """Micro-dollars by attempt; null if it was settled at its maximum and not reconciled since."""
     costs: dict[str, int | None] = {}
-    for attempt, source, cost in rows:
-        if source == "reconciled" or costs.get(attempt) is None:
-            costs[attempt] = None if source == "maximum" else cost
+    for attempt_id, source, cost in rows:
+        if source == "reconciled" or costs.get(attempt_id) is None:
+            costs[attempt_id] = None if source == "maximum" else cost
     return costs
 
 
-def _by_answer(attempt_id: str, cost_usd: float, source: str | None) -> TeacherCallSettled:
-    return TeacherCallSettled(
-        attempt_id=attempt_id,
-        cost_microusd=microusd(Decimal(str(cost_usd))),
-        cost_source="provider" if source == "provider" else "price_table",
-    )
-
-
 def _rows(lake: Lake, kind: str, columns: tuple[str, ...], where: pl.Expr | None = None) -> list[tuple]:
-    """None where the lake has no such events yet."""
+    """Empty if the lake has no such events yet."""
     try:
         table = lake.scan(kind)
     except TableMissingError:

@@ -1,6 +1,6 @@
-"""Probing teachers with the same care for money as asking them: reserved before, settled after.
+"""Probing a teacher like asking it: money is reserved before, and settled after.
 
-**A probe is an attempt of its own**: its reservation holds the dearest that its requests can be.
+**A probe is one attempt**: its reservation covers the most that all its requests can cost.
 """
 
 from __future__ import annotations
@@ -11,12 +11,8 @@ from decimal import Decimal
 from tracelake.lake import Lake
 from tracelake.producers.teachers.asking.jobs import PricedTeacher
 from tracelake.producers.teachers.history import read_history
-from tracelake.producers.teachers.pricing.prices import (
-    exact_cost_usd,
-    maximum_microusd,
-    microusd,
-    reserved_prices,
-)
+from tracelake.producers.teachers.pricing.price_lists import reserved_prices
+from tracelake.producers.teachers.pricing.prices import exact_cost_usd, maximum_microusd, microusd
 from tracelake.producers.teachers.pricing.usage import read_usage
 from tracelake.producers.teachers.probe.capabilities import Capabilities, probe
 from tracelake.schemas.canonical import hash_of
@@ -32,15 +28,15 @@ PROMPT_TOKEN_MAX, COMPLETION_TOKEN_MAX = 2000, 64
 def probe_teacher(
     lake: Lake, teacher: PricedTeacher, api_key: str | None, budget_microusd: int
 ) -> Capabilities:
-    """Raises BudgetExhaustedError where the probe may cost more than the budget."""
+    """Raises BudgetExhaustedError if the probe may cost more than the budget."""
     prices = reserved_prices(teacher.spec, teacher.prices)
     each = maximum_microusd(prices, PROMPT_TOKEN_MAX, COMPLETION_TOKEN_MAX)
     if each * REQUEST_COUNT > budget_microusd:
         raise BudgetExhaustedError(
-            f"a probe of {teacher.spec.name} may cost more than it may",
+            f"a probe of {teacher.spec.name} may exceed its budget",
             got=f"{budget_microusd} micro-dollars",
             expected=f"{each * REQUEST_COUNT}",
-            cure="Give it more by --budget.",
+            cure="Raise it by --budget.",
         )
     reserved = _reserved(lake, teacher, each * REQUEST_COUNT)
     with lake.writer(PROBE) as writer:
@@ -77,7 +73,7 @@ def _reserved(lake: Lake, teacher: PricedTeacher, maximum: int) -> TeacherCallRe
 def _settled(
     teacher: PricedTeacher, found: Capabilities, reserved: TeacherCallReserved
 ) -> TeacherCallSettled:
-    """The maximum, unless every request was refused or told what it used."""
+    """The maximum, unless every request was refused or reported its usage."""
     cost, stated = Decimal(0), 0
     read = [read_usage(usage) for usage in found.usages]
     for each in read:
@@ -85,10 +81,10 @@ def _settled(
             cost, stated = cost + each.cost_usd, stated + 1
         elif each.usage is not None:
             cost += exact_cost_usd(teacher.prices, each.usage)
-    told = sum(each.cost_usd is not None or each.usage is not None for each in read)
+    known = sum(each.cost_usd is not None or each.usage is not None for each in read)
     refused = sum(refusal.http_status is not None and refusal.http_status < 500 for refusal in found.refusals)
-    source: SettledBy = "provider" if stated == told else "price_table"
+    source: SettledBy = "provider" if stated == known else "price_table"
     amount = microusd(cost)
-    if told + refused < REQUEST_COUNT and reserved.max_cost_microusd:
+    if known + refused < REQUEST_COUNT and reserved.max_cost_microusd:
         source, amount = "maximum", reserved.max_cost_microusd
     return TeacherCallSettled(attempt_id=reserved.attempt_id, cost_microusd=amount, cost_source=source)

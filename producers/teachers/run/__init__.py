@@ -1,5 +1,5 @@
-"""One replay: everything that is missing is asked, once, within a budget.
+"""One replay: every missing answer is asked for once, within a budget.
 
-Flow: `prepared` → `replay` → `replay_run` (tier after tier) → `teacher_run` (one teacher) → `attempt_events`
-through the `journal` → `replay_report`. `history` knows earlier attempts; `run_control` says when to stop.
+Flow: `replay` → `prepared` (jobs) → `replay_run` (tier by tier) → `teacher_run` (one attempt after another) →
+`attempt_events` → `journal` → `replay_report`. `run_control` has the money and the stop.
 """

@@ -1,7 +1,6 @@
-"""Asking free teachers of one endpoint about some rollouts: a replay with default terms.
+"""Asking free teachers of one local endpoint: a replay with default options.
 
-**There is one way of asking** (`replay.py`): what is bought once, how failures land and what
-an attempt is called are its matter.
+**There is one way of asking**, `replay.py`: it decides what is bought once and how failures land.
 """
 
 from __future__ import annotations
@@ -14,16 +13,15 @@ from tracelake.producers.calling.retry import RetryPolicy
 from tracelake.producers.teachers.asking.questions import Question
 from tracelake.producers.teachers.run.prepared import ReplayOptions
 from tracelake.producers.teachers.run.replay import replay
-from tracelake.producers.teachers.spec.teacher_file import TeacherSpec
-from tracelake.producers.teachers.spec.teacher_parts import Sampling
+from tracelake.producers.teachers.spec.teacher_file import Sampling, TeacherSpec
 from tracelake.schemas.canonical import hash_of
 
-NO_PATIENCE = RetryPolicy(wait_first_s=0.01, wait_max_s=1.0)
-"""What is on this machine is there at once, or not at all."""
+LOCAL_RETRIES = RetryPolicy(wait_first_s=0.01, wait_max_s=1.0)
+"""A local endpoint answers at once, or not at all."""
 
 
 class Endpoint(NamedTuple):
-    """An endpoint of this machine, whose teachers cost nothing and need no key."""
+    """A local endpoint, whose teachers cost nothing and need no key."""
 
     base_url: str
     teachers: tuple[str, ...]
@@ -31,7 +29,7 @@ class Endpoint(NamedTuple):
 
 
 class Asked(NamedTuple):
-    """What a run of questions came to."""
+    """Answers by what became of them."""
 
     answered: int
     known: int
@@ -44,7 +42,7 @@ def ask_teachers(
     questions: Sequence[Question],
     on_answer: Callable[[], None] = lambda: None,
 ) -> Asked:
-    """Put every question to every teacher of the endpoint and land what comes back."""
+    """Put every question to every teacher of the endpoint, and land the answers."""
     specs = [
         TeacherSpec(
             name=name,
@@ -55,13 +53,10 @@ def ask_teachers(
         )
         for name in endpoint.teachers
     ]
-    options = ReplayOptions(
-        f"ask-{hash_of(list(endpoint.teachers))[:8]}", concurrency=endpoint.concurrency, policy=NO_PATIENCE
-    )
+    replay_id = f"ask-{hash_of(list(endpoint.teachers))[:8]}"
+    options = ReplayOptions(replay_id, concurrency=endpoint.concurrency, policy=LOCAL_RETRIES)
     report = replay(lake, questions, specs, options, lambda _: on_answer())
     for _ in range(report.known_count):
         on_answer()
-    wanted = len(questions) * len(specs)
-    return Asked(
-        report.answered_count, report.known_count, wanted - report.answered_count - report.known_count
-    )
+    failed = len(questions) * len(specs) - report.answered_count - report.known_count
+    return Asked(report.answered_count, report.known_count, failed)

@@ -1,8 +1,9 @@
-"""What came of an attempt, as events: the answer or the failure, and what it cost.
+"""The events of one attempt: its reservation, its answer or failure, and its settlement.
 
-**The answer comes before its settlement**: of a torn append the answer is kept, and tells the cost.
-**The provider's word on a cost counts, where it can be true**; else a price table over its token counts;
-else the maximum that was reserved.
+**The answer precedes its settlement**: if an append is torn between them, the answer is there and has the
+cost.
+**The provider's figure is the cost, where it can be true**; else a price table over its token counts; else
+the maximum that was reserved.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import Any, Literal, NamedTuple
 from pydantic import ValidationError
 
 from tracelake.producers.calling.failures import FailureClass
-from tracelake.producers.calling.outcome import Answered, Failed, Outcome, cut
+from tracelake.producers.calling.outcome import Answered, CallOutcome, Failed, cut
 from tracelake.producers.teachers.asking.jobs import CONTEXT_TOO_LONG, Job
 from tracelake.producers.teachers.pricing.prices import exact_cost_usd, microusd
 from tracelake.producers.teachers.pricing.usage import Usage, read_usage
@@ -57,22 +58,22 @@ class Attempt(NamedTuple):
         )
 
     def withdrawn(self) -> TeacherCallSettled:
-        """It was reserved, and is not sent."""
+        """The settlement of an attempt that was reserved and not sent."""
         return TeacherCallSettled(attempt_id=self.attempt_id, cost_microusd=0, cost_source="unbilled")
 
 
 class Cost(NamedTuple):
-    """What an attempt cost, as far as it is known."""
+    """The cost of an attempt, and where the figure comes from."""
 
     microusd: int
     source: SettledBy
     usd: Decimal | None
-    """Not rounded; null where it is not known."""
+    """Not rounded; null if it is unknown."""
     usage: Usage | None
 
 
-class Landed(NamedTuple):
-    """Events that belong together, and the cost that they tell."""
+class AttemptEvents(NamedTuple):
+    """The events of an attempt that ended, to be appended together, and its cost."""
 
     events: tuple[Event, ...]
     cost: Cost
@@ -84,51 +85,44 @@ class Landed(NamedTuple):
 
 
 def new_attempt(replay_id: str, job: Job, attempt_index: int, arm: str | None) -> Attempt:
-    """Named by what it is an attempt at: nothing about it is drawn."""
+    """Its id is a hash of what it attempts: nothing is drawn."""
     attempt_id = hash_of([replay_id, job.request_key, job.sample_index, attempt_index])[:32]
     return Attempt(attempt_id, replay_id, job, attempt_index, arm)
 
 
-def landed(attempt: Attempt, outcome: Outcome) -> Landed:
-    """What is to be appended at once. An answer that no event can say is a failure."""
+def outcome_events(attempt: Attempt, outcome: CallOutcome) -> AttemptEvents:
+    """An answer that has no event form becomes a failure."""
     cost = _cost(attempt, outcome)
     try:
-        told: Event = (
-            _answer(attempt, outcome, cost)
+        ended: Event = (
+            _answered(attempt, outcome, cost)
             if isinstance(outcome, Answered)
-            else _failure(attempt, outcome, cost)
+            else _failed(attempt, outcome, cost)
         )
-        # One event that cannot be named would take down all that are appended with it.
-        event_identity(told)
+        # One event without an identity would fail the whole batch that it is appended with.
+        event_identity(ended)
     except (EventInvalidError, ValidationError) as error:
-        told = _failure(attempt, _unsayable(outcome, error), cost)
+        detail = cut(str(error))
+        malformed = Failed(FailureClass.MALFORMED_ANSWER, None, detail, latency_ms=outcome.latency_ms)
+        ended = _failed(attempt, malformed, cost)
     settled = TeacherCallSettled(
         attempt_id=attempt.attempt_id, cost_microusd=cost.microusd, cost_source=cost.source
     )
-    return Landed((told, settled), cost)
+    return AttemptEvents((ended, settled), cost)
 
 
-def _unsayable(outcome: Outcome, error: Exception) -> Failed:
-    return Failed(FailureClass.MALFORMED_ANSWER, None, cut(str(error)), latency_ms=outcome.latency_ms)
-
-
-def not_sent(job: Job, attempt_index: int) -> TeacherFailed:
-    """A request that cannot be sent: nothing was paid."""
+def unsent_failure(job: Job, attempt_index: int) -> TeacherFailed:
+    """The failure of a job that cannot be sent and costs nothing."""
     window = job.teacher.spec.limits.context_token_max
     return TeacherFailed(
-        request_key=job.request_key,
-        sample_index=job.sample_index,
+        **_job_fields(job),
         attempt_index=attempt_index,
-        state_key=job.question.state_key,
-        teacher=job.teacher.name,
         failure=job.unsent or CONTEXT_TOO_LONG,
         detail=f"not sent; the window is of {window or 'unknown'} tokens",
-        rollout_id=job.question.rollout_id,
-        turn_index=job.question.turn_index,
     )
 
 
-def _cost(attempt: Attempt, outcome: Outcome) -> Cost:
+def _cost(attempt: Attempt, outcome: CallOutcome) -> Cost:
     bounds = attempt.job.bounds
     read = read_usage(
         outcome.usage,
@@ -147,74 +141,63 @@ def _cost(attempt: Attempt, outcome: Outcome) -> Cost:
     return Cost(bounds.cost_microusd, "maximum", None, None)
 
 
-def _answer(attempt: Attempt, outcome: Answered, cost: Cost) -> TeacherAnswered:
-    job = attempt.job
+def _job_fields(job: Job) -> dict[str, Any]:
+    return {
+        "request_key": job.request_key,
+        "sample_index": job.sample_index,
+        "state_key": job.question.state_key,
+        "teacher": job.teacher.name,
+        "rollout_id": job.question.rollout_id,
+        "turn_index": job.question.turn_index,
+    }
+
+
+def _answered(attempt: Attempt, outcome: Answered, cost: Cost) -> TeacherAnswered:
+    job, usage = attempt.job, cost.usage
+    sampling = job.teacher.spec.sampling
+    seed = {} if sampling.seed is None else {"seed": sampling.seed + job.sample_index}
+    source: Literal["provider", "price_table"] | None = (
+        cost.source if cost.source in ("provider", "price_table") else None
+    )
+    alternatives = outcome.raw_top_logprobs
     return TeacherAnswered(
-        request_key=job.request_key,
-        sample_index=job.sample_index,
-        state_key=job.question.state_key,
-        teacher=job.teacher.name,
+        **_job_fields(job),
+        attempt_id=attempt.attempt_id,
         origin="asked",
-        rollout_id=job.question.rollout_id,
-        turn_index=job.question.turn_index,
         action_json=canonical_text(outcome.message),
         model_requested=job.teacher.spec.model,
         model_served=outcome.model_served,
         provider=outcome.provider,
         response_id=outcome.response_id,
         finish_reason=outcome.finish_reason,
+        native_finish_reason=outcome.native_finish_reason,
+        system_fingerprint=outcome.system_fingerprint,
         cost_usd=None if cost.usd is None else float(cost.usd),
-        cost_source=_stated(cost.source),
+        cost_source=source,
+        prompt_token_count=None if usage is None else usage.prompt_token_count,
+        cached_token_count=None if usage is None else usage.cached_token_count,
+        completion_token_count=None if usage is None else usage.completion_token_count,
         latency_ms=outcome.latency_ms,
+        first_token_ms=outcome.first_token_ms,
         completion_ids=outcome.completion_ids,
         teacher_logprobs=outcome.logprobs,
-        sampling_json=_sampling_text(job),
-        attempt_id=attempt.attempt_id,
+        top_logprobs_json=None if alternatives is None else canonical_text(alternatives),
+        sampling_json=canonical_text(sampling.request_fields() | seed),
         context_rule=job.context_rule,
-        native_finish_reason=outcome.native_finish_reason,
-        first_token_ms=outcome.first_token_ms,
-        system_fingerprint=outcome.system_fingerprint,
-        top_logprobs_json=_json_or_null(outcome.raw_top_logprobs),
-        **_counts(cost.usage),
     )
 
 
-def _failure(attempt: Attempt, outcome: Failed, cost: Cost) -> TeacherFailed:
-    job = attempt.job
+def _failed(attempt: Attempt, outcome: Failed, cost: Cost) -> TeacherFailed:
     return TeacherFailed(
-        request_key=job.request_key,
-        sample_index=job.sample_index,
+        **_job_fields(attempt.job),
+        attempt_id=attempt.attempt_id,
         attempt_index=attempt.attempt_index,
-        state_key=job.question.state_key,
-        teacher=job.teacher.name,
         failure=str(outcome.failure),
         http_status=outcome.http_status,
         detail=outcome.detail,
         cost_usd=None if cost.usd is None else float(cost.usd),
         latency_ms=outcome.latency_ms,
-        attempt_id=attempt.attempt_id,
         response_id=outcome.response_id,
         model_served=outcome.model_served,
         provider=outcome.provider,
-        rollout_id=job.question.rollout_id,
-        turn_index=job.question.turn_index,
     )
-
-
-def _sampling_text(job: Job) -> str:
-    sampling = job.teacher.spec.sampling
-    seed = {} if sampling.seed is None else {"seed": sampling.seed + job.sample_index}
-    return canonical_text(sampling.request_fields() | seed)
-
-
-def _counts(usage: Usage | None) -> dict[str, Any]:
-    names = ("prompt_token_count", "cached_token_count", "completion_token_count")
-    return {} if usage is None else {name: getattr(usage, name) for name in names}
-
-
-def _stated(source: SettledBy) -> Literal["provider", "price_table"] | None:
-    return source if source in ("provider", "price_table") else None
-
-
-def _json_or_null(value: Any) -> str | None:
-    return None if value is None else canonical_text(value)

@@ -1,112 +1,75 @@
-"""Durable appends for an event loop, many in one.
+"""Durable appends for an event loop, many in one sync.
 
-Flow: tasks give events → when the loop has nothing else to do, one thread appends what has gathered, in its
-order → the tasks that wait go on.
+Flow: tasks record events → one thread appends everything that has gathered, in order → the waiting tasks go
+on.
 
-**An append waits for nobody and blocks nobody**: while one is synced, the next gathers. Durable storage
-costs a replay one sync for many calls.
-**After an error nothing is appended any more**: whoever waits, or comes later, is told that error.
+**Appending blocks no one**: while one batch is synced, the next one gathers, so many calls share one sync.
+**After an error nothing is appended any more**: every waiting and every later caller gets that error.
 """
 
 from __future__ import annotations
 
 import asyncio
-import threading
 from collections.abc import Sequence
-from typing import NamedTuple
 
 from tracelake.lake.writing.writer import Writer
-from tracelake.producers.calling.gathering_loop import running_loop
 from tracelake.schemas.events.event import Event
 
-TOLD_WITHIN_S = 0.05
-"""What nobody waits for goes with what comes next, or after this time."""
-
-
-class _Waiting(NamedTuple):
-    events: Sequence[Event]
-    durable: asyncio.Future[None] | None
+DELAY_MAX_S = 0.05
+"""After which events are appended that no one waits for."""
 
 
 class Journal:
-    """For one event loop, in which it is made and closed."""
+    """For the running event loop. An async context manager: everything is durable when it ends."""
 
     def __init__(self, writer: Writer) -> None:
-        self._writer = writer
-        self._loop = running_loop()
-        self._gathered: list[_Waiting] = []
-        self._due: list[_Waiting] = []
+        self._writer, self._loop = writer, asyncio.get_running_loop()
+        self._pending: list[Event] = []
+        self._durable: asyncio.Future[None] = self._loop.create_future()
+        """Done when `_pending` is durable."""
+        self._due, self._is_closing = asyncio.Event(), False
         self._error: BaseException | None = None
-        self._closing = False
-        self._handed_over = threading.Condition()
-        self._loop.when_idle(self._hand_over)
-        self._thread = threading.Thread(target=self._append_all, name="journal")
-        self._thread.start()
+        self._appender = asyncio.create_task(self._append_batches())
+
+    async def __aenter__(self) -> Journal:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._is_closing = True
+        self._due.set()
+        await self._appender
 
     async def record(self, events: Sequence[Event]) -> None:
-        """Durable when it returns. Raises what the writer raised."""
-        durable: asyncio.Future[None] = self._loop.create_future()
-        self._give(_Waiting(events, durable))
-        await durable
+        """The events are durable when it returns. Raises what the writer raised."""
+        if not events:
+            return
+        self._add(events)
+        self._due.set()
+        await asyncio.shield(self._durable)
 
-    def tell(self, events: Sequence[Event]) -> None:
-        """Durable before anything that is recorded later, and soon. Raises what the writer raised before."""
-        self._give(_Waiting(events, None))
+    def record_soon(self, events: Sequence[Event]) -> None:
+        """The events become durable soon, and before later ones. Raises an earlier error of the writer."""
+        self._add(events)
+        self._loop.call_later(DELAY_MAX_S, self._due.set)
 
-    async def close(self) -> None:
-        """Returns when everything given is durable."""
-        self._hand_over()
-        with self._handed_over:
-            self._closing = True
-            self._handed_over.notify()
-        await asyncio.to_thread(self._thread.join)
-
-    def _give(self, waiting: _Waiting) -> None:
+    def _add(self, events: Sequence[Event]) -> None:
         if self._error is not None:
             raise self._error
-        self._gathered.append(waiting)
+        self._pending.extend(events)
 
-    def _hand_over(self) -> None:
-        """What has gathered, when the loop has nothing else to do."""
-        if not self._gathered:
-            return
-        with self._handed_over:
-            # Who only tells wakes up the thread to begin with; it then looks for itself.
-            was_empty = not self._due
-            self._due += self._gathered
-            self._gathered = []
-            if was_empty or self._is_urgent():
-                self._handed_over.notify()
-
-    def _append_all(self) -> None:
-        while True:
-            with self._handed_over:
-                self._handed_over.wait_for(lambda: self._due or self._closing)
-                self._handed_over.wait_for(self._is_urgent, TOLD_WITHIN_S)
-                batch, self._due = self._due, []
-            if not batch:
-                return
-            self._append(batch)
-
-    def _is_urgent(self) -> bool:
-        return self._closing or any(waiting.durable is not None for waiting in self._due)
-
-    def _append(self, batch: list[_Waiting]) -> None:
-        error: BaseException | None = self._error
-        if error is None:
+    async def _append_batches(self) -> None:
+        while self._pending or not self._is_closing:
+            await self._due.wait()
+            self._due.clear()
+            batch, self._pending = self._pending, []
+            durable, self._durable = self._durable, self._loop.create_future()
             try:
-                self._writer.append([event for waiting in batch for event in waiting.events])
-            except BaseException as caught:  # noqa: BLE001 - told to whoever waits
-                error = self._error = caught
-        futures = [waiting.durable for waiting in batch if waiting.durable is not None]
-        self._loop.call_soon_threadsafe(_resolve, futures, error)
-
-
-def _resolve(futures: list[asyncio.Future[None]], error: BaseException | None) -> None:
-    for future in futures:
-        if future.done():
-            continue
-        if error is None:
-            future.set_result(None)
-        else:
-            future.set_exception(error)
+                if self._error is None and batch:
+                    await asyncio.to_thread(self._writer.append, batch)
+            except BaseException as error:  # noqa: BLE001 - raised in every task that waits
+                self._error = error
+            if self._error is None:
+                durable.set_result(None)
+            else:
+                durable.set_exception(self._error)
+                durable.exception()  # No one need wait for it.

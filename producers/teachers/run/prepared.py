@@ -1,4 +1,4 @@
-"""What a replay is to do: its options, and what they come to on one lake."""
+"""What a replay is to ask: its options, applied to one lake."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import NamedTuple
 from tracelake.lake import Lake
 from tracelake.producers.calling.retry import RetryPolicy
 from tracelake.producers.teachers.asking.jobs import Job, JobKey, PricedTeacher, jobs_of, priced
+from tracelake.producers.teachers.asking.order import CacheOrder
 from tracelake.producers.teachers.asking.questions import Question
 from tracelake.producers.teachers.history import (
     Account,
@@ -16,20 +17,19 @@ from tracelake.producers.teachers.history import (
     read_account,
     read_history,
 )
-from tracelake.producers.teachers.spec.cache_order import CacheOrder
 from tracelake.producers.teachers.spec.teacher_file import TeacherSpec
 from tracelake.schemas.canonical import hash_of
 
 
 class ReplayOptions(NamedTuple):
-    """How a replay is meant."""
+    """The options of a replay."""
 
     replay_id: str
     budget_microusd: int = 0
     """Over all runs of the replay."""
     concurrency: int | None = None
-    """Of each teacher; null: as many as it bears."""
-    cache_order: CacheOrder = CacheOrder.PREFER
+    """Of each teacher; null: as many as its endpoint bears."""
+    cache_order: CacheOrder = "prefer"
     tiered: bool = False
     retry_failed: bool = False
     arm: str | None = None
@@ -38,7 +38,7 @@ class ReplayOptions(NamedTuple):
 
 
 class Prepared(NamedTuple):
-    """What is to be asked."""
+    """The jobs of a replay, and the money that its earlier runs spent."""
 
     questions: Sequence[Question]
     teachers: list[PricedTeacher]
@@ -46,13 +46,13 @@ class Prepared(NamedTuple):
     found: JobPartition
     account: Account
     attempt_count: dict[JobKey, int]
-    """Of each job, the number that its next attempt gets."""
+    """Per job, the index of its next attempt."""
 
 
 def prepare(
     lake: Lake, questions: Sequence[Question], specs: Sequence[TeacherSpec], options: ReplayOptions
 ) -> Prepared:
-    """Landed events are projected first. Raises BadInputError for a teacher without a price."""
+    """Projects landed events first. Raises BadInputError for a teacher without a price."""
     teachers = priced(specs)
     jobs = jobs_of(questions, teachers)
     history = read_history(lake)
@@ -62,6 +62,6 @@ def prepare(
 
 
 def default_name(specs: Sequence[TeacherSpec], traces: str) -> str:
-    """The same for the same teachers, sampling and traces, so that the same command goes on."""
+    """The same for the same teachers, sampling and traces, so that the same command continues its replay."""
     asked = [[spec.identity(), spec.sampling.model_dump(mode="json")] for spec in specs]
     return f"replay-{hash_of([asked, traces.strip()])[:10]}"

@@ -1,7 +1,7 @@
-"""Asking a router what an attempt cost, of which nobody was told.
+"""Asking a router for the cost of attempts that ended without one.
 
-**It is asked under the id that the first chunk told.** An attempt without one, or of an endpoint that does
-not say, stays unknown, at its maximum.
+**It is asked under the response id of the first chunk.** An attempt without one, or of an endpoint that
+does not answer, stays unknown, at its maximum.
 """
 
 from __future__ import annotations
@@ -10,26 +10,25 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
 
-import httpx2
-import openai
-import orjson
-
-from tracelake.producers.teachers.history import Unknown
+from tracelake.producers.calling.answer_shape import AnswerShapeError, decoded
+from tracelake.producers.calling.http_client import ConnectionLostError, EndpointClient, NotSentError
+from tracelake.producers.teachers.history import UnknownCost
 from tracelake.producers.teachers.pricing.prices import microusd
 from tracelake.producers.teachers.pricing.usage import read_cost
 from tracelake.schemas.events.teacher_events import TeacherCallSettled
 
 TIMEOUT_S = 20.0
+BODY_BYTE_MAX = 2**20
 AT_ONCE = 8
 
 
 async def reconcile(
-    unknown: Sequence[Unknown], clients: Mapping[str, openai.AsyncOpenAI]
+    unknown: Sequence[UnknownCost], clients: Mapping[str, EndpointClient]
 ) -> list[TeacherCallSettled]:
-    """Settlements of attempts whose endpoint says what they cost; `clients` of such endpoints, by teacher."""
+    """Settlements of the attempts whose router reports a cost; `clients` of such routers, by teacher."""
     slots = asyncio.Semaphore(AT_ONCE)
 
-    async def asked(attempt: Unknown) -> TeacherCallSettled | None:
+    async def settlement(attempt: UnknownCost) -> TeacherCallSettled | None:
         client = clients.get(attempt.teacher)
         if client is None or attempt.response_id is None:
             return None
@@ -41,27 +40,25 @@ async def reconcile(
             attempt_id=attempt.attempt_id, cost_microusd=microusd(cost), cost_source="reconciled"
         )
 
-    settled = await asyncio.gather(*(asked(attempt) for attempt in unknown))
-    return [settlement for settlement in settled if settlement is not None]
+    settled = await asyncio.gather(*(settlement(attempt) for attempt in unknown))
+    return [each for each in settled if each is not None]
 
 
-async def generation_cost(client: openai.AsyncOpenAI, response_id: str) -> Decimal | None:
-    """Dollars; null where the endpoint does not say, or says what cannot be."""
+async def generation_cost(client: EndpointClient, response_id: str) -> Decimal | None:
+    """Dollars; null if the router reports none, or one that cannot be true."""
     try:
-        response = await client.get(
-            "/generation",
-            cast_to=httpx2.Response,
-            options={"params": {"id": response_id}, "timeout": TIMEOUT_S},
-        )
-        told = orjson.loads(response.content)
-    except (openai.APIError, httpx2.HTTPError, ValueError):
+        async with asyncio.timeout(TIMEOUT_S):
+            answer = await client.get("/generation", {"id": response_id}, connect_timeout_s=TIMEOUT_S)
+            text = await answer.read(BODY_BYTE_MAX)
+        body = decoded(text) if answer.is_success else None
+    except (NotSentError, ConnectionLostError, AnswerShapeError, TimeoutError):
         return None
-    data = told.get("data") if isinstance(told, dict) else None
+    data = body.get("data") if isinstance(body, dict) else None
     if not isinstance(data, dict):
         return None
     cost = read_cost(data.get("total_cost"))
     if data.get("is_byok") is not True or cost is None:
         return cost
-    # With a key of one's own at the provider, the router's cost is its fee alone.
+    # With the caller's own key at the provider, the router's cost is its fee alone.
     upstream = read_cost(data.get("upstream_inference_cost"))
     return None if upstream is None else cost + upstream

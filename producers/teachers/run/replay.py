@@ -1,10 +1,10 @@
-"""Replaying traces to teachers: everything that is missing is asked, once, within a budget.
+"""Replaying traces to teachers: every missing answer is asked for once, within a budget.
 
-Flow: questions → jobs → what the lake lacks → tiers, each with its teachers side by side → a report.
+Flow: questions → `prepare` (jobs that the lake lacks) → `ReplayRun` → `ReplayReport`.
 
-**What the lake holds is not asked again**, whichever replay bought it.
-**A replay goes on where it was cut off**: its money is folded from its events, and what is unknown counts at
-its maximum until a router says what it was.
+**An answer in the lake is not asked for again**, whichever replay bought it.
+**A replay continues where it was cut off**: its money is folded from its events, and an unknown cost counts
+at its maximum until a router reports it.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ import os
 from collections.abc import Callable, Sequence
 
 from tracelake.lake import Lake
-from tracelake.producers.calling.gathering_loop import GatheringLoop
 from tracelake.producers.teachers.asking.questions import Question, select
-from tracelake.producers.teachers.forecast.plan import Money, ReplayPlan, make_plan
+from tracelake.producers.teachers.forecast.plan import ReplayPlan, make_plan
+from tracelake.producers.teachers.pricing.budget import BudgetState
 from tracelake.producers.teachers.run.prepared import ReplayOptions, prepare
 from tracelake.producers.teachers.run.replay_lock import replay_lock
 from tracelake.producers.teachers.run.replay_report import Progress, ReplayReport
@@ -25,7 +25,7 @@ from tracelake.producers.teachers.spec.teacher_file import TeacherSpec
 from tracelake.schemas.errors import BadInputError
 
 TIERED_NOTE = (
-    "dearer tiers are asked only where cheaper ones split: these are the most calls that there may be"
+    "expensive tiers are asked only where cheaper ones disagree: these are the most calls that there may be"
 )
 
 
@@ -34,14 +34,13 @@ def plan_replay(lake: Lake, traces: str, specs: Sequence[TeacherSpec], options: 
     prepared = prepare(lake, select(lake, traces), specs, options)
     account = prepared.account
     unknown = sum(attempt.max_cost_microusd for attempt in account.unknown)
-    money = Money(cap=options.budget_microusd, settled=account.settled_microusd, unknown=unknown)
     plan = make_plan(
         lake,
         options.replay_id,
         prepared.questions,
         prepared.teachers,
         prepared.found,
-        money,
+        BudgetState(options.budget_microusd, account.settled_microusd, 0, unknown),
         options.concurrency,
     )
     return plan.model_copy(update={"notes": (*plan.notes, TIERED_NOTE)}) if options.tiered else plan
@@ -56,17 +55,17 @@ def replay(
 ) -> ReplayReport:
     """Blocks until everything was asked or the replay was stopped.
 
-    Raises ReplayRunsError, BadInputError for a teacher without a price or a key, and what the lake raises.
+    Raises ReplayRunningError, BadInputError for a teacher without a price or a key, and what the lake raises.
     """
     keys = {spec.name: api_key(spec) for spec in specs}
     with replay_lock(lake, options.replay_id, breaks=options.breaks_lock):
         prepared = prepare(lake, questions, specs, options)
-        with lake.writer(options.replay_id) as writer, asyncio.Runner(loop_factory=GatheringLoop) as runner:
-            return runner.run(ReplayRun(lake, writer, options, prepared, keys, watch).report())
+        with lake.writer(options.replay_id) as writer:
+            return asyncio.run(ReplayRun(lake, writer, options, prepared, keys, watch).run())
 
 
 def api_key(spec: TeacherSpec) -> str | None:
-    """From the environment. Raises BadInputError if it is not there."""
+    """From the environment. Raises BadInputError if it is missing."""
     if spec.api_key_env is None:
         return None
     key = os.environ.get(spec.api_key_env)

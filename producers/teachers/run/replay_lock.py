@@ -1,8 +1,8 @@
 """One replay at a time per lake: two would buy the same answers, and spend one budget twice.
 
-**A local lake's lock is the kernel's**: it ends with its process, however that ends.
-**Elsewhere it is an object that only one may create.** It outlives a process that is killed; whoever knows
-that no replay runs may break it.
+**A local lake uses a kernel lock**: it ends with its process, however that ends.
+**A remote lake uses an object that only one process can create.** It outlives a killed process;
+`--break-lock` removes it.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import orjson
 
 from tracelake.lake import Lake
 from tracelake.lake.stores.store import ObjectStore, is_local
-from tracelake.schemas.errors import LakeError, LakeMissingError, ReplayRunsError
+from tracelake.schemas.errors import LakeError, LakeMissingError, ReplayRunningError
 
 LOCAL_NAME = "replay.lock"
 OBJECT = "locks/replay.json"
@@ -28,8 +28,7 @@ OBJECT = "locks/replay.json"
 
 @contextmanager
 def replay_lock(lake: Lake, replay_id: str, *, breaks: bool = False) -> Iterator[None]:
-    """Held while the `with` lasts; `breaks` takes an object away that a dead process left. Raises
-    ReplayRunsError."""
+    """Locked during the `with`; `breaks` removes the object of a dead process. Raises ReplayRunningError."""
     store = lake.store
     if is_local(store):
         with _file_lock(Path(store.uri) / LOCAL_NAME, replay_id):
@@ -45,7 +44,7 @@ def _file_lock(path: Path, replay_id: str) -> Iterator[None]:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            raise _held(file.read(), "Wait for it, or stop it.") from error
+            raise _locked_by(file.read(), "Wait for it, or stop it.") from error
         file.truncate()
         file.write(_holder(replay_id))
         file.flush()
@@ -61,7 +60,7 @@ def _object_lock(store: ObjectStore, replay_id: str, *, breaks: bool) -> Iterato
         holder = b""
         with suppress(LakeMissingError):
             holder = store.read(OBJECT)
-        raise _held(holder, "Wait for it; if it is dead, run again with --break-lock.")
+        raise _locked_by(holder, "Wait for it; if it is dead, run again with --break-lock.")
     try:
         yield
     finally:
@@ -81,8 +80,8 @@ def _holder(replay_id: str) -> bytes:
     return orjson.dumps(who)
 
 
-def _held(holder: bytes, cure: str) -> ReplayRunsError:
-    return ReplayRunsError(
+def _locked_by(holder: bytes, cure: str) -> ReplayRunningError:
+    return ReplayRunningError(
         "another replay works on this lake",
         got=holder.decode(errors="replace"),
         expected="one at a time",

@@ -1,11 +1,10 @@
 """Whether a replay goes on, and whether there is money for the next attempt; for one event loop.
 
-**An attempt waits for money while attempts under way may still free some**: what is reserved is far more
-than what is mostly spent. Only when nothing is under way and the next attempt does not fit, the cap is
-reached.
-**A process that dies loses a part of the budget, not all of it**: what is under way then is unknown, at its
-maximum.
-**A replay that was stopped sends nothing new**; what is under way ends and lands.
+**An attempt waits for money while attempts in flight may still release some**: a reservation is far more
+than most calls cost. The cap is reached only when nothing is in flight and the next attempt does not fit.
+**A process that dies loses a part of the budget, not all of it**: what it had in flight counts at its
+maximum, and at most a quarter of the money may be in flight.
+**A stopped replay sends nothing new**; attempts in flight end and land.
 """
 
 from __future__ import annotations
@@ -18,22 +17,22 @@ from enum import StrEnum
 from tracelake.producers.teachers.pricing.budget import Budget, BudgetState
 
 AT_RISK_PART = 4
-"""One part in so many of the money that is neither spent nor unknown may be under way at a time."""
+"""One part in so many of the money that is neither spent nor unknown may be in flight at a time."""
 
 
 class StopReason(StrEnum):
-    """Why a replay ended before all was asked."""
+    """Why a replay ended before everything was asked."""
 
     BUDGET = "budget"
     OUT_OF_CREDIT = "out_of_credit"
     """The endpoint's account is empty."""
     PRICE_EXCEEDED = "price_exceeded"
-    """An attempt cost more than its prices allow: they are wrong, and no reservation holds."""
+    """An attempt cost more than its prices allow: they are wrong, and no reservation is safe."""
     INTERRUPTED = "interrupted"
 
 
-class Room:
-    """The one place where tasks ask whether they may go on."""
+class RunControl:
+    """Every task of a run asks here whether it may go on."""
 
     def __init__(self, budget: Budget) -> None:
         self._budget = budget
@@ -42,11 +41,16 @@ class Room:
         self.stopped: StopReason | None = None
         self.stop_detail = ""
 
-    async def hold(self, attempt_id: str, maximum_microusd: int) -> bool:
-        """Whether the attempt may be made; False: the replay is over."""
+    async def reserve(self, attempt_id: str, maximum_microusd: int) -> bool:
+        """Wait until the attempt fits the budget, and reserve its maximum. False if the run was stopped."""
         while self.stopped is None:
             state = self._budget.state()
-            if self._bearable(state, maximum_microusd) and self._budget.hold(attempt_id, maximum_microusd):
+            at_risk = state.open + maximum_microusd
+            # One attempt is always bearable, and so is a free one.
+            is_bearable = (
+                not state.open or not maximum_microusd or at_risk * AT_RISK_PART <= state.open + state.left
+            )
+            if is_bearable and self._budget.reserve(attempt_id, maximum_microusd):
                 return True
             if not state.open:
                 self.stop(StopReason.BUDGET, f"the next call may cost {maximum_microusd} micro-dollars")
@@ -55,16 +59,12 @@ class Room:
             await self._changed.wait()
         return False
 
-    def _bearable(self, state: BudgetState, maximum_microusd: int) -> bool:
-        """Whether so much may be under way; one attempt always may."""
-        at_risk = state.open + maximum_microusd
-        return not state.open or not maximum_microusd or at_risk * AT_RISK_PART <= state.open + state.left
-
     def settle(self, attempt_id: str, cost_microusd: int | None) -> None:
+        """Replace a reservation by the cost; null: unknown."""
         self._budget.settle(attempt_id, cost_microusd)
         self._changed.set()
 
-    def state(self) -> BudgetState:
+    def budget_state(self) -> BudgetState:
         return self._budget.state()
 
     def stop(self, reason: StopReason, detail: str = "") -> None:
@@ -74,19 +74,16 @@ class Room:
         self.stopped, self.stop_detail = reason, detail
         self._over.set()
         self._changed.set()
-        for stop in self._on_stop:
-            stop()
+        for callback in self._on_stop:
+            callback()
 
-    def now_s(self) -> float:
-        """As a clock of waits: they end when the replay is stopped."""
-        return asyncio.get_running_loop().time()
+    def on_stop(self, callback: Callable[[], None]) -> None:
+        """Call it when the run is stopped; at once if it is."""
+        self._on_stop.append(callback)
+        if self.stopped is not None:
+            callback()
 
     async def sleep(self, seconds: float) -> None:
+        """Ends early when the run is stopped."""
         with suppress(TimeoutError):
             await asyncio.wait_for(self._over.wait(), seconds)
-
-    def when_stopped(self, stop: Callable[[], None]) -> None:
-        """Calls it at once if that has happened."""
-        self._on_stop.append(stop)
-        if self.stopped is not None:
-            stop()

@@ -57,7 +57,7 @@ def test_a_dry_run_says_what_it_would_cost_and_sends_nothing(tracelake: Run, ser
     text = tracelake("replay", "--dry-run", "--budget", "5.00")
     assert "6 calls left" in text.out
     assert "budget $5.00" in text.out
-    assert server.books().charged_microusd == 0
+    assert server.counts().charged_microusd == 0
 
 
 def test_a_replay_within_its_budget_ends_well_and_again_at_once(
@@ -66,7 +66,7 @@ def test_a_replay_within_its_budget_ends_well_and_again_at_once(
     told = tracelake("replay", "--budget", "5.00", "--format", "json")
     assert told.code == 0
     assert (told.data["answered_count"], told.data["stopped"]) == (6, None)
-    assert told.data["settled_usd"] == pytest.approx(server.books().charged_microusd / 10**6)
+    assert told.data["settled_usd"] == pytest.approx(server.counts().charged_microusd / 10**6)
     again = tracelake("replay", "--budget", "5.00")
     assert again.code == 0
     assert "0 new answers, 6 known" in again.out
@@ -160,7 +160,7 @@ def test_a_probe_says_what_an_endpoint_does_and_books_what_it_cost(
     assert told.data["one"]["states_cost"] is True
     lake.project()
     [settled] = lake.scan("teacher_call_settled").collect().to_dicts()
-    assert settled["cost_microusd"] >= server.books().charged_microusd > 0
+    assert settled["cost_microusd"] >= server.counts().charged_microusd > 0
     assert lake.scan("teacher_call_reserved").collect()["replay_id"].to_list() == ["probe"]
     poor = tracelake("teachers", "probe", "--budget", "0.000001")
     assert poor.code == 4

@@ -1,4 +1,4 @@
-"""Goal: whatever an endpoint does, a call comes to an answer or to a failure that says what happened.
+"""Goal: whatever an endpoint does, a call ends with an answer or with a failure that says what happened.
 
 Method: a real server over real HTTP that does it, to a call that streams and to one that does not.
 """
@@ -16,8 +16,8 @@ from tests.producers.teachers.fault_scenarios import COST_MICROUSD, SCENARIOS, T
 from tests.producers.teachers.fault_server import FaultServer, schedule
 from tracelake.producers.calling.call import CallLimits, call
 from tracelake.producers.calling.failures import FailureClass as F
-from tracelake.producers.calling.http_client import teacher_client
-from tracelake.producers.calling.outcome import Answered, Failed, Outcome
+from tracelake.producers.calling.http_client import EndpointClient
+from tracelake.producers.calling.outcome import Answered, CallOutcome, Failed
 from tracelake.producers.teachers.pricing.usage import read_usage
 
 MODEL = "maker/teacher-1"
@@ -29,7 +29,7 @@ ANSWERS = {
     *("ignores_stream", "refuses_stream", "no_done", "holds_on", "gzip_answer", "split_emoji"),
 }
 FAILURES: dict[str, F | tuple[F, F] | tuple[None, F]] = {
-    # What differs between a stream and a whole answer is a pair of them; None is an answer.
+    # A pair if a stream and a whole answer differ; None is an answer.
     "rate_limited_seconds": F.RATE_LIMITED,
     "rate_limited_date": F.RATE_LIMITED,
     "rate_limited_negative": F.RATE_LIMITED,
@@ -92,33 +92,30 @@ def limits(**changes: Any) -> CallLimits:
     )
 
 
-def ask(server: FaultServer, scenario: str, **changes: Any) -> Outcome:
+def ask(server: FaultServer, scenario: str, **changes: Any) -> CallOutcome:
     server.play(*[scenario] * (2 if scenario == "refuses_stream" and changes.get("stream", True) else 1))
-    # What is not waited for in vain has time: a machine under load must not fail it.
+    # Short only where the timeout is the expectation: load must not fail the other scenarios.
     waited = {"slow_loris": {"total_timeout_s": 0.6}, "never_answers": {"total_timeout_s": 0.6}}
     waited["falls_silent"] = {"idle_timeout_s": 0.5}
 
-    async def run() -> Outcome:
-        client = teacher_client(server.base_url, "key-1")
-        try:
+    async def run() -> CallOutcome:
+        async with EndpointClient(server.base_url, "key-1") as client:
             return await call(client, BODY, limits=limits(**waited.get(scenario, {}), **changes))
-        finally:
-            await client.close()
 
     return asyncio.run(run())
 
 
-def answer(outcome: Outcome) -> Answered:
+def answer(outcome: CallOutcome) -> Answered:
     assert isinstance(outcome, Answered), outcome
     return outcome
 
 
-def failure(outcome: Outcome) -> Failed:
+def failure(outcome: CallOutcome) -> Failed:
     assert isinstance(outcome, Failed), outcome
     return outcome
 
 
-def test_every_scenario_is_looked_at() -> None:
+def test_every_scenario_is_tested() -> None:
     assert set(FAILURES) | ANSWERS == set(SCENARIOS)
     assert not set(FAILURES) & ANSWERS
 
@@ -126,15 +123,15 @@ def test_every_scenario_is_looked_at() -> None:
 @pytest.mark.parametrize("stream", [True, False], ids=["stream", "whole"])
 @pytest.mark.parametrize("scenario", sorted(ANSWERS))
 def test_an_answer_is_whole_whatever_surrounds_it(server: FaultServer, scenario: str, stream: bool) -> None:
-    told = answer(ask(server, scenario, stream=stream))
+    answered = answer(ask(server, scenario, stream=stream))
     expected = {"role": "assistant", "content": TEXT}
     if scenario == "tool_call":
         expected = {"role": "assistant", "content": None, "tool_calls": [TOOL_CALL]}
     if scenario == "split_emoji":
         expected = {"role": "assistant", "content": "\U0001f600"}
-    assert told.message == expected
-    assert told.response_id == server.served[-1].response_id
-    assert told.provider == "Faulty"
+    assert answered.message == expected
+    assert answered.response_id == server.served[-1].response_id
+    assert answered.provider == "Faulty"
     assert server.served[-1].billed_microusd == COST_MICROUSD
 
 
@@ -147,13 +144,13 @@ def test_a_failure_says_which_it_is(server: FaultServer, scenario: str, stream: 
     if expected is None:
         assert answer(outcome).message["content"] == TEXT
         return
-    told = failure(outcome)
-    assert told.failure == expected
-    assert told.sent
-    assert len(told.detail) <= 2000
-    assert told.detail.encode()
+    failed = failure(outcome)
+    assert failed.failure == expected
+    assert failed.sent
+    assert len(failed.detail) <= 2000
+    assert failed.detail.encode()
     if server.served[-1].billed_microusd:
-        assert told.reaction.billed != "no"
+        assert failed.reaction.billed != "no"
 
 
 @pytest.mark.parametrize(
@@ -167,13 +164,11 @@ def test_a_failure_says_which_it_is(server: FaultServer, scenario: str, stream: 
         ("wrong_schema", True),
     ],
 )
-def test_a_failure_that_was_paid_keeps_its_cost_and_its_id(
-    server: FaultServer, scenario: str, stream: bool
-) -> None:
-    told = failure(ask(server, scenario, stream=stream))
-    assert told.usage is not None
-    assert told.usage["cost"] == COST_MICROUSD / 10**6
-    assert told.response_id == server.served[-1].response_id
+def test_a_billed_failure_has_its_cost_and_its_id(server: FaultServer, scenario: str, stream: bool) -> None:
+    failed = failure(ask(server, scenario, stream=stream))
+    assert failed.usage is not None
+    assert failed.usage["cost"] == COST_MICROUSD / 10**6
+    assert failed.response_id == server.served[-1].response_id
 
 
 @pytest.mark.parametrize("stream", [True, False])
@@ -181,16 +176,15 @@ def test_a_failure_that_was_paid_keeps_its_cost_and_its_id(
     "scenario",
     ["cost_nan", "cost_infinity", "cost_beyond_floats", "cost_twice", "usage_negative", "usage_absurd"],
 )
-def test_a_cost_that_cannot_be_is_told_but_not_believed(
+def test_an_impossible_cost_is_reported_but_not_believed(
     server: FaultServer, scenario: str, stream: bool
 ) -> None:
-    told = answer(ask(server, scenario, stream=stream))
-    read = read_usage(told.usage)
+    read = read_usage(answer(ask(server, scenario, stream=stream)).usage)
     assert read.cost_usd is None
-    assert read.disbelieved
+    assert read.rejected
 
 
-def test_a_usage_that_is_no_object_is_not_taken_for_a_missing_one(server: FaultServer) -> None:
+def test_a_usage_that_is_no_object_differs_from_a_missing_one(server: FaultServer) -> None:
     assert answer(ask(server, "usage_text")).usage == {"unreadable": "a lot"}
     assert answer(ask(server, "no_usage")).usage is None
     assert answer(ask(server, "cut_before_usage")).usage is None
@@ -212,7 +206,7 @@ def test_a_usage_that_is_no_object_is_not_taken_for_a_missing_one(server: FaultS
         ("redirect", "169.254.169.254"),
     ],
 )
-def test_the_detail_holds_what_was_said(server: FaultServer, scenario: str, text: str) -> None:
+def test_the_detail_quotes_the_endpoint(server: FaultServer, scenario: str, text: str) -> None:
     assert text in failure(ask(server, scenario)).detail
 
 
@@ -226,33 +220,33 @@ def test_the_detail_holds_what_was_said(server: FaultServer, scenario: str, text
         ("in_flight_budget", 2, 2),
     ],
 )
-def test_the_wait_that_is_asked_for_is_told(
+def test_the_requested_wait_is_reported(
     server: FaultServer, scenario: str, low_s: float, high_s: float
 ) -> None:
-    told = failure(ask(server, scenario)).retry_after_s
-    assert told is not None
-    # Scenarios name a moment one hour after they were loaded.
-    assert low_s - 600 * (scenario == "rate_limited_date") <= told <= high_s
+    wait_s = failure(ask(server, scenario)).retry_after_s
+    assert wait_s is not None
+    # The scenario names a time one hour after this process loaded it.
+    assert low_s - 600 * (scenario == "rate_limited_date") <= wait_s <= high_s
 
 
 @pytest.mark.parametrize("scenario", ["rate_limited_missing", "rate_limited_nonsense"])
-def test_without_a_readable_wait_none_is_told(server: FaultServer, scenario: str) -> None:
+def test_without_a_readable_wait_none_is_reported(server: FaultServer, scenario: str) -> None:
     assert failure(ask(server, scenario)).retry_after_s is None
 
 
 @pytest.mark.parametrize(
-    ("scenario", "told"),
+    ("scenario", "detail"),
     [
         ("falls_silent", "silent for 0.5 s"),
         ("slow_loris", "no end after 0.6 s"),
         ("never_answers", "no end after 0.6 s"),
     ],
 )
-def test_silence_and_slowness_are_told_apart(server: FaultServer, scenario: str, told: str) -> None:
-    assert told in failure(ask(server, scenario)).detail
+def test_silence_and_slowness_are_distinguished(server: FaultServer, scenario: str, detail: str) -> None:
+    assert detail in failure(ask(server, scenario)).detail
 
 
-def test_nobody_goes_where_a_redirect_points(server: FaultServer) -> None:
+def test_a_redirect_is_not_followed(server: FaultServer) -> None:
     before = len(server.served)
     ask(server, "redirect_here")
     assert server.trapped == 0
@@ -260,41 +254,36 @@ def test_nobody_goes_where_a_redirect_points(server: FaultServer) -> None:
 
 
 def test_an_endpoint_that_refuses_to_stream_is_asked_once_more_and_remembered(server: FaultServer) -> None:
-    told = limits()
+    remembering = limits()
     before = len(server.served)
 
-    async def run() -> list[Outcome]:
-        client = teacher_client(server.base_url, None)
-        outcomes = [await call(client, BODY, limits=told) for _ in range(2)]
-        await client.close()
-        return outcomes
+    async def run() -> list[CallOutcome]:
+        async with EndpointClient(server.base_url, None) as client:
+            return [await call(client, BODY, limits=remembering) for _ in range(2)]
 
     server.play("refuses_stream", "refuses_stream", "refuses_stream")
     assert [answer(outcome).message["content"] for outcome in asyncio.run(run())] == [TEXT, TEXT]
     assert [each.body["stream"] for each in server.served[before:]] == [True, False, False]
-    assert told.stream is False
+    assert remembering.stream is False
 
 
 def test_a_connection_that_is_refused_sent_nothing() -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    told = failure(_once(f"http://127.0.0.1:{port}/v1"))
-    assert (told.failure, told.sent, told.reaction.billed) == (F.CONNECTION, False, "no")
+    failed = failure(_once(f"http://127.0.0.1:{port}/v1"))
+    assert (failed.failure, failed.sent, failed.reaction.billed) == (F.CONNECTION, False, "no")
 
 
-def test_a_name_that_leads_nowhere_sent_nothing() -> None:
-    told = failure(_once("http://nowhere.invalid/v1"))
-    assert (told.failure, told.sent) == (F.CONNECTION, False)
+def test_a_host_that_does_not_exist_was_sent_nothing() -> None:
+    failed = failure(_once("http://nowhere.invalid/v1"))
+    assert (failed.failure, failed.sent) == (F.CONNECTION, False)
 
 
-def _once(base_url: str) -> Outcome:
-    async def run() -> Outcome:
-        client = teacher_client(base_url, "key")
-        try:
+def _once(base_url: str) -> CallOutcome:
+    async def run() -> CallOutcome:
+        async with EndpointClient(base_url, "key") as client:
             return await call(client, BODY, limits=limits())
-        finally:
-            await client.close()
 
     return asyncio.run(run())
 
@@ -310,10 +299,9 @@ def test_the_request_is_the_body_and_the_key_and_asks_for_the_usage(server: Faul
 
 def test_calls_share_a_connection_unless_one_was_left_half_read(server: FaultServer) -> None:
     async def run() -> None:
-        client = teacher_client(server.base_url, "key")
-        for _ in range(8):
-            await call(client, BODY, limits=limits())
-        await client.close()
+        async with EndpointClient(server.base_url, "key") as client:
+            for _ in range(8):
+                await call(client, BODY, limits=limits())
 
     before = len(server.served)
     server.play(*["answer"] * 4, "huge_body", *["answer"] * 3)
@@ -327,76 +315,58 @@ def test_calls_share_a_connection_unless_one_was_left_half_read(server: FaultSer
 @pytest.mark.parametrize(
     ("scenario", "stream"), [("falls_silent", True), ("answer", True), ("answer", False)]
 )
-def test_the_id_is_told_before_the_answer_ends_and_once(
+def test_the_id_is_reported_once_and_before_the_answer_ends(
     server: FaultServer, scenario: str, stream: bool
 ) -> None:
-    told: list[str] = []
+    reported: list[str] = []
 
-    async def remember(response_id: str) -> None:
-        told.append(response_id)
-
-    async def run() -> Outcome:
-        client = teacher_client(server.base_url, "key")
+    async def run() -> CallOutcome:
         patient = limits(idle_timeout_s=0.5 if scenario == "falls_silent" else 30.0, stream=stream)
-        outcome = await call(client, BODY, limits=patient, on_response_id=remember)
-        await client.close()
-        return outcome
+        async with EndpointClient(server.base_url, "key") as client:
+            return await call(client, BODY, limits=patient, on_response_id=reported.append)
 
     server.play(scenario)
     outcome = asyncio.run(run())
-    assert told == [server.served[-1].response_id]
-    assert outcome.response_id == told[0]
+    assert reported == [server.served[-1].response_id]
+    assert outcome.response_id == reported[0]
     assert isinstance(outcome, Failed) == (scenario == "falls_silent")
 
 
 @pytest.mark.parametrize("kind", [OSError, ValueError, TimeoutError])
 def test_an_error_of_the_callers_own_function_is_raised(server: FaultServer, kind: type[Exception]) -> None:
-    """Those that an endpoint could cause, too."""
+    """Even if it is of a type that an endpoint could cause."""
 
     def full(response_id: str) -> None:
         raise kind("no space left")
 
     async def run() -> None:
-        client = teacher_client(server.base_url, "key")
-        try:
+        async with EndpointClient(server.base_url, "key") as client:
             await call(client, BODY, limits=limits(), on_response_id=full)
-        finally:
-            await client.close()
 
     with pytest.raises(kind, match="no space"):
         asyncio.run(run())
 
 
 def test_a_call_that_is_cancelled_ends_and_leaves_the_client_usable(server: FaultServer) -> None:
-    async def run() -> Outcome:
-        client = teacher_client(server.base_url, "key")
-        told = asyncio.Event()
-
-        def begun(response_id: str) -> None:
-            told.set()
-
-        patient = limits()
-        task = asyncio.create_task(call(client, BODY, limits=patient, on_response_id=begun))
-        await told.wait()
-        task.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await task
-        outcome = await call(client, BODY, limits=patient)
-        await client.close()
-        return outcome
+    async def run() -> CallOutcome:
+        begun, patient = asyncio.Event(), limits()
+        async with EndpointClient(server.base_url, "key") as client:
+            asked = call(client, BODY, limits=patient, on_response_id=lambda _: begun.set())
+            task = asyncio.create_task(asked)
+            await begun.wait()
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+            return await call(client, BODY, limits=patient)
 
     server.play("falls_silent", "answer")
     assert answer(asyncio.run(run())).message["content"] == TEXT
 
 
-def test_a_deadline_of_the_caller_is_not_taken_for_one_of_the_call(server: FaultServer) -> None:
+def test_a_timeout_of_the_caller_is_raised(server: FaultServer) -> None:
     async def run() -> None:
-        client = teacher_client(server.base_url, "key")
-        try:
-            async with asyncio.timeout(0.2):
-                await call(client, BODY, limits=limits())
-        finally:
-            await client.close()
+        async with EndpointClient(server.base_url, "key") as client, asyncio.timeout(0.2):
+            await call(client, BODY, limits=limits())
 
     server.play("falls_silent")
     with pytest.raises(TimeoutError):
@@ -404,16 +374,14 @@ def test_a_deadline_of_the_caller_is_not_taken_for_one_of_the_call(server: Fault
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_no_request_that_was_billed_is_taken_for_an_unpaid_one(seed: int) -> None:
+def test_no_billed_request_counts_as_unbilled(seed: int) -> None:
     """Some 120 calls at once, of which half meet a fault drawn from the seed."""
 
-    async def run(base_url: str) -> list[Outcome]:
-        client = teacher_client(base_url, "key")
+    async def run(base_url: str) -> list[CallOutcome]:
         patient = limits(stream=seed % 2 == 0)
         questions = [{**BODY, "seed": number} for number in range(120)]
-        outcomes = await asyncio.gather(*(call(client, body, limits=patient) for body in questions))
-        await client.close()
-        return outcomes
+        async with EndpointClient(base_url, "key") as client:
+            return await asyncio.gather(*(call(client, body, limits=patient) for body in questions))
 
     with FaultServer(schedule(seed, 120)) as server:
         outcomes = asyncio.run(run(server.base_url))

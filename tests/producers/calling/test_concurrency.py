@@ -1,4 +1,4 @@
-"""How the number of calls at a time follows what the endpoint bears. Time is virtual."""
+"""How the number of calls at a time follows what the endpoint bears; the semaphore below. Time is virtual."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.producers.teachers.virtual_time import run_virtually
-from tracelake.producers.calling.concurrency import AdaptiveLimit
+from tracelake.producers.calling.concurrency import AdaptiveLimit, ResizableSemaphore
 
 
 class Endpoint:
-    """Serves so many calls at a time, each for a second, and tells the others that it is too much."""
+    """Serves so many calls at a time, each for a second, and refuses the others."""
 
     def __init__(self, limit: AdaptiveLimit, bearable: int) -> None:
         self.limit, self.bearable = limit, bearable
@@ -57,7 +57,7 @@ def test_growth_doubles_each_round_until_the_maximum() -> None:
     assert run_virtually(run()) == [2, 4, 8, 16, 32, 32]
 
 
-def test_the_limit_settles_about_what_the_endpoint_bears() -> None:
+def test_the_limit_stabilizes_near_what_the_endpoint_bears() -> None:
     async def run() -> tuple[Endpoint, float]:
         endpoint = Endpoint(AdaptiveLimit(start=4, maximum=100), bearable=20)
         return endpoint, await endpoint.ask_often(2000)
@@ -97,7 +97,7 @@ def test_a_stray_refusal_among_many_successes_costs_little() -> None:
 
 
 async def _size_after(count: int, refuses: Callable[[int, int], bool]) -> int:
-    """Of calls of a second each; an endpoint refuses by the number of a call and how many are under way."""
+    """After calls of a second each; the endpoint refuses by the number of a call and of calls in flight."""
     limit = AdaptiveLimit(start=8, maximum=64)
 
     async def call(number: int) -> None:
@@ -116,7 +116,7 @@ def test_stray_refusals_do_not_end_the_fast_growth(first: int) -> None:
 
 
 @pytest.mark.parametrize("capacity", [4, 12, 24])
-def test_a_limit_is_found_and_kept_to(capacity: int) -> None:
+def test_a_limit_is_found_and_respected(capacity: int) -> None:
     size = run_virtually(_size_after(900, lambda _, in_flight: in_flight > capacity))
     assert capacity / 2 <= size <= capacity + 2
 
@@ -157,13 +157,13 @@ def test_a_limit_that_is_not_used_up_does_not_grow() -> None:
     assert run_virtually(run()) == 8
 
 
-@pytest.mark.parametrize("told", ["succeeded", "rate_limited"])
-def test_a_fixed_limit_stays_whatever_is_told(told: str) -> None:
+@pytest.mark.parametrize("report", ["succeeded", "rate_limited"])
+def test_a_fixed_limit_never_changes(report: str) -> None:
     async def run() -> int:
         limit = AdaptiveLimit(fixed=1)
         for _ in range(20):
             async with limit.slot() as slot:
-                getattr(slot, told)()
+                getattr(slot, report)()
         return limit.size
 
     assert run_virtually(run()) == 1
@@ -191,7 +191,7 @@ def test_requests_leave_evenly_under_a_rate() -> None:
     assert run_virtually(run()) == pytest.approx([0, 2, 4, 6, 8])
 
 
-def test_callers_are_served_in_the_order_in_which_they_came() -> None:
+def test_callers_are_served_in_the_order_of_arrival() -> None:
     async def run() -> list[int]:
         limit = AdaptiveLimit(fixed=1)
         served: list[int] = []
@@ -209,7 +209,7 @@ def test_callers_are_served_in_the_order_in_which_they_came() -> None:
     assert run_virtually(run()) == list(range(6))
 
 
-def test_a_caller_that_is_cancelled_in_the_moment_of_its_turn_gives_it_back() -> None:
+def test_a_caller_cancelled_at_the_moment_of_its_turn_gives_it_back() -> None:
     async def run() -> int:
         limit = AdaptiveLimit(fixed=1)
 
@@ -230,7 +230,7 @@ def test_a_caller_that_is_cancelled_in_the_moment_of_its_turn_gives_it_back() ->
 
 @given(st.lists(st.tuples(st.floats(0, 5), st.floats(0, 3)), max_size=40), st.integers(1, 4))
 def test_cancelled_callers_leave_no_slot_behind(plan: list[tuple[float, float]], size: int) -> None:
-    """Callers come at any moment and are cancelled at any later one: the limit holds, and is whole after."""
+    """Callers come and are cancelled at any time: no slot is lost, and never are too many used."""
 
     async def run() -> tuple[int, int]:
         limit = AdaptiveLimit(fixed=size, requests_per_minute=120)
@@ -260,26 +260,63 @@ def test_cancelled_callers_leave_no_slot_behind(plan: list[tuple[float, float]],
     assert left == 0
 
 
-@pytest.mark.parametrize(("size", "ahead"), [(1, 1), (4, 1), (8, 2), (32, 8)])
-def test_a_few_are_made_ready_before_there_is_a_slot(size: int, ahead: int) -> None:
-    async def run() -> tuple[int, int]:
-        limit = AdaptiveLimit(fixed=size)
-        ready: list[int] = []
-        in_flight_max = 0
+class Visitors:
+    """Tasks that use a semaphore, and the order in which they entered."""
 
-        async def ask(number: int) -> None:
-            nonlocal in_flight_max
-            async with limit.place():
-                ready.append(number)
-                async with limit.slot():
-                    in_flight_max = max(in_flight_max, limit.in_flight)
-                    await asyncio.sleep(1)
+    def __init__(self, size: int) -> None:
+        self.size = size
+        self.semaphore = ResizableSemaphore(size)
+        self.entered: list[int] = []
 
-        tasks = [asyncio.create_task(ask(number)) for number in range(3 * size)]
+    async def visit(self, number: int, lasts_s: float = 1.0) -> None:
+        await self.semaphore.acquire()
+        self.entered.append(number)
+        assert self.semaphore.in_use <= self.size
+        await asyncio.sleep(lasts_s)
+        self.semaphore.release()
+
+    def resize(self, size: int) -> None:
+        self.size = size
+        self.semaphore.resize(size)
+
+
+def test_a_semaphore_admits_in_the_order_of_arrival() -> None:
+    async def run() -> list[int]:
+        visitors = Visitors(2)
+        await asyncio.gather(*map(visitors.visit, range(7)))
+        return visitors.entered
+
+    assert run_virtually(run()) == list(range(7))
+
+
+def test_a_semaphore_that_grows_admits_waiters_at_once() -> None:
+    async def run() -> tuple[list[int], list[int]]:
+        visitors = Visitors(1)
+        visits = asyncio.gather(*(visitors.visit(number) for number in range(4)))
         await asyncio.sleep(0.5)
-        ready_at_first = len(ready)
-        await asyncio.gather(*tasks)
-        assert ready == list(range(3 * size))
-        return ready_at_first, in_flight_max
+        before = list(visitors.entered)
+        visitors.resize(3)
+        await asyncio.sleep(0)
+        after = list(visitors.entered)
+        await visits
+        return before, after
 
-    assert run_virtually(run()) == (size + ahead, size)
+    assert run_virtually(run()) == ([0], [0, 1, 2])
+
+
+def test_a_semaphore_that_shrank_admits_no_one_until_enough_have_left() -> None:
+    async def run() -> list[int]:
+        visitors = Visitors(3)
+        long = [asyncio.create_task(visitors.visit(number, 2.0)) for number in range(2)]
+        short = asyncio.create_task(visitors.visit(2))
+        await asyncio.sleep(0.5)
+        late = asyncio.create_task(visitors.visit(3))
+        visitors.resize(1)
+        await short
+        await asyncio.sleep(0.5)
+        inside = list(visitors.entered)
+        visitors.resize(2)
+        await asyncio.gather(*long, late)
+        return inside
+
+    assert run_virtually(run()) == [0, 1, 2]

@@ -136,15 +136,15 @@ def test_waits_are_read_in_every_form(headers: dict[str, str], seconds: float | 
 
 
 def test_a_wait_until_a_moment_is_counted_from_now() -> None:
-    told = retry_after_s({"retry-after": formatdate(time() + 100, usegmt=True)})
-    assert told is not None
-    assert 50 < told <= 100
+    wait_s = retry_after_s({"retry-after": formatdate(time() + 100, usegmt=True)})
+    assert wait_s is not None
+    assert 50 < wait_s <= 100
 
 
 @given(st.text())
 def test_any_wait_is_read_or_left(text: str) -> None:
-    told = retry_after_s({"retry-after": text, "retry-after-ms": text})
-    assert told is None or 0 <= told < float("inf")
+    wait_s = retry_after_s({"retry-after": text, "retry-after-ms": text})
+    assert wait_s is None or 0 <= wait_s < float("inf")
 
 
 @pytest.mark.parametrize(

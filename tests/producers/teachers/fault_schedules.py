@@ -1,5 +1,4 @@
-"""A replay against an endpoint that fails by a drawn schedule, under a drawn budget; and the proof that its
-books hold."""
+"""A replay against an endpoint that fails by a drawn schedule, under a drawn budget; its money is checked."""
 
 from __future__ import annotations
 
@@ -20,7 +19,7 @@ ROUNDING_USD = 1e-9
 
 
 class Scheduled(NamedTuple):
-    """What a schedule came to."""
+    """The result of one schedule."""
 
     cap_microusd: int
     charged_microusd: int
@@ -45,7 +44,7 @@ def asked_under_faults(folder: Path, seed: int) -> Scheduled:
         policy = RetryPolicy(wait_first_s=0.001, seed=seed)
         options = ReplayOptions("scheduled", cap, concurrency=draws.randrange(1, 9), policy=policy)
         reports = [replay(lake, select(lake, "all"), [spec], options) for _ in range(RUNS)]
-        charged = server.books().charged_microusd
+        charged = server.counts().charged_microusd
     for report in reports:
         if report.settled_usd + report.unknown_usd > cap / 10**6 + ROUNDING_USD:
             problems.append(f"{report.settled_usd} and {report.unknown_usd} unknown of {cap} micro-dollars")

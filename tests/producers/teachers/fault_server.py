@@ -1,10 +1,10 @@
-"""An endpoint over real HTTP on 127.0.0.1 that does to its callers whatever it is told to, and keeps books.
+"""An endpoint over real HTTP on 127.0.0.1 that fails in chosen ways, and records what it served.
 
-**Its books are the truth**: `served` has one entry per request that arrived, in order, with what was billed
-for it, whether or not the client ever learnt of it. The same is at `GET /v1/generation?id=`.
+**Its record is the reference**: `served` has one entry per request that arrived, in order, with what was
+billed for it, whether or not the client knows. `GET /v1/generation?id=` has the same costs.
 **A schedule is drawn from a seed**, so that a failing one can be run again.
 
-As a command, in a process of its own: `python -m tests.producers.teachers.fault_server --median-ms 300`.
+As a command, in its own process: `python -m tests.producers.teachers.fault_server --median-ms 300`.
 """
 
 from __future__ import annotations
@@ -48,9 +48,9 @@ class Served(NamedTuple):
     connection: int
     """The caller's port: equal for calls over one connection."""
     was_sent: bool = False
-    """Whether all that there was to say was taken."""
+    """Whether the whole answer was sent."""
     slept_s: float = 0.0
-    """Of a latency: how long the answer was held back, by the clock."""
+    """Of a latency: how long the answer was delayed, by the clock."""
 
 
 class Latency(NamedTuple):
@@ -102,7 +102,7 @@ class FaultServer:
         return sum(each.billed_microusd for each in self.served)
 
     def play(self, *names: str | Scenario) -> None:
-        """Let the next requests meet these scenarios, of the list by name or one's own."""
+        """Give the next requests these scenarios, by name or as functions."""
         self._names.extend(names)
 
     def __enter__(self) -> Self:
@@ -118,7 +118,7 @@ class FaultServer:
 
     def _run(self) -> None:
         asyncio.set_event_loop(self._loop)
-        # Hanging up on a handler is what these scenarios are for; the loop need not report it.
+        # These scenarios make clients hang up on handlers; the loop need not report it.
         self._loop.set_exception_handler(lambda _loop, _context: None)
         runner = self._loop.run_until_complete(self._start())
         self._ready.set()
@@ -168,16 +168,16 @@ class FaultServer:
             self.in_flight -= 1
 
     def _bill(self, number: int) -> None:
-        """Before anything is said: a client may know its answer before its handler has ended."""
+        """Before anything is sent: a client may have its answer before its handler has ended."""
         self.served[number] = self.served[number]._replace(billed_microusd=COST_MICROUSD)
 
     async def _trap(self, request: web.Request) -> web.Response:
-        """Where a redirect leads to."""
+        """The target of redirects."""
         self.trapped += 1
         return web.json_response({})
 
     async def _generation(self, request: web.Request) -> web.Response:
-        """What a request cost, as a router tells it afterwards."""
+        """The cost of a request, as a router reports it afterwards."""
         for each in self.served:
             if each.response_id == request.query.get("id"):
                 cost = each.billed_microusd / 10**6
@@ -225,7 +225,7 @@ class FaultServer:
 
 
 def main() -> None:
-    """Serve until the input ends; the first line of the output is the base URL, the last one the books.
+    """Serve until the input ends. The first line of output is the base URL, the last one the record.
 
     `calls` are in the order of arrival: `[hash of the messages, scenario, seconds slept, micro-dollars]`.
     """
@@ -237,21 +237,21 @@ def main() -> None:
     options.add_argument("--rate-limited", type=float, default=0.0, help="share of requests, from 0 to 1")
     options.add_argument("--retry-after-s", type=float, default=1.0)
     options.add_argument("--bursts", type=int, default=4)
-    told = options.parse_args()
+    given = options.parse_args()
     latency = Latency(
-        told.median_ms / 1000, told.sigma, told.rate_limited, told.retry_after_s, told.bursts, told.seed
+        given.median_ms / 1000, given.sigma, given.rate_limited, given.retry_after_s, given.bursts, given.seed
     )
-    with FaultServer(latency=latency, port=told.port) as server:
+    with FaultServer(latency=latency, port=given.port) as server:
         print(json.dumps({"base_url": server.base_url, "cost_microusd": COST_MICROUSD}), flush=True)
         with contextlib.suppress(KeyboardInterrupt, EOFError):
             while input():
                 pass
-        books = {"requests": len(server.served), "billed_microusd": server.billed_microusd}
-        calls = [_told(each) for each in server.served]
-        print(json.dumps({**books, "in_flight_max": server.in_flight_max, "calls": calls}), flush=True)
+        totals = {"requests": len(server.served), "billed_microusd": server.billed_microusd}
+        calls = [_call_row(each) for each in server.served]
+        print(json.dumps({**totals, "in_flight_max": server.in_flight_max, "calls": calls}), flush=True)
 
 
-def _told(served: Served) -> tuple[str, str, float, int]:
+def _call_row(served: Served) -> tuple[str, str, float, int]:
     asked = hashlib.sha256(json.dumps(served.body.get("messages")).encode()).hexdigest()
     return asked, served.scenario, served.slept_s, served.billed_microusd
 

@@ -1,9 +1,8 @@
-"""An OpenAI-compatible endpoint that charges, keeps its own books, and fails on purpose.
+"""An OpenAI-compatible endpoint that charges, counts by itself, and fails on purpose.
 
-**Its books are the witness**: what it was asked, what it charged and what it answered in full, whatever the
-client believes.
-**It charges before it answers**, so that a client that dies in between has spent money that it was told
-nothing of.
+**Its counts are the reference**: what it was asked, what it charged and what it answered in full, whatever
+the client believes.
+**It charges before it answers**, so a client that dies in between has spent money without knowing how much.
 """
 
 from __future__ import annotations
@@ -34,8 +33,8 @@ FAULTS = (
 )
 
 
-class Books(NamedTuple):
-    """What a server was asked, by the hash of the request's body."""
+class ServerCounts(NamedTuple):
+    """The requests of a server, by the hash of their bodies, and its charges."""
 
     asked: Counter[str]
     answered: Counter[str]
@@ -76,8 +75,8 @@ class PricedServer:
     def base_url(self) -> str:
         return f"http://127.0.0.1:{self._port}/v1"
 
-    def books(self) -> Books:
-        return Books(self._asked.copy(), self._answered.copy(), self.charged_microusd)
+    def counts(self) -> ServerCounts:
+        return ServerCounts(self._asked.copy(), self._answered.copy(), self.charged_microusd)
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -204,8 +203,8 @@ class PricedServer:
 
 def body_name(body: dict[str, Any]) -> str:
     """Of a request, whatever way it is transported."""
-    kept = {name: value for name, value in body.items() if name not in ("stream", "stream_options")}
-    return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()
+    fields = {name: value for name, value in body.items() if name not in ("stream", "stream_options")}
+    return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()
 
 
 def _usage(body: dict[str, Any]) -> dict[str, Any]:

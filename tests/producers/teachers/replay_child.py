@@ -1,7 +1,6 @@
-"""One run of a replay as a process of its own, to be killed: `python -m … LAKE URL BUDGET SEED`.
+"""One run of a replay in its own process, to be killed: `python -m … LAKE URL BUDGET SEED`.
 
-It says `done N` after each answer that is durable, and ends with the code of its outcome: 0 whole, 4 budget,
-1 something is left.
+It prints `done N` after each durable answer. Exit codes: 0 complete, 4 stopped, 1 something is left.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ PRICE = {"input": 3, "output": 15}
 
 
 def specs_at(url: str) -> list[TeacherSpec]:
-    """Three teachers of a router, which can be asked what a call cost."""
+    """Three teachers of a router, which can be asked for the cost of a call."""
     shared = {"price": PRICE, "sampling": {"max_tokens": 60}, "routing": {"enabled": True}}
     return [teacher(url, name=name, **shared) for name in TEACHERS]
 

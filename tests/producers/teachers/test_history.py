@@ -1,4 +1,4 @@
-"""Goal: what a replay may ask and spend follows from events alone, whatever cut its earlier runs off."""
+"""Goal: the jobs and the money of a replay follow from events alone, however its earlier runs ended."""
 
 from __future__ import annotations
 
@@ -13,7 +13,12 @@ from tracelake.producers.calling.outcome import Answered, Failed
 from tracelake.producers.teachers.asking.jobs import Job, jobs_of, priced
 from tracelake.producers.teachers.asking.questions import select
 from tracelake.producers.teachers.history import partition_jobs, read_account, read_history
-from tracelake.producers.teachers.run.attempt_events import Attempt, landed, new_attempt, not_sent
+from tracelake.producers.teachers.run.attempt_events import (
+    Attempt,
+    new_attempt,
+    outcome_events,
+    unsent_failure,
+)
 from tracelake.schemas.events.event import Event
 from tracelake.schemas.events.teacher_events import (
     TeacherAnswered,
@@ -50,7 +55,7 @@ def jobs(lake: Lake) -> list[Job]:
     return jobs_of(select(lake, "all"), priced([teacher(price=PRICE)]))
 
 
-def tell(lake: Lake, *events: Event) -> None:
+def land(lake: Lake, *events: Event) -> None:
     with lake.writer("replay") as writer:
         writer.append(events)
 
@@ -59,20 +64,20 @@ def attempt_at(job: Job, number: int = 0, replay: str = "mine") -> Attempt:
     return new_attempt(replay, job, number, None)
 
 
-def test_an_answer_costs_what_the_provider_says_else_what_its_tokens_cost_else_the_maximum(
+def test_the_cost_is_the_providers_figure_else_the_price_table_else_the_maximum(
     jobs: list[Job],
 ) -> None:
     attempt = attempt_at(jobs[0])
     maximum = jobs[0].bounds.cost_microusd
 
     def cost_of(usage: dict | None) -> tuple[int, str]:
-        return landed(attempt, ANSWER._replace(usage=usage)).cost[:2]
+        return outcome_events(attempt, ANSWER._replace(usage=usage)).cost[:2]
 
     assert cost_of(USAGE | {"cost": 0.0000412}) == (42, "provider")
     assert cost_of(USAGE) == (120, "price_table")
     for hostile in ({"prompt_tokens": -1, "completion_tokens": 10}, {}, None, {"cost": "NaN"}, {"cost": -1}):
         assert cost_of(hostile) == (maximum, "maximum")
-    assert landed(attempt, ANSWER._replace(usage=None)).settled_microusd is None
+    assert outcome_events(attempt, ANSWER._replace(usage=None)).settled_microusd is None
 
 
 @pytest.mark.parametrize(
@@ -86,24 +91,24 @@ def test_an_answer_costs_what_the_provider_says_else_what_its_tokens_cost_else_t
         (Failed(FailureClass.ERROR_IN_BODY, 200, "", usage={"cost": 0}), "provider"),
     ],
 )
-def test_a_failure_costs_nothing_only_where_that_is_certain(
+def test_a_failure_costs_nothing_only_if_that_is_certain(
     jobs: list[Job], failed: Failed, source: str
 ) -> None:
-    told = landed(attempt_at(jobs[0]), failed)
-    assert told.cost.source == source
-    assert [type(event) for event in told.events] == [TeacherFailed, TeacherCallSettled]
+    ended = outcome_events(attempt_at(jobs[0]), failed)
+    assert ended.cost.source == source
+    assert [type(event) for event in ended.events] == [TeacherFailed, TeacherCallSettled]
 
 
-def test_an_answer_that_no_event_can_say_is_a_failure_with_its_cost(jobs: list[Job]) -> None:
+def test_an_answer_without_an_event_form_is_a_failure_with_its_cost(jobs: list[Job]) -> None:
     broken = ANSWER._replace(message={"role": "assistant", "content": "\ud800"})
-    told, settled = landed(attempt_at(jobs[0]), broken).events
-    assert isinstance(told, TeacherFailed)
-    assert told.failure == "malformed_answer"
+    failed, settled = outcome_events(attempt_at(jobs[0]), broken).events
+    assert isinstance(failed, TeacherFailed)
+    assert failed.failure == "malformed_answer"
     assert isinstance(settled, TeacherCallSettled)
     assert settled.cost_microusd == 120
 
 
-def test_an_attempt_is_named_by_what_it_is_an_attempt_at(jobs: list[Job]) -> None:
+def test_an_attempt_id_identifies_replay_job_and_number(jobs: list[Job]) -> None:
     names = {
         attempt_at(job, number, replay).attempt_id
         for job in jobs[:2]
@@ -116,15 +121,15 @@ def test_an_attempt_is_named_by_what_it_is_an_attempt_at(jobs: list[Job]) -> Non
 
 def test_answers_and_refusals_are_not_asked_again(lake: Lake, jobs: list[Job]) -> None:
     def failed(job: Job, failure: FailureClass) -> tuple[Event, ...]:
-        return landed(attempt_at(job), Failed(failure, 400, "")).events
+        return outcome_events(attempt_at(job), Failed(failure, 400, "")).events
 
-    tell(
+    land(
         lake,
-        *landed(attempt_at(jobs[0]), ANSWER).events,
+        *outcome_events(attempt_at(jobs[0]), ANSWER).events,
         *failed(jobs[1], FailureClass.BAD_REQUEST),
         *failed(jobs[2], FailureClass.MODERATION),
         *failed(jobs[3], FailureClass.TIMEOUT),
-        not_sent(jobs[4]._replace(unsent="context_too_long"), 0),
+        unsent_failure(jobs[4]._replace(unsent="context_too_long"), 0),
     )
     history = read_history(lake)
     found = partition_jobs(jobs, history, retry_failed=False)
@@ -138,29 +143,29 @@ def test_answers_and_refusals_are_not_asked_again(lake: Lake, jobs: list[Job]) -
     assert again.left == jobs[1:]
 
 
-def test_what_cannot_be_sent_is_told_once_and_never_sent(lake: Lake, jobs: list[Job]) -> None:
+def test_a_job_that_cannot_be_sent_has_one_failure_and_is_never_sent(lake: Lake, jobs: list[Job]) -> None:
     long = [job._replace(unsent="context_too_long") for job in jobs[:1]]
     assert partition_jobs(long, read_history(lake), retry_failed=False).unsent == long
-    tell(lake, not_sent(long[0], 0))
+    land(lake, unsent_failure(long[0], 0))
     for retry_failed in (False, True):
         found = partition_jobs(long, read_history(lake), retry_failed=retry_failed)
         assert (found.unsent, found.refused, found.left) == ([], long, [])
 
 
-def test_a_replay_that_was_cut_off_is_settled_by_its_answers_and_unknown_for_the_rest(
+def test_after_a_cut_answers_settle_their_attempts_and_the_rest_is_unknown(
     lake: Lake, jobs: list[Job]
 ) -> None:
     whole, torn, started, silent, other = (attempt_at(job) for job in jobs[:5])
-    answer, _ = landed(torn, ANSWER).events
-    tell(
+    answer, _ = outcome_events(torn, ANSWER).events
+    land(
         lake,
         *(attempt.reserved() for attempt in (whole, torn, started, silent)),
         attempt_at(jobs[4], replay="another").reserved(),
         other.reserved(),
-        *landed(whole, ANSWER).events,
+        *outcome_events(whole, ANSWER).events,
         answer,
         TeacherCallStarted(attempt_id=started.attempt_id, response_id="gen-7"),
-        *landed(other, Failed(FailureClass.TIMEOUT, None, "")).events,
+        *outcome_events(other, Failed(FailureClass.TIMEOUT, None, "")).events,
     )
     read_history(lake)
     account = read_account(lake, "mine")
@@ -173,8 +178,8 @@ def test_a_replay_that_was_cut_off_is_settled_by_its_answers_and_unknown_for_the
         silent.attempt_id: None,
         other.attempt_id: None,
     }
-    tell(lake, *account.due)
-    tell(lake, TeacherCallSettled(attempt_id=other.attempt_id, cost_microusd=3, cost_source="reconciled"))
+    land(lake, *account.due)
+    land(lake, TeacherCallSettled(attempt_id=other.attempt_id, cost_microusd=3, cost_source="reconciled"))
     read_history(lake)
     again = read_account(lake, "mine")
     assert (again.settled_microusd, again.due, len(again.unknown)) == (243, (), 2)
@@ -184,5 +189,5 @@ def test_harvested_answers_do_not_count_as_bought(lake: Lake, jobs: list[Job]) -
     harvested = TeacherAnswered(
         request_key=jobs[0].request_key, state_key="s", teacher="t", origin="harvested", action_json="{}"
     )
-    tell(lake, harvested)
+    land(lake, harvested)
     assert partition_jobs(jobs, read_history(lake), retry_failed=False).known == []

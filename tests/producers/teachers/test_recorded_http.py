@@ -23,8 +23,8 @@ from tests.producers.teachers.fault_scenarios import Exchange
 from tests.producers.teachers.fault_server import FaultServer
 from tracelake.producers.calling.call import CallLimits, call
 from tracelake.producers.calling.failures import FailureClass
-from tracelake.producers.calling.http_client import teacher_client
-from tracelake.producers.calling.outcome import Answered, Failed, Outcome
+from tracelake.producers.calling.http_client import EndpointClient
+from tracelake.producers.calling.outcome import Answered, CallOutcome, Failed
 
 pytestmark = pytest.mark.realdata
 CASSETTE_COUNT = 180
@@ -40,7 +40,7 @@ class Recorded(NamedTuple):
     status: int
     content_type: str
     body: bytes
-    outcome: Outcome
+    outcome: CallOutcome
 
     @property
     def is_stream(self) -> bool:
@@ -100,7 +100,7 @@ def player(each: Recorded) -> Callable[[Exchange], Any]:
 
 
 async def replayed(server: FaultServer, found: list[Recorded]) -> list[Recorded]:
-    client = teacher_client(server.base_url, "key")
+    client = EndpointClient(server.base_url, "key")
     outcomes = [
         await call(client, each.request, limits=CallLimits(stream=each.is_stream, total_timeout_s=60))
         for each in found

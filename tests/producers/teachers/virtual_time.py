@@ -1,4 +1,4 @@
-"""An event loop whose time is made up: waits end at once, in the order in which they would have ended."""
+"""An event loop with virtual time: waits end at once, in the order in which they would have ended."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ T = TypeVar("T")
 
 
 class _Selector(selectors.SelectSelector):
-    """Instead of waiting, moves the time of its loop on."""
+    """Advances the time of its loop instead of waiting."""
 
     loop: VirtualLoop
 
@@ -33,20 +33,6 @@ class VirtualLoop(asyncio.SelectorEventLoop):
 
 
 def run_virtually(main: Coroutine[Any, Any, T]) -> T:
-    """Runs a coroutine that waits for nothing but time. One that waits for ever hangs."""
+    """Run a coroutine that waits for time only. One that waits for anything else hangs."""
     with asyncio.Runner(loop_factory=VirtualLoop) as runner:
         return runner.run(main)
-
-
-class RecordedClock:
-    """A clock of the running loop that keeps how long it was asked to wait."""
-
-    def __init__(self) -> None:
-        self.waits_s: list[float] = []
-
-    def now_s(self) -> float:
-        return asyncio.get_running_loop().time()
-
-    async def sleep(self, seconds: float) -> None:
-        self.waits_s.append(seconds)
-        await asyncio.sleep(seconds)

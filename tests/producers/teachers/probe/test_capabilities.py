@@ -12,8 +12,8 @@ from aiohttp import web
 from tests.producers.teachers.fault_scenarios import TOOL_CALL, USAGE, Exchange, Scenario
 from tests.producers.teachers.fault_server import FaultServer
 from tracelake.producers.calling.call import CallLimits, call
-from tracelake.producers.calling.http_client import teacher_client
-from tracelake.producers.calling.outcome import Answered, Outcome
+from tracelake.producers.calling.http_client import EndpointClient
+from tracelake.producers.calling.outcome import Answered, CallOutcome
 from tracelake.producers.teachers.local.server import TeacherServer
 from tracelake.producers.teachers.probe.capabilities import Capabilities, probe
 
@@ -156,8 +156,8 @@ def test_the_teachers_of_the_project_say_what_they_cannot() -> None:
         body = {"model": "tiny-teacher-80", "messages": [{"role": "user", "content": "?"}]}
         limits = CallLimits()
 
-        async def asked() -> Outcome:
-            client = teacher_client(server.base_url, None)
+        async def asked() -> CallOutcome:
+            client = EndpointClient(server.base_url, None)
             outcome = await call(client, body, limits=limits)
             await client.close()
             return outcome

@@ -1,37 +1,44 @@
-"""Goal: every answer is bought once, within the budget, whatever the endpoint does; and what is left is said.
+"""Goal: every answer is bought once, within the budget, whatever the endpoint does; the rest is reported.
 
-Method: a real endpoint on this machine that charges, keeps its own books, and fails on purpose.
+Method: a real endpoint on this machine that charges, counts by itself, and fails on purpose.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 import pytest
+from aiohttp import web
 
+from tests.producers.teachers.fault_scenarios import Exchange
 from tests.producers.teachers.fault_schedules import asked_under_faults
+from tests.producers.teachers.fault_server import FaultServer
 from tests.producers.teachers.priced_server import PricedServer
 from tests.producers.teachers.question_lake import question_lake, teacher
 from tracelake.lake import Lake
 from tracelake.producers.calling.retry import RetryPolicy
+from tracelake.producers.teachers.asking.order import CacheOrder
 from tracelake.producers.teachers.asking.questions import select
+from tracelake.producers.teachers.pricing.budget import Budget
+from tracelake.producers.teachers.run.journal import Journal
 from tracelake.producers.teachers.run.prepared import ReplayOptions
 from tracelake.producers.teachers.run.replay import replay
 from tracelake.producers.teachers.run.replay_lock import replay_lock
 from tracelake.producers.teachers.run.replay_report import Progress, ReplayReport
-from tracelake.producers.teachers.run.run_control import StopReason
-from tracelake.producers.teachers.spec.cache_order import CacheOrder
-from tracelake.schemas.errors import BadInputError, ReplayRunsError
+from tracelake.producers.teachers.run.run_control import RunControl, StopReason
+from tracelake.schemas.errors import BadInputError, ReplayRunningError
+from tracelake.schemas.events.event import Event
+from tracelake.schemas.events.teacher_events import TeacherCallReserved
 
 PRICE = {"input": 3, "output": 15}
 SAMPLING = {"max_tokens": 60}
 PLENTY = 10_000_000
 SOON = RetryPolicy(wait_first_s=0.001)
-"""Waits as short as a test."""
+"""Short waits, for tests."""
 
 
 @pytest.fixture
@@ -72,9 +79,9 @@ def test_every_answer_lands_with_its_reservation_its_id_and_its_cost(
     assert (answers.height, reserved.height, settled.height, started.height) == (6, 6, 6, 6)
     attempts = set(answers["attempt_id"])
     assert attempts == set(reserved["attempt_id"]) == set(settled["attempt_id"]) == set(started["attempt_id"])
-    assert settled["cost_microusd"].sum() == server.books().charged_microusd
+    assert settled["cost_microusd"].sum() == server.counts().charged_microusd
     assert set(settled["cost_source"]) == {"provider"}
-    assert round(report.settled_usd * 10**6) == server.books().charged_microusd
+    assert round(report.settled_usd * 10**6) == server.counts().charged_microusd
     assert set(started["response_id"]) == set(answers["response_id"])
     assert (reserved["max_cost_microusd"].min() or 0) > (settled["cost_microusd"].max() or 0)
     assert set(reserved["endpoint"]) == {"http://127.0.0.1/v1"}
@@ -82,18 +89,18 @@ def test_every_answer_lands_with_its_reservation_its_id_and_its_cost(
 
 def test_a_second_run_sends_nothing(lake: Lake, server: PricedServer) -> None:
     run(lake, server)
-    before = server.books()
+    before = server.counts()
     again = run(lake, server, replay_id="another")
     assert (again.known_count, again.answered_count) == (6, 0)
-    assert server.books() == before
+    assert server.counts() == before
 
 
-def test_what_a_cache_saved_is_measured_and_said(tmp_path: Path) -> None:
+def test_the_saving_of_a_cache_is_measured_and_reported(tmp_path: Path) -> None:
     lake = question_lake(str(tmp_path / "long"), turn_count=8)
     price = PRICE | {"cached_input": 1}
     with PricedServer(caches_prompts=True) as server:
         specs = [paid(server, price=price)]
-        [cached] = run(lake, server, specs=specs, cache_order=CacheOrder.STRICT).teachers
+        [cached] = run(lake, server, specs=specs, cache_order="strict").teachers
     with PricedServer() as server:
         other = question_lake(str(tmp_path / "other"), turn_count=8)
         [plain] = run(other, server, specs=[paid(server, price=price)]).teachers
@@ -111,12 +118,12 @@ def test_samples_are_bought_one_by_one(lake: Lake, server: PricedServer) -> None
     assert run(lake, server, specs=[fewer]).known_count == 12
 
 
-def test_the_cap_stops_before_it_is_passed_and_the_replay_goes_on_from_there(
+def test_the_cap_stops_before_it_is_exceeded_and_the_replay_continues_from_there(
     tmp_path: Path, server: PricedServer
 ) -> None:
     lake, cap = question_lake(str(tmp_path / "long"), turn_count=8), 9_000
     report = run(lake, server, budget=cap)
-    charged = server.books().charged_microusd
+    charged = server.counts().charged_microusd
     assert report.stopped is StopReason.BUDGET
     assert 0 < charged <= cap
     assert 0 < report.answered_count < 16
@@ -126,7 +133,7 @@ def test_the_cap_stops_before_it_is_passed_and_the_replay_goes_on_from_there(
     assert (again.stopped, again.answered_count) == (StopReason.BUDGET, 0)
     rest = run(lake, server, budget=PLENTY)
     assert (rest.left_count, rest.known_count) == (0, report.answered_count)
-    assert set(server.books().asked.values()) == {1}
+    assert set(server.counts().asked.values()) == {1}
 
 
 def test_a_budget_belongs_to_its_replay(lake: Lake, server: PricedServer) -> None:
@@ -155,7 +162,9 @@ def test_a_replay_that_is_stopped_does_not_wait_to_ask_again(lake: Lake, server:
     assert {each.name: each.left_count > 0 for each in report.teachers} == {"waiting": True, "poor": False}
 
 
-def test_an_error_ends_the_run_as_itself_and_the_next_run_goes_on(lake: Lake, server: PricedServer) -> None:
+def test_an_error_of_the_watcher_is_raised_and_the_next_run_continues(
+    lake: Lake, server: PricedServer
+) -> None:
     def fails(_: Progress) -> None:
         raise BadInputError("the watcher fell asleep")
 
@@ -164,7 +173,7 @@ def test_an_error_ends_the_run_as_itself_and_the_next_run_goes_on(lake: Lake, se
     report = run(lake, server)
     assert report.left_count == 0
     assert report.known_count > 0
-    assert server.books().charged_microusd <= round((report.settled_usd + report.unknown_usd) * 10**6)
+    assert server.counts().charged_microusd <= round((report.settled_usd + report.unknown_usd) * 10**6)
 
 
 def test_a_lake_that_was_replayed_is_sound(lake: Lake) -> None:
@@ -174,22 +183,22 @@ def test_a_lake_that_was_replayed_is_sound(lake: Lake) -> None:
     assert not lake.ledger().problems
 
 
-def test_what_the_provider_never_told_stays_unknown_at_its_maximum(lake: Lake) -> None:
+def test_a_cost_that_is_never_reported_stays_unknown_at_its_maximum(lake: Lake) -> None:
     with PricedServer(faults=("reset",), fault_rate=1.0) as server:
         report = run(lake, server, budget=20_000, concurrency=1)
-        assert server.books().charged_microusd <= 20_000
+        assert server.counts().charged_microusd <= 20_000
     assert report.stopped is StopReason.BUDGET
     assert report.settled_usd == 0
-    assert server.books().charged_microusd / 10**6 < report.unknown_usd <= 0.02
+    assert server.counts().charged_microusd / 10**6 < report.unknown_usd <= 0.02
     failed = rows(lake, "teacher_failed")
     assert set(failed["failure"]) == {"connection"}
     assert failed["attempt_id"].n_unique() == failed.height
 
 
-def test_a_router_is_asked_what_a_torn_call_cost(lake: Lake) -> None:
+def test_a_router_is_asked_for_the_cost_of_a_torn_call(lake: Lake) -> None:
     with PricedServer(faults=("cut_stream",), fault_rate=0.5, seed=3) as server:
         report = run(lake, server, specs=[paid(server, routing={"enabled": True})])
-        charged = server.books().charged_microusd
+        charged = server.counts().charged_microusd
     assert report.reconciled_count > 0
     assert report.unknown_usd == 0
     assert round(report.settled_usd * 10**6) == charged
@@ -216,34 +225,72 @@ def test_a_provider_that_charges_more_than_its_price_allows_stops_the_run(
     assert "correct its price" in report.stop_detail
 
 
-def test_what_was_reserved_ahead_when_a_run_stops_is_not_sent_and_not_billed(lake: Lake) -> None:
+def test_attempts_that_are_reserved_when_the_run_stops_are_not_sent_and_not_billed(
+    lake: Lake, server: PricedServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The run stops while four reservations become durable."""
+    controls: list[RunControl] = []
+    record, create = Journal.record, RunControl.__init__
+
+    def remember(control: RunControl, budget: Budget) -> None:
+        create(control, budget)
+        controls.append(control)
+
+    async def stop_after(journal: Journal, events: Sequence[Event]) -> None:
+        await record(journal, events)
+        if any(isinstance(event, TeacherCallReserved) for event in events):
+            controls[0].stop(StopReason.INTERRUPTED)
+
+    monkeypatch.setattr(RunControl, "__init__", remember)
+    monkeypatch.setattr(Journal, "record", stop_after)
+    report = run(lake, server, concurrency=4)
+    assert server.counts().asked.total() == 0
+    assert (report.left_count, report.unknown_usd, report.settled_usd) == (6, 0, 0)
+    reserved, settled = rows(lake, "teacher_call_reserved"), rows(lake, "teacher_call_settled")
+    assert reserved.height > 1
+    assert set(reserved["attempt_id"]) == set(settled["attempt_id"])
+    assert set(settled["cost_source"]) == {"unbilled"}
+
+
+def test_nothing_is_sent_after_a_charge_above_its_price(lake: Lake) -> None:
     with PricedServer(delay_s=0.2) as server:
         cheap = paid(server, price={"input": 0.000001, "output": 0.000001})
         report = run(lake, server, specs=[cheap], concurrency=1)
-        assert sum(server.books().asked.values()) == 1
+        assert sum(server.counts().asked.values()) == 1
     assert report.stopped is StopReason.PRICE_EXCEEDED
     assert (report.left_count, report.unknown_usd) == (5, 0)
     reserved, settled = rows(lake, "teacher_call_reserved"), rows(lake, "teacher_call_settled")
     assert set(reserved["attempt_id"]) == set(settled["attempt_id"])
-    assert sorted(zip(settled["cost_source"], settled["cost_microusd"] > 0, strict=True)) == [
-        ("provider", True),
-        ("unbilled", False),
-    ]
+    assert settled.filter(pl.col("cost_source") != "unbilled").height == 1
 
 
-def test_a_teacher_that_nobody_knows_stops_alone(lake: Lake, server: PricedServer) -> None:
+def test_a_job_that_waits_to_be_asked_again_holds_no_slot(lake: Lake) -> None:
+    async def refuse_once(exchange: Exchange) -> web.StreamResponse:
+        return exchange.error(429, "slow down", Retry_After="0.5")
+
+    with FaultServer() as server:
+        server.play(refuse_once)
+        spec = teacher(server.base_url, price=PRICE, sampling=SAMPLING)
+        report = replay(lake, select(lake, "all"), [spec], ReplayOptions("mine", PLENTY, concurrency=1))
+        sent = [each.body["messages"] for each in server.served]
+    assert (report.answered_count, len(sent)) == (6, 7)
+    assert sent[-1] == sent[0]
+    assert server.in_flight_max == 1
+
+
+def test_a_teacher_that_the_endpoint_does_not_know_stops_alone(lake: Lake, server: PricedServer) -> None:
     lost = paid(server).model_copy(update={"name": "lost", "base_url": server.base_url + "/nowhere"})
     report = run(lake, server, specs=[paid(server), lost])
     assert {each.name: each.stopped for each in report.teachers} == {"one": None, "lost": "not_found"}
     assert (report.answered_count, report.left_count) == (6, 6)
 
 
-def test_contexts_over_the_window_are_told_once_and_cost_nothing(lake: Lake, server: PricedServer) -> None:
+def test_contexts_over_the_window_have_one_failure_and_cost_nothing(lake: Lake, server: PricedServer) -> None:
     small = paid(server, limits={"context_token_max": 61})
     for unsent, refused in ((6, 0), (0, 6)):
         report = run(lake, server, specs=[small])
         assert (report.unsent_count, report.refused_count, report.answered_count) == (unsent, refused, 0)
-    assert server.books().charged_microusd == 0
+    assert server.counts().charged_microusd == 0
     assert set(rows(lake, "teacher_failed")["failure"]) == {"context_too_long"}
     assert run(lake, server, specs=[paid(server)], retry_failed=True).answered_count == 6
 
@@ -256,22 +303,22 @@ def test_a_shortened_context_says_so_in_its_answer(tmp_path: Path, server: Price
     assert rules == [None, None, None, "drop_oldest_tool_outputs:1"]
 
 
-@pytest.mark.parametrize("cache_order", list(CacheOrder))
+@pytest.mark.parametrize("cache_order", ["prefer", "strict"])
 def test_both_orders_ask_everything(lake: Lake, server: PricedServer, cache_order: CacheOrder) -> None:
     assert run(lake, server, cache_order=cache_order, concurrency=8).answered_count == 6
 
 
-def test_a_fixed_concurrency_is_kept(lake: Lake) -> None:
+def test_a_fixed_concurrency_is_respected(lake: Lake) -> None:
     with PricedServer(delay_s=0.01) as server:
         run(lake, server, concurrency=2)
         assert server.at_once_max == 2
 
 
-def test_dear_tiers_are_asked_only_where_cheap_ones_split(lake: Lake, server: PricedServer) -> None:
+def test_expensive_tiers_are_asked_only_where_cheap_ones_disagree(lake: Lake, server: PricedServer) -> None:
     cheap = [paid(server, "a"), paid(server, "b")]
     dear = paid(server, "dear", tier=1)
     report = run(lake, server, specs=[*cheap, dear], tiered=True)
-    # The teachers of this endpoint all answer by their own name: they split everywhere.
+    # The teachers of this endpoint all answer by their own name: they disagree everywhere.
     assert report.answered_count == 18
     alone = run(lake, server, specs=[*cheap, paid(server, "other", tier=1)], tiered=True, replay_id="2")
     assert alone.tiers[0].asked_state_count == 6
@@ -298,7 +345,7 @@ def test_dear_tiers_are_asked_only_where_cheap_ones_split(lake: Lake, server: Pr
 
 
 def test_one_replay_at_a_time(lake: Lake, server: PricedServer) -> None:
-    with replay_lock(lake, "first"), pytest.raises(ReplayRunsError, match="first"):
+    with replay_lock(lake, "first"), pytest.raises(ReplayRunningError, match="first"):
         run(lake, server)
     assert run(lake, server).answered_count == 6
 
@@ -306,7 +353,7 @@ def test_one_replay_at_a_time(lake: Lake, server: PricedServer) -> None:
 def test_a_remote_lakes_lock_outlives_its_holder_and_can_be_broken() -> None:
     lake = Lake.create("memory://locked")
     with replay_lock(lake, "first"):
-        with pytest.raises(ReplayRunsError, match="--break-lock"), replay_lock(lake, "second"):
+        with pytest.raises(ReplayRunningError, match="--break-lock"), replay_lock(lake, "second"):
             pass
         with replay_lock(lake, "third", breaks=True):
             pass
@@ -323,10 +370,10 @@ def test_a_teacher_without_a_price_or_a_key_is_refused_before_anything_is_sent(
     locked = paid(server, api_key_env="A_KEY_THAT_IS_NOT_SET")
     with pytest.raises(BadInputError, match="A_KEY_THAT_IS_NOT_SET"):
         run(lake, server, specs=[locked])
-    assert server.books().charged_microusd == 0
+    assert server.counts().charged_microusd == 0
 
 
-def test_an_arm_is_told_with_the_money_that_it_costs(lake: Lake, server: PricedServer) -> None:
+def test_reservations_name_the_arm_that_they_are_for(lake: Lake, server: PricedServer) -> None:
     run(lake, server, arm="B")
     assert set(rows(lake, "teacher_call_reserved")["arm"]) == {"B"}
 
