@@ -70,14 +70,14 @@ def _read(opened: Lake, paths: list[str], source_format: str) -> ImportReport:
 
 def _opened(uri: str, paths: list[str]) -> Lake:
     from tracelake.lake import Lake
-    from tracelake.producers.importers.import_sources import sources_of
+    from tracelake.producers.importers.find_files import find_files
     from tracelake.schemas.errors import LakeMissingError
 
     try:
         return Lake.open(uri)
     except LakeMissingError:
         # A path that leads nowhere shall not leave an empty lake behind.
-        sources_of(paths)
+        find_files(paths)
         made = Lake.create(uri)
         say(f"Made a lake at {made.uri}.")
         return made

@@ -1,15 +1,17 @@
-"""The formats that can be imported, and which of them a file is in.
+"""All formats that can be imported, and the search for the format of a file.
 
-**A file is known by its content**: each importer looks at what was parsed, never at the name alone.
+**The content decides**: each importer examines the parsed JSON, never the file's name alone.
 """
 
 from __future__ import annotations
 
 from tracelake.producers.importers.formats import mini_swe_agent, swe_agent, tau_bench, verifiers
-from tracelake.producers.importers.source import Importer, Opened
+from tracelake.producers.importers.importer import Importer
+from tracelake.producers.importers.source import ParsedSource
 from tracelake.schemas.errors import SourceFormatError
 
 AUTO = "auto"
+# The first importer that claims a file reads it.
 IMPORTERS: tuple[Importer, ...] = (
     mini_swe_agent.IMPORTER,
     swe_agent.IMPORTER,
@@ -19,35 +21,35 @@ IMPORTERS: tuple[Importer, ...] = (
 FORMATS: tuple[str, ...] = tuple(importer.format for importer in IMPORTERS)
 
 
-def candidates(format: str) -> tuple[Importer, ...]:
-    """The importers that a name stands for. Raises SourceFormatError for a name that is none."""
+def importers_named(format: str) -> tuple[Importer, ...]:
+    """The importer of a format, all for `auto`. Raises SourceFormatError for an unknown name."""
     if format == AUTO:
         return IMPORTERS
-    chosen = tuple(importer for importer in IMPORTERS if importer.format == format)
-    if not chosen:
+    named = tuple(importer for importer in IMPORTERS if importer.format == format)
+    if not named:
         raise SourceFormatError(
             "no such trace format", got=format, expected=", ".join((AUTO, *FORMATS)), cure="Name one of them."
         )
-    return chosen
+    return named
 
 
-def importer_of(opened: Opened, chosen: tuple[Importer, ...]) -> Importer:
-    """Raises SourceFormatError if none of the chosen formats fits, and names the one that would."""
-    for importer in chosen:
-        if importer.claims(opened):
+def importer_for(parsed: ParsedSource, allowed: tuple[Importer, ...]) -> Importer:
+    """Raises SourceFormatError if none of the allowed formats fits; the message names the one that would."""
+    for importer in allowed:
+        if importer.claims(parsed):
             return importer
-    looks_like = [importer.format for importer in IMPORTERS if importer.claims(opened)]
+    looks_like = [importer.format for importer in IMPORTERS if importer.claims(parsed)]
     raise SourceFormatError(
-        "not a trace of a known format" if chosen == IMPORTERS else "not a trace of the named format",
-        got=f"looks like {looks_like[0]}" if looks_like else _shape(opened),
-        expected=", ".join(importer.format for importer in chosen),
+        "not a trace of a known format" if allowed == IMPORTERS else "not a trace of the named format",
+        got=f"looks like {looks_like[0]}" if looks_like else _shape(parsed),
+        expected=", ".join(importer.format for importer in allowed),
     )
 
 
-def _shape(opened: Opened) -> str:
-    """What the JSON is, in a few words."""
-    value = opened.document if opened.first_row is None else opened.first_row
-    kind = "a JSON object" if opened.first_row is None else "JSON lines"
+def _shape(parsed: ParsedSource) -> str:
+    """A few words about the JSON, for a message."""
+    value = parsed.document if parsed.first_row is None else parsed.first_row
+    kind = "a JSON object" if parsed.first_row is None else "JSON lines"
     if isinstance(value, dict):
         return f"{kind} with keys {', '.join(sorted(value)[:8])}"
     if isinstance(value, list):

@@ -1,7 +1,7 @@
 """What an import did, file by file and in total.
 
-**Nothing is passed over in silence**: what was refused is listed, what was no trace is counted by its reason,
-and each file says what its format cannot tell.
+**Nothing is dropped in silence**: refused pieces are listed, files that are no trace are counted by reason,
+and each file lists the facts that its format does not record.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from pydantic import BaseModel, ConfigDict
 
-from tracelake.producers.importers.source import Imported, Refused
+from tracelake.producers.importers.importer import ImportedRollout, Refusal
 
 
 class _Frozen(BaseModel):
@@ -19,7 +19,7 @@ class _Frozen(BaseModel):
 
 
 class RefusedPiece(_Frozen):
-    """A file, line or element that was not taken."""
+    """A file, line or element that was not imported."""
 
     path: str
     line: int | None = None
@@ -47,9 +47,9 @@ class FileReport(_Frozen):
     """As the source states it."""
     refused: int = 0
     not_carried: tuple[str, ...] = ()
-    """What the format does not tell."""
+    """Facts that the format does not record."""
     notes: tuple[str, ...] = ()
-    """What was assumed or left out, with this file."""
+    """What the importer assumed or left out in this file."""
 
 
 class ImportReport(_Frozen):
@@ -77,7 +77,7 @@ class ImportReport(_Frozen):
 class FileTally:
     """Adds up one file."""
 
-    def __init__(self, path: str, format: str | None, not_carried: tuple[str, ...] = ()) -> None:
+    def __init__(self, path: str, format: str | None = None, not_carried: tuple[str, ...] = ()) -> None:
         self.path = path
         self.format = format
         self.refused: list[RefusedPiece] = []
@@ -87,21 +87,21 @@ class FileTally:
         self._rewards = 0.0
         self._cost_usd = 0.0
 
-    def add(self, imported: Imported) -> None:
+    def add(self, rollout: ImportedRollout) -> None:
         self._counts["rollouts"] += 1
-        self._counts["turns"] += imported.turn_count
-        self._counts["other_turns"] += imported.other_turn_count
-        self._counts["tool_results"] += imported.tool_result_count
-        self.add_rewards(imported.reward, imported.reward_count)
-        self._cost_usd += imported.cost_usd
-        self._notes.update(imported.notes)
+        self._counts["turns"] += rollout.turn_count
+        self._counts["other_turns"] += rollout.other_turn_count
+        self._counts["tool_results"] += rollout.tool_result_count
+        self.add_rewards(rollout.reward, rollout.reward_count)
+        self._cost_usd += rollout.cost_usd
+        self._notes.update(rollout.notes)
 
     def add_rewards(self, total: float, count: int) -> None:
         self._rewards += total
         self._counts["rewards_count"] += count
 
-    def refuse(self, piece: Refused) -> None:
-        self.refused.append(RefusedPiece(path=self.path, line=piece.line, reason=piece.reason))
+    def refuse(self, refusal: Refusal) -> None:
+        self.refused.append(RefusedPiece(path=self.path, line=refusal.line, reason=refusal.reason))
 
     def report(self) -> FileReport:
         return FileReport(
@@ -116,8 +116,8 @@ class FileTally:
         )
 
 
-class Landed(NamedTuple):
-    """Events of an import by what became of them."""
+class EventCounts(NamedTuple):
+    """Events given to the lake, by outcome."""
 
     new: int = 0
     duplicate: int = 0
@@ -127,10 +127,11 @@ class Landed(NamedTuple):
 def import_report(
     tallies: list[FileTally],
     missing: list[RefusedPiece],
-    skipped: Counter[str],
-    landed: Landed,
+    skipped: dict[str, str],
+    events: EventCounts,
     notes: list[str],
 ) -> ImportReport:
+    """`skipped` has the reason for each file that was not read as a trace."""
     reports = [tally.report() for tally in tallies]
     return ImportReport(
         files=sum(report.format is not None for report in reports),
@@ -141,11 +142,11 @@ def import_report(
         rewards=sum(report.rewards for report in reports),
         rewards_count=sum(report.rewards_count for report in reports),
         cost_usd=sum(report.cost_usd for report in reports),
-        new_events=landed.new,
-        duplicate_events=landed.duplicate,
-        conflicts=landed.conflict,
+        new_events=events.new,
+        duplicate_events=events.duplicate,
+        conflicts=events.conflict,
         refused=[*missing, *(piece for tally in tallies for piece in tally.refused)],
-        skipped=dict(sorted(skipped.items())),
+        skipped=dict(sorted(Counter(skipped.values()).items())),
         file_reports=reports,
         notes=notes,
     )

@@ -1,26 +1,25 @@
-"""What an importer is given and what it gives back.
+"""From files to parsed JSON.
 
-Flow: a file's bytes → `SourceFile` → `opened` (parsed once, for the sniff and for the import) → an importer →
-`Imported` rollouts and `Refused` pieces.
+Flow: `load` reads each file → `SourceFile` → `parse_source` parses it once, both to recognise the format and
+to import it.
 
-**An identity never comes from content that may change.** The same file again yields the same keys, so it is
-all duplicates; a changed file under the same identity yields conflicts.
-**Whatever the bytes are, only typed refusals come out**: a piece that cannot be taken becomes a `Refused`,
-and its neighbours stay.
+**A file is one JSON value or JSON lines**; anything else raises SourceFormatError.
 """
 
 from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple, Protocol
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, NamedTuple
 
 import orjson
 
-from tracelake.schemas.canonical import canonical_json
-from tracelake.schemas.errors import SourceFormatError, explain
-from tracelake.schemas.events.event import Event
+from tracelake.producers.importers.conversion.fields import well_formed
+from tracelake.producers.importers.find_files import FoundFile
+from tracelake.schemas.errors import SourceFormatError
 
 LFS_POINTER = b"version https://git-lfs.github.com/spec/"
 GZIP = b"\x1f\x8b"
@@ -28,24 +27,22 @@ BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 EXCERPT_LENGTH = 120
 IDENTITY_PARTS = 3
 ROWS_SNIFFED = 20
-# What reading a record of an unforeseen shape may raise; pydantic's and our own errors are ValueErrors.
-SHAPE_ERRORS = (KeyError, TypeError, AttributeError, ValueError, IndexError, OverflowError, RecursionError)
-
-_NOT_IN_ID = re.compile(r"[^A-Za-z0-9._-]+")
+SOURCE_BYTES_MAX = 2**30
+READ_AHEAD = 4
 
 
 class SourceFile(NamedTuple):
     """One file, read whole."""
 
     name: str
-    """Its identity: the last three parts of its path, without the machine's own folders."""
+    """Its identity: the last three parts of its path, without the folders of one machine."""
     uri: str
     data: bytes
     sha256: str
 
     @property
     def parts(self) -> list[str]:
-        """The whole path, split; longer than `name` where folders above say which run it was."""
+        """The whole path, split; longer than `name`, because folders above may name the run."""
         return self.uri.replace("\\", "/").split("/")
 
     @property
@@ -53,42 +50,27 @@ class SourceFile(NamedTuple):
         """The file's name without its extensions `.json`, `.jsonl`, `.traj`."""
         return re.sub(r"(\.traj)?(\.jsonl?)?$", "", self.parts[-1])
 
-
-class Refused(NamedTuple):
-    """A piece of a source that was not taken."""
-
-    reason: str
-    line: int | None = None
-    """Line or element number, from 1; null: the whole source."""
-    excerpt: str | None = None
+    @property
+    def is_lfs_pointer(self) -> bool:
+        return self.data.startswith(LFS_POINTER)
 
 
-class HandedIn(NamedTuple):
-    """What a rollout submitted, so that a verifier's verdict kept elsewhere can find it."""
+class LoadedFile(NamedTuple):
+    """A file with its bytes, or with the error of reading it."""
 
-    rollout_id: str
-    instance_id: str
-    root: str
-    """The folder that holds `output/RUN/INSTANCE/`."""
-    run: str
-    submission: str
+    file: FoundFile
+    source: SourceFile | None
+    error: Exception | None
 
 
-class Imported(NamedTuple):
-    """One rollout and what it adds to the report."""
+class ParsedSource(NamedTuple):
+    """A source parsed as far as recognising its format needs it."""
 
-    rollout_id: str
-    events: list[Event]
-    turn_count: int
-    """Assistant messages; `other_turn_count` counts model calls that left none (text completions, format
-    errors)."""
-    tool_result_count: int
-    other_turn_count: int = 0
-    reward: float = 0.0
-    reward_count: int = 0
-    cost_usd: float = 0.0
-    notes: tuple[str, ...] = ()
-    handed_in: HandedIn | None = None
+    source: SourceFile
+    document: Any
+    """The whole file as one JSON value; null for JSON lines."""
+    first_row: Any
+    """The first readable line of JSON lines; null for one JSON value."""
 
 
 class Row(NamedTuple):
@@ -98,50 +80,53 @@ class Row(NamedTuple):
     data: bytes
 
 
-class Opened(NamedTuple):
-    """A source parsed as far as the sniff needs it."""
-
-    source: SourceFile
-    document: Any
-    """The whole file as one JSON value; null for JSON lines."""
-    first_row: Any
-    """The first readable line of JSON lines; null for one JSON value."""
-
-
-class Siblings(Protocol):
-    """Reads the few other files that a format spreads its facts over."""
-
-    def metadata(self, source: SourceFile) -> bytes | None:
-        """`metadata.json` of the same run, null if there is none."""
-        ...
-
-
-class Importer(NamedTuple):
-    """A format: what it looks like, how it is read, and what it cannot tell."""
-
-    format: str
-    claims: Callable[[Opened], bool]
-    read: Callable[[Opened, Siblings], Iterator[Imported | Refused]]
-    not_carried: tuple[str, ...]
+def load(files: Iterable[FoundFile]) -> Iterator[LoadedFile]:
+    """Files with their bytes, in order; a thread reads the next few remote ones ahead."""
+    reader: ThreadPoolExecutor | None = None
+    ahead: deque[Future[LoadedFile]] = deque()
+    try:
+        for file in files:
+            if file.is_local:
+                yield from _results(ahead, left_count=0)
+                yield _load_one(file)
+                continue
+            reader = reader or ThreadPoolExecutor(max_workers=1, thread_name_prefix="read")
+            ahead.append(reader.submit(_load_one, file))
+            yield from _results(ahead, left_count=READ_AHEAD)
+        yield from _results(ahead, left_count=0)
+    finally:
+        if reader is not None:
+            reader.shutdown(cancel_futures=True)
 
 
-class NoSiblings:
-    """For a source that stands alone."""
-
-    def metadata(self, source: SourceFile) -> bytes | None:
-        return None
+def _results(ahead: deque[Future[LoadedFile]], *, left_count: int) -> Iterator[LoadedFile]:
+    while len(ahead) > left_count:
+        yield ahead.popleft().result()
 
 
-def source_file(uri: str, data: bytes, digest: str | None = None) -> SourceFile:
+def _load_one(file: FoundFile) -> LoadedFile:
+    try:
+        size = file.size_bytes()
+        if size is not None and size > SOURCE_BYTES_MAX:
+            raise SourceFormatError(
+                "a file too large to read whole",
+                got=f"{size} bytes",
+                expected=f"{SOURCE_BYTES_MAX} at most",
+                cure="Split it into files of single rollouts or fewer lines.",
+            )
+        return LoadedFile(file, source_file(file.uri, file.content()), None)
+    except (OSError, ValueError) as error:
+        return LoadedFile(file, None, error)
+
+
+def source_file(uri: str, data: bytes) -> SourceFile:
     uri = well_formed(uri)
     parts = [part for part in uri.replace("\\", "/").split("/") if part]
-    return SourceFile(
-        "/".join(parts[-IDENTITY_PARTS:]), uri, data, digest or hashlib.sha256(data).hexdigest()
-    )
+    return SourceFile("/".join(parts[-IDENTITY_PARTS:]), uri, data, hashlib.sha256(data).hexdigest())
 
 
-def opened(source: SourceFile) -> Opened:
-    """Raises SourceFormatError for what is neither JSON nor JSON lines."""
+def parse_source(source: SourceFile) -> ParsedSource:
+    """Raises SourceFormatError if the file is neither JSON nor JSON lines."""
     data = source.data
     if not data or data.isspace():
         raise SourceFormatError("an empty file", got=f"{len(data)} bytes", expected="a trace")
@@ -150,33 +135,29 @@ def opened(source: SourceFile) -> Opened:
             "a compressed file", got="gzip", expected="JSON text", cure="Decompress it first."
         )
     try:
-        return Opened(source, parsed(data), None)
+        return ParsedSource(source, parse_json(data), None)
     except SourceFormatError as error:
         for row in rows(data):
             if row.line > ROWS_SNIFFED:
                 break
-            first = _parsed_or_none(row.data)
+            try:
+                first = parse_json(row.data)
+            except SourceFormatError:
+                continue
             if isinstance(first, dict) and data.lstrip().count(b"\n"):
-                return Opened(source, None, first)
+                return ParsedSource(source, None, first)
         raise error
 
 
-def parsed(data: bytes) -> Any:
-    """A JSON value. Raises SourceFormatError; NaN, infinities, lone surrogates and 1,024 levels are
-    refused."""
+def parse_json(data: bytes) -> Any:
+    """A JSON value. Raises SourceFormatError, also for NaN, infinities, lone surrogates and nesting deeper
+    than 1,024 levels."""
     try:
         return orjson.loads(data.removeprefix(BYTE_ORDER_MARK))
     except orjson.JSONDecodeError as error:
         raise SourceFormatError(
             "not JSON text", got=str(error), expected="well-formed JSON, numbers finite, UTF-8"
         ) from error
-
-
-def _parsed_or_none(data: bytes) -> Any:
-    try:
-        return parsed(data)
-    except SourceFormatError:
-        return None
 
 
 def rows(data: bytes) -> Iterator[Row]:
@@ -186,39 +167,8 @@ def rows(data: bytes) -> Iterator[Row]:
             yield Row(number, line)
 
 
-def refused(error: Exception, *, line: int | None = None, data: bytes = b"", format: str = "") -> Refused:
-    """The refusal of a piece that made its importer raise."""
-    ours = isinstance(error, SourceFormatError)
-    shape = f"{type(error).__name__}: {error}".split("\n  For further", 1)[0]
-    reason = str(error) if ours else explain(f"not the shape of a {format} record", got=shape)
-    return Refused(well_formed(reason), line, excerpt_of(data))
-
-
-def refused_pointer(source: SourceFile) -> Iterator[Refused]:
-    """A git-lfs pointer stands where data should be: every line is told, so that none is swallowed."""
-    reason = explain(
-        "a git-lfs pointer instead of the file",
-        expected="the data itself",
-        cure="Run `git lfs pull` at its origin.",
-    )
-    for row in rows(source.data):
-        yield Refused(reason, row.line, excerpt_of(row.data))
-
-
 def excerpt_of(data: bytes) -> str | None:
     """The beginning, escaped so that it can be stored and printed."""
     if not data:
         return None
     return data[:EXCERPT_LENGTH].decode("utf-8", "backslashreplace").encode("unicode_escape").decode()
-
-
-def well_formed(text: str) -> str:
-    """Text without lone surrogates, which neither JSON nor Arrow can hold."""
-    return text.encode("utf-8", "backslashreplace").decode()
-
-
-def rollout_id_of(prefix: str, label: object, identity: list[Any]) -> str:
-    """Readable and short, unique by the hash of the identity: `mini-django__django-10914-1f0c…`."""
-    readable = _NOT_IN_ID.sub("-", str(label or "")).strip("-.")[:60]
-    digest = hashlib.sha256(canonical_json([prefix, *identity])).hexdigest()[:16]
-    return "-".join(part for part in (prefix, readable, digest) if part)

@@ -1,7 +1,7 @@
 """tau-bench's results: one JSON list of `{task_id, reward, info, traj, trial}`.
 
-**An element is one rollout**; its identity is the file, the task and the trial.
-**The file does not say which model spoke**: the name is in the file's own name at best, which proves nothing.
+**An element is one rollout**, identified by the file, the task and the trial.
+**The model is unknown**: at best the file's name mentions one, which proves nothing.
 """
 
 from __future__ import annotations
@@ -9,28 +9,22 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from tracelake.producers.importers.chat import TurnsBuilder, call_names, chat_messages
-from tracelake.producers.importers.fields import integer, label, mapping, number
-from tracelake.producers.importers.source import (
+from tracelake.producers.importers.conversion.chat import chat_messages
+from tracelake.producers.importers.conversion.fields import integer, label, mapping, number
+from tracelake.producers.importers.conversion.rollout_builder import Ending, RolloutBuilder
+from tracelake.producers.importers.importer import (
     SHAPE_ERRORS,
-    Imported,
+    Companions,
+    ImportedRollout,
     Importer,
-    Opened,
-    Refused,
-    Siblings,
-    SourceFile,
-    refused,
+    Refusal,
+    refusal_of,
     rollout_id_of,
 )
+from tracelake.producers.importers.source import ParsedSource, SourceFile
 from tracelake.schemas.canonical import canonical_text
 from tracelake.schemas.errors import SourceFormatError
-from tracelake.schemas.events.rollout_events import (
-    RewardAssigned,
-    RolloutEnded,
-    RolloutStarted,
-    StopReason,
-    ToolReturned,
-)
+from tracelake.schemas.events.rollout_events import RewardAssigned, RolloutEnded, RolloutStarted
 from tracelake.schemas.message import Message, content_text
 
 FORMAT = "tau-bench"
@@ -41,8 +35,8 @@ TRANSFER_TOOL = "transfer_to_human_agents"
 ELEMENTS_SNIFFED = 20
 
 
-def claims(opened: Opened) -> bool:
-    document = opened.document
+def claims(parsed: ParsedSource) -> bool:
+    document = parsed.document
     if not isinstance(document, list):
         return False
     return any(
@@ -50,17 +44,16 @@ def claims(opened: Opened) -> bool:
     )
 
 
-def read(opened: Opened, siblings: Siblings) -> Iterator[Imported | Refused]:
-    for number_, element in enumerate(opened.document, start=1):
+def read(parsed: ParsedSource, companions: Companions) -> Iterator[ImportedRollout | Refusal]:
+    for position, element in enumerate(parsed.document, start=1):
         try:
-            yield _imported(opened.source, number_, mapping(element, "element"))
+            yield _imported(parsed.source, position, mapping(element, "element"))
         except SHAPE_ERRORS as error:
-            yield refused(
-                error, line=number_, data=repr(element)[:200].encode("utf-8", "replace"), format=FORMAT
-            )
+            excerpt = repr(element)[:200].encode("utf-8", "replace")
+            yield refusal_of(error, line=position, data=excerpt, format=FORMAT)
 
 
-def _imported(source: SourceFile, position: int, element: dict[str, Any]) -> Imported:
+def _imported(source: SourceFile, position: int, element: dict[str, Any]) -> ImportedRollout:
     if not element.keys() >= KEYS:
         raise SourceFormatError(
             "an element without the keys of a result",
@@ -71,65 +64,34 @@ def _imported(source: SourceFile, position: int, element: dict[str, Any]) -> Imp
     rollout_id = rollout_id_of("tau", f"{_domain(source)}-{task_id}-{trial}", [source.name, task_id, trial])
     info = mapping(element["info"], "info")
     messages = chat_messages(element["traj"], "traj")
-    turns = TurnsBuilder(rollout_id)
-    turns.events.append(_started(source, rollout_id, element, info, position))
-    result_count = _take(turns, messages, position)
-    reward = _reward(rollout_id, element, info, position)
-    turns.events.append(reward)
-    turns.events.append(_ended(turns, messages, info, position))
-    return Imported(
-        rollout_id,
-        turns.events,
-        turns.turn_count,
-        result_count,
-        reward=reward.score or 0.0,
-        reward_count=1,
-        notes=("model unknown: the file does not name it",),
-    )
+    rollout = RolloutBuilder(rollout_id)
+    rollout.events.append(_started(source, rollout_id, element, info, position))
+    _add_messages(rollout, messages, position)
+    rollout.events.append(_reward(rollout_id, element, info, position))
+    ended = _ended(rollout, messages, info, position)
+    return rollout.imported(ended, notes=("model unknown: the file does not name it",))
 
 
-def _take(turns: TurnsBuilder, messages: list[Message], position: int) -> int:
-    """Adds turns and tool results; returns the count of results."""
-    replies = [place for place, message in enumerate(messages) if message["role"] == "assistant"]
-    names: dict[str, str] = {}
-    result_count = answered = 0
-    for place, message in enumerate(messages):
+def _add_messages(rollout: RolloutBuilder, messages: list[Message], position: int) -> None:
+    replies = [index for index, message in enumerate(messages) if message["role"] == "assistant"]
+    for index, message in enumerate(messages):
         if message["role"] == "assistant":
-            turns.add_turn(message, {"source_position": position})
-            names, answered = call_names(message), 0
+            rollout.add_turn(message, {"source_position": position})
             continue
-        if message["role"] == "tool" and turns.turn_count:
-            turns.events.append(
-                _result(turns, message, names, answered, seen=place < replies[-1], position=position)
-            )
-            answered += 1
-            result_count += 1
-        turns.add_context(message)
-    return result_count
-
-
-def _result(
-    turns: TurnsBuilder,
-    message: Message,
-    names: dict[str, str],
-    call_index: int,
-    *,
-    seen: bool,
-    position: int,
-) -> ToolReturned:
-    content = content_text(message["content"])
-    call_id = message.get("tool_call_id")
-    return ToolReturned(
-        rollout_id=turns.rollout_id,
-        turn_index=turns.turn_count - 1,
-        call_index=call_index,
-        tool_call_id=call_id,
-        tool_name=names.get(call_id or "") or message.get("name"),
-        raw_output=None if seen else content,
-        visible_output=content if seen else None,
-        error=content if content.startswith("Error:") else None,
-        source_position=position,
-    )
+        if message["role"] == "tool" and rollout.turn_count:
+            content = content_text(message["content"])
+            call_id = message.get("tool_call_id")
+            seen = index < replies[-1]
+            fields = {
+                "tool_call_id": call_id,
+                "tool_name": rollout.called_tool(call_id) or message.get("name"),
+                "raw_output": None if seen else content,
+                "visible_output": content if seen else None,
+                "error": content if content.startswith("Error:") else None,
+                "source_position": position,
+            }
+            rollout.add_tool_result(fields)
+        rollout.add_context(message)
 
 
 def _started(
@@ -162,36 +124,38 @@ def _reward(rollout_id: str, element: dict[str, Any], info: dict[str, Any], posi
     )
 
 
-def _ended(turns: TurnsBuilder, messages: list[Message], info: dict[str, Any], position: int) -> RolloutEnded:
-    reason, cut = _stopped(messages[-1] if messages else None, info)
+def _ended(
+    rollout: RolloutBuilder, messages: list[Message], info: dict[str, Any], position: int
+) -> RolloutEnded:
+    ending = _ending(messages[-1] if messages else None, info)
     metrics = {name: info[name] for name in ("user_cost", "source") if info.get(name) is not None}
     return RolloutEnded(
-        rollout_id=turns.rollout_id,
-        stop_reason=reason,
-        turn_count=turns.turn_count,
-        truncated=cut,
-        truncated_by="max_turns" if cut else None,
-        metrics_json=turns.metrics_text(metrics),
+        rollout_id=rollout.rollout_id,
+        stop_reason=ending.stop_reason,
+        turn_count=rollout.turn_count,
+        truncated=ending.truncated,
+        truncated_by=ending.truncated_by,
+        metrics_json=rollout.metrics_text(metrics),
         source_position=position,
     )
 
 
-def _stopped(last: Message | None, info: dict[str, Any]) -> tuple[StopReason, bool | None]:
-    """The runner computes `reward_info` only when the environment said that it was done, else the turns
-    ran out."""
+def _ending(last: Message | None, info: dict[str, Any]) -> Ending:
+    """The runner computes `reward_info` only if the environment reported that it was done; else the turns ran
+    out."""
     if last is None:
-        return "unknown", None
+        return Ending("unknown", None)
     if last["role"] == "user" and USER_STOP in content_text(last["content"]):
-        return "completed", False
+        return Ending("completed", False)
     if last.get("name") == TRANSFER_TOOL:
-        return "tool_stopped", False
+        return Ending("tool_stopped", False)
     if "reward_info" in info and info["reward_info"] is None:
-        return "max_turns", True
-    return "unknown", None
+        return Ending("max_turns", True, "max_turns")
+    return Ending("unknown", None)
 
 
 def _domain(source: SourceFile) -> str:
-    """By the file's name, which is all that tells; the whole stem if it names no known domain."""
+    """From the file's name, the only place that names it; the whole stem if it names no known domain."""
     stem = source.stem
     return next((domain for domain in DOMAINS if stem.endswith(domain)), stem)
 

@@ -6,8 +6,9 @@ import copy
 import json
 from typing import Any
 
-from tracelake.producers.importers.format_registry import IMPORTERS, importer_of
-from tracelake.producers.importers.source import Imported, NoSiblings, Refused, opened, source_file
+from tracelake.producers.importers.format_registry import IMPORTERS, importer_for
+from tracelake.producers.importers.importer import ImportedRollout, NoCompanions, Refusal
+from tracelake.producers.importers.source import parse_source, source_file
 from tracelake.schemas.events.event import Event
 
 INSTANCE = "astropy__astropy-1"
@@ -198,23 +199,23 @@ SAMPLES: dict[str, Any] = {
 }
 
 
-def read_bytes(data: bytes, uri: str = "runs/one/trace.json") -> list[Imported | Refused]:
+def read_bytes(data: bytes, uri: str = "runs/one/trace.json") -> list[ImportedRollout | Refusal]:
     """What the format that claims the bytes makes of them."""
-    found = opened(source_file(uri, data))
-    return list(importer_of(found, IMPORTERS).read(found, NoSiblings()))
+    found = parse_source(source_file(uri, data))
+    return list(importer_for(found, IMPORTERS).read(found, NoCompanions()))
 
 
-def read_document(document: Any, uri: str = "runs/one/trace.json") -> list[Imported | Refused]:
+def read_document(document: Any, uri: str = "runs/one/trace.json") -> list[ImportedRollout | Refusal]:
     return read_bytes(json.dumps(document).encode(), uri)
 
 
-def rollout(document: Any, uri: str = "runs/one/trace.json") -> Imported:
+def rollout(document: Any, uri: str = "runs/one/trace.json") -> ImportedRollout:
     """The one rollout of a document."""
     (piece,) = read_document(document, uri)
-    assert isinstance(piece, Imported), piece
+    assert isinstance(piece, ImportedRollout), piece
     return piece
 
 
-def of_kind(piece: Imported, kind: str) -> list[Any]:
+def of_kind(piece: ImportedRollout, kind: str) -> list[Any]:
     events: list[Event] = [event for event in piece.events if kind == event.KIND]
     return events

@@ -11,15 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.producers.importers.samples import SAMPLES, mini_text, read_document, swe
-from tracelake.producers.importers.format_registry import IMPORTERS, importer_of
-from tracelake.producers.importers.source import (
-    SHAPE_ERRORS,
-    Imported,
-    NoSiblings,
-    Refused,
-    opened,
-    source_file,
-)
+from tracelake.producers.importers.format_registry import IMPORTERS, importer_for
+from tracelake.producers.importers.importer import SHAPE_ERRORS, ImportedRollout, NoCompanions, Refusal
+from tracelake.producers.importers.source import parse_source, source_file
 from tracelake.schemas.errors import SourceFormatError
 from tracelake.schemas.events.event import event_identity
 
@@ -68,10 +62,10 @@ def mutated(document: Any, changes: list[tuple[int, Any]]) -> Any:
     return result
 
 
-def assert_facts(pieces: list[Imported | Refused]) -> None:
+def assert_facts(pieces: list[ImportedRollout | Refusal]) -> None:
     """Every event is as its class demands, can be named, and has a key of its own within its rollout."""
     for piece in pieces:
-        if isinstance(piece, Refused):
+        if isinstance(piece, Refusal):
             assert piece.reason.encode()
             assert (piece.excerpt or "").isascii()
             continue
@@ -82,14 +76,14 @@ def assert_facts(pieces: list[Imported | Refused]) -> None:
         assert len(keys) == len(piece.events)
 
 
-def read_any(data: bytes) -> list[Imported | Refused]:
+def read_any(data: bytes) -> list[ImportedRollout | Refusal]:
     """The pieces of bytes that may be nothing at all."""
     try:
-        found = opened(source_file("a/b/c/trace.json", data))
-        importer = importer_of(found, IMPORTERS)
+        found = parse_source(source_file("a/b/c/trace.json", data))
+        importer = importer_for(found, IMPORTERS)
     except SourceFormatError:
         return []
-    return list(importer.read(found, NoSiblings()))
+    return list(importer.read(found, NoCompanions()))
 
 
 CHANGES = st.lists(st.tuples(st.integers(0, 10_000), VALUES | st.just("DELETE")), min_size=1, max_size=4)
@@ -127,7 +121,7 @@ def test_damaged_files_are_taken_or_refused(format: str, cut: int, junk: bytes):
 def test_the_samples_themselves_are_facts():
     for document in [*SAMPLES.values(), mini_text()]:
         pieces = read_document(document)
-        assert all(isinstance(piece, Imported) for piece in pieces)
+        assert all(isinstance(piece, ImportedRollout) for piece in pieces)
         assert_facts(pieces)
 
 

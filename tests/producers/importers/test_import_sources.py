@@ -56,7 +56,7 @@ def test_a_folder_is_searched_and_each_file_known_by_its_content(fresh_lake: Lak
     assert report.skipped == {
         "no known trace format": 2,
         "not the name of a trace": 1,
-        "read beside a trace": 1,
+        "read together with a trace": 1,
     }
     assert {file.format for file in report.file_reports} == {
         "mini-swe-agent",
@@ -97,7 +97,7 @@ def test_a_verdict_in_the_same_import_becomes_the_reward(fresh_lake: Lake, tree:
         file.format: file for file in report.file_reports if file.path.endswith(f"{INSTANCE}.traj.json")
     }
     assert (by_format["mini-swe-agent"].rewards, by_format["mini-swe-agent"].rewards_count) == (1.0, 1)
-    assert report.skipped["read beside a trace"] == 2
+    assert report.skipped["read together with a trace"] == 2
     fresh_lake.project()
     graded = fresh_lake.scan("reward_assigned").filter(grader="swebench").collect()
     assert graded["score"].to_list() == [1.0]

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.producers.importers.samples import of_kind, read_document, rollout, swe
-from tracelake.producers.importers.source import Refused
+from tracelake.producers.importers.importer import Refusal
 
 URI = "trajectories/run-1/astropy__astropy-1.traj"
 
@@ -149,11 +149,11 @@ def test_a_time_beyond_all_numbers_is_refused():
     document = swe()
     document["trajectory"][0]["execution_time"] = 1e308
     (piece,) = read_document(document, URI)
-    assert isinstance(piece, Refused)
+    assert isinstance(piece, Refusal)
     assert "execution_time" in piece.reason
 
 
 def test_a_history_without_a_trajectory_is_refused_with_the_reason():
     (piece,) = read_document({"history": swe()["history"]}, URI)
-    assert isinstance(piece, Refused)
+    assert isinstance(piece, Refusal)
     assert "without a trajectory" in piece.reason

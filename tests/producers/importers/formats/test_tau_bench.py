@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 from tests.producers.importers.samples import of_kind, read_document, tau
-from tracelake.producers.importers.source import Imported, Refused
+from tracelake.producers.importers.importer import ImportedRollout, Refusal
 
 URI = "historical_trajectories/gpt-4o-airline.json"
 
@@ -65,5 +65,5 @@ def test_a_transfer_to_a_human_stops_by_the_tool():
 def test_a_broken_element_does_not_cost_its_neighbours():
     document = [*tau(), {"task_id": 1}, "words", {**tau()[0], "trial": 2, "traj": 5}]
     pieces = read_document(document, URI)
-    assert [type(piece) for piece in pieces] == [Imported, Imported, Refused, Refused, Refused]
-    assert [piece.line for piece in pieces if isinstance(piece, Refused)] == [3, 4, 5]
+    assert [type(piece) for piece in pieces] == [ImportedRollout, ImportedRollout, Refusal, Refusal, Refusal]
+    assert [piece.line for piece in pieces if isinstance(piece, Refusal)] == [3, 4, 5]

@@ -6,8 +6,9 @@ import json
 from typing import Any
 
 from tests.producers.importers.samples import of_kind, rollout, verifiers_row
-from tracelake.producers.importers.format_registry import IMPORTERS, importer_of
-from tracelake.producers.importers.source import Imported, Refused, opened, source_file
+from tracelake.producers.importers.format_registry import IMPORTERS, importer_for
+from tracelake.producers.importers.importer import ImportedRollout, Refusal
+from tracelake.producers.importers.source import parse_source, source_file
 
 URI = "outputs/evals/wiki-search--gpt-5/73850758/results.jsonl"
 METADATA = {
@@ -18,7 +19,7 @@ METADATA = {
 }
 
 
-class Beside:
+class RunFolder:
     """A folder with a metadata file."""
 
     def __init__(self, metadata: dict[str, Any] = METADATA) -> None:
@@ -28,10 +29,10 @@ class Beside:
         return self._data
 
 
-def read_rows(rows: list[Any], siblings: Any = None, uri: str = URI) -> list[Imported | Refused]:
+def read_rows(rows: list[Any], companions: Any = None, uri: str = URI) -> list[ImportedRollout | Refusal]:
     lines = [row if isinstance(row, str) else json.dumps(row) for row in rows]
-    found = opened(source_file(uri, "\n".join(lines).encode() + b"\n"))
-    return list(importer_of(found, IMPORTERS).read(found, siblings or Beside()))
+    found = parse_source(source_file(uri, "\n".join(lines).encode() + b"\n"))
+    return list(importer_for(found, IMPORTERS).read(found, companions or RunFolder()))
 
 
 def test_calls_as_json_text_and_results_without_ids_are_paired_by_order():
@@ -61,7 +62,7 @@ def test_metadata_names_environment_model_and_sampling():
 
 def test_metadata_of_before_september_2025_has_other_names():
     old = {"env": "wordle", "model": "gpt-4.1-mini", "max_tokens": 1024, "temperature": None}
-    started = of_kind(read_rows([verifiers_row()], Beside(old))[0], "rollout_started")[0]
+    started = of_kind(read_rows([verifiers_row()], RunFolder(old))[0], "rollout_started")[0]
     assert started.environment == "wordle"
     assert json.loads(started.sampling_json) == {"max_tokens": 1024, "temperature": None}
 
@@ -171,13 +172,15 @@ def test_a_saved_trajectory_gives_tokens_to_its_turns():
 def test_a_broken_line_does_not_cost_its_neighbours():
     rows = [verifiers_row(), '{"prompt": [', "", json.dumps(verifiers_row(reward="high")), verifiers_row()]
     pieces = read_rows(rows)
-    refusals = [piece for piece in pieces if isinstance(piece, Refused)]
+    refusals = [piece for piece in pieces if isinstance(piece, Refusal)]
     assert [piece.line for piece in refusals] == [2, 4]
     assert "not JSON text" in refusals[0].reason
     assert "reward" in refusals[1].reason
     assert len(pieces) == 4
     trials = [
-        of_kind(piece, "rollout_started")[0].trial_index for piece in pieces if isinstance(piece, Imported)
+        of_kind(piece, "rollout_started")[0].trial_index
+        for piece in pieces
+        if isinstance(piece, ImportedRollout)
     ]
     # A repaired line 4 would be trial 1: the last keeps its number.
     assert trials == [0, 2]

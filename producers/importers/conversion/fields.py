@@ -1,7 +1,8 @@
-"""Reads single fields of foreign records: the expected type, null, or a refusal.
+"""Reads single fields of foreign records. Each function returns the expected type or null, or raises
+SourceFormatError, which names the field.
 
-**Nothing is coerced.** A number in quotes is not a number, and `true` is not 1: a source that says so is
-refused rather than understood wrongly.
+**Nothing is coerced.** A number in quotes is not a number, and `true` is not 1: such a record is refused
+rather than misread.
 """
 
 from __future__ import annotations
@@ -26,6 +27,11 @@ _SECRET_KEY = re.compile(
 _URL_USER = re.compile(r"(?<=://)[^/@\s]+@")
 
 
+def well_formed(text: str) -> str:
+    """Text without lone surrogates, which neither JSON nor Arrow can hold."""
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
 def text(value: object, where: str) -> str | None:
     if value is None or type(value) is str:
         return value
@@ -33,7 +39,7 @@ def text(value: object, where: str) -> str | None:
 
 
 def label(value: object, where: str) -> str | None:
-    """Text, or an integer as text: ids are both in the wild."""
+    """Text, or an integer as text: recorders write ids as either."""
     if type(value) is int:
         return str(value)
     return text(value, where)
@@ -78,7 +84,7 @@ def sequence(value: object, where: str) -> list[Any]:
 
 
 def moment(value: object, where: str) -> datetime | None:
-    """Seconds since 1970 as a moment in UTC; null and 0 are no moment."""
+    """Seconds since 1970 as a time in UTC; 0 counts as null."""
     if value is None:
         return None
     if type(value) is float and 0 < value <= SECONDS_MAX:
@@ -89,7 +95,7 @@ def moment(value: object, where: str) -> datetime | None:
 
 
 def token_ids(value: object, where: str) -> list[int] | None:
-    """Null for an empty list: a key that is there without content says nothing."""
+    """Null for an empty list, which some recorders write when they have no token ids."""
     found = sequence(value, where)
     if all(type(item) is int and 0 <= item < 2**31 for item in found):
         return found or None
@@ -97,7 +103,7 @@ def token_ids(value: object, where: str) -> list[int] | None:
 
 
 def logprobs(value: object, where: str) -> list[float] | None:
-    """Natural-log probabilities; null for an empty list, and as a whole if one of them is missing."""
+    """Natural-log probabilities; null for an empty list, and if any of them is missing."""
     found = sequence(value, where)
     if not found or any(item is None for item in found):
         return None
@@ -105,8 +111,8 @@ def logprobs(value: object, where: str) -> list[float] | None:
 
 
 def without_secrets(value: Any) -> Any:
-    """A configuration without the values of keys that name secrets, and without users in URLs; limits
-    stay."""
+    """A configuration without entries whose key names a secret, and without users in URLs. Numbers stay:
+    limits such as `max_tokens` have such keys too."""
     if isinstance(value, dict):
         items = cast("dict[str, Any]", value).items()
         return {key: without_secrets(item) for key, item in items if not _is_secret(key, item)}
@@ -122,5 +128,5 @@ def _is_secret(key: str, value: object) -> bool:
 
 
 def _wrong(value: object, where: str, expected: str) -> SourceFormatError:
-    shown = f"{type(value).__name__} {reprlib.repr(value)}".encode("utf-8", "backslashreplace").decode()
-    return SourceFormatError(f"wrong type in {where}", got=shown, expected=expected)
+    got = well_formed(f"{type(value).__name__} {reprlib.repr(value)}")
+    return SourceFormatError(f"wrong type in {where}", got=got, expected=expected)

@@ -1,0 +1,170 @@
+"""Collects the events of one rollout, in the order in which they happened.
+
+**A turn stores the messages that are new since its parent's action.** A reply that the source dropped from
+the context is a turn too, with no child: the next turn continues the one before it.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any, NamedTuple, TypeVar
+
+from pydantic import BaseModel
+
+from tracelake.producers.importers.conversion.chat import call_names, message_text, messages_text
+from tracelake.producers.importers.importer import ImportedRollout, Submission
+from tracelake.schemas.canonical import canonical_text
+from tracelake.schemas.events.event import Event
+from tracelake.schemas.events.rollout_events import (
+    RewardAssigned,
+    RolloutEnded,
+    StopReason,
+    ToolReturned,
+    TurnCompleted,
+)
+from tracelake.schemas.message import Message, StateHasher
+
+EventType = TypeVar("EventType", bound=Event)
+
+
+class Ending(NamedTuple):
+    """Why a rollout stopped, and what cut it off; null if nothing did or the source does not say."""
+
+    stop_reason: StopReason
+    truncated: bool | None
+    truncated_by: str | None = None
+
+
+class RolloutBuilder:
+    """The events of one rollout, and the numbers of its report.
+
+    `fields` are fields of the event class by name; the builder adds those that follow from the order."""
+
+    def __init__(self, rollout_id: str, tools_json: str | None = None) -> None:
+        self.rollout_id = rollout_id
+        self.events: list[Event] = []
+        self.turn_count = 0
+        self.tool_result_count = 0
+        self.turn_result_count = 0
+        """Results of the latest turn's calls so far."""
+        self._tools_json = tools_json
+        self._parent: int | None = None
+        self._new_messages: list[Message] = []
+        """Since the action of the parent turn."""
+        self._hasher = StateHasher(tools_json)
+        self._call_names: dict[str, str] = {}
+        """Of the latest turn: tool name by call id."""
+        self._stated_turns: list[list[Message]] = []
+        """Context and action of each turn, for sources that state whole contexts."""
+
+    def add_context(self, message: Message) -> None:
+        self._new_messages.append(message)
+        self._hasher.add(message)
+
+    def add_turn(self, action: Message, fields: dict[str, Any], *, in_context: bool = True) -> None:
+        """One model call; `in_context` is false for a reply that never joined the context."""
+        fields["rollout_id"] = self.rollout_id
+        fields["turn_index"] = self.turn_count
+        fields["parent_turn_index"] = self._parent
+        fields["state_key"] = self._hasher.key()
+        fields["context_length"] = self._hasher.context_length
+        fields["new_messages_json"] = messages_text(self._new_messages)
+        fields["action_json"] = message_text(action)
+        fields["tool_call_count"] = len(action.get("tool_calls") or ())
+        self.events.append(event_of(TurnCompleted, fields))
+        if in_context:
+            self._hasher.add(action)
+            self._parent = self.turn_count
+            self._new_messages = []
+        self.turn_count += 1
+        self._call_names, self.turn_result_count = call_names(action), 0
+
+    def add_turn_at(self, context: list[Message], action: Message, fields: dict[str, Any]) -> None:
+        """One model call whose whole context the source states. It continues the nearest earlier turn whose
+        context and action are the beginning of this context, else it is a new root."""
+        self._parent = self._parent_of(context)
+        known_count = 0 if self._parent is None else len(self._stated_turns[self._parent])
+        self._new_messages = context[known_count:]
+        self._hasher = StateHasher(self._tools_json)
+        for message in context:
+            self._hasher.add(message)
+        self._stated_turns.append([*context, action])
+        self.add_turn(action, fields)
+
+    def _parent_of(self, context: list[Message]) -> int | None:
+        for turn_index in range(len(self._stated_turns) - 1, -1, -1):
+            turn = self._stated_turns[turn_index]
+            if context[: len(turn)] == turn:
+                return turn_index
+        return None
+
+    def called_tool(self, call_id: str | None) -> str | None:
+        """Name of the tool that the latest turn called under this id; null if it has no such call."""
+        return self._call_names.get(call_id or "")
+
+    def add_tool_result(self, fields: dict[str, Any]) -> None:
+        """The next result of the latest turn's calls. Its message joins the context by `add_context`."""
+        fields["rollout_id"] = self.rollout_id
+        fields["turn_index"] = self.turn_count - 1
+        fields["call_index"] = self.turn_result_count
+        self.events.append(event_of(ToolReturned, fields))
+        self.turn_result_count += 1
+        self.tool_result_count += 1
+
+    def metrics_text(self, metrics: dict[str, Any]) -> str | None:
+        """Metrics for RolloutEnded as canonical JSON. Messages that no call saw, such as a user's goodbye,
+        are added, or they would be lost; tool results have their own events."""
+        unseen = [message for message in self._new_messages if message["role"] != "tool"]
+        whole = {**metrics, "messages_after_last_turn": unseen} if unseen else metrics
+        return canonical_text(whole) if whole else None
+
+    def imported(
+        self,
+        ended: RolloutEnded,
+        *,
+        other_turn_count: int = 0,
+        notes: tuple[str, ...] = (),
+        submission: Submission | None = None,
+    ) -> ImportedRollout:
+        """The finished rollout. `other_turn_count` counts turns that left no assistant message."""
+        rewards = [event for event in self.events if isinstance(event, RewardAssigned)]
+        self.events.append(ended)
+        return ImportedRollout(
+            self.rollout_id,
+            self.events,
+            self.turn_count - other_turn_count,
+            self.tool_result_count,
+            other_turn_count=other_turn_count,
+            reward=sum(event.score or 0.0 for event in rewards if event.name == "reward"),
+            reward_count=len(rewards),
+            cost_usd=ended.cost_usd or 0.0,
+            notes=notes,
+            submission=submission,
+        )
+
+
+def event_of(cls: type[EventType], fields: dict[str, Any]) -> EventType:
+    """An event of fields that `fields.py` has checked; the other fields have their defaults.
+
+    Pydantic is not asked to check them again: that would be a tenth of an import."""
+    event = cls.__new__(cls)
+    defaults, names = _defaults(cls)
+    _SET_VALUES(event, {**defaults, **fields})
+    _SET_NAMES(event, names)
+    _SET_EXTRA(event, None)
+    _SET_PRIVATE(event, None)
+    return event
+
+
+# The slots themselves: a frozen model refuses assignment, and `object.__setattr__` looks each of them up.
+_SET_VALUES, _SET_NAMES, _SET_EXTRA, _SET_PRIVATE = (
+    BaseModel.__dict__[slot].__set__
+    for slot in ("__dict__", "__pydantic_fields_set__", "__pydantic_extra__", "__pydantic_private__")
+)
+
+
+@cache
+def _defaults(cls: type[Event]) -> tuple[dict[str, Any], set[str]]:
+    """Default of each optional field, and the names of all fields."""
+    given = {name: info.default for name, info in cls.model_fields.items() if not info.is_required()}
+    return given, set(cls.model_fields)
