@@ -1,15 +1,17 @@
-"""Writing rows with token ids and logprobs, durable and conflict-checked, beside others and beside the disk.
+"""Benchmark: durable, conflict-checked writes of rows with token ids and logprobs, against other systems and
+the disk.
 
 Usage: python bench/ingest.py [--small] [--json] [--peers PYTHON]
 
 Rows of 128+128 and of 1,024+1,024 tokens, one and two writing processes, batches of 16 rows. Each system runs
-in a process of its own, in turn, so that a drift of the machine meets all; the medians are shown. The clock
-runs from plain Python lists to a closed store: ours has landed by then, compressed, checksummed and named.
-The limits: a synced sequential write of the rows' own bytes, and zstd at our level on one core.
+in a separate process. The systems alternate, so that a drift of the machine affects all; medians are shown.
+The clock runs from plain Python lists to a closed store. Our rows have landed by then: compressed,
+checksummed and named. The limits: a synced sequential write of the rows' own bytes, and zstd at our level on
+one core.
 
-Beside the figures: what a second payload under a known key comes to, and what is left after a kill.
-`--peers` is the interpreter of the environment that bench/peers.txt describes; without it only what needs no
-library runs beside ours.
+Also shown: the result of a second payload under a known key, and the rows found after a kill.
+`--peers` is the interpreter of the environment in bench/peers.txt; without it only systems that need no
+library run.
 """
 
 from __future__ import annotations
@@ -41,7 +43,7 @@ KILLED_AFTER_BATCHES = 20
 
 
 class Case(NamedTuple):
-    """What is written."""
+    """One workload."""
 
     tokens: int
     writers: int
@@ -85,7 +87,7 @@ def _compare(case: Case, systems: dict[str, str], repeats: int, scratch: Path) -
     for _ in range(repeats):
         for name, python in systems.items():
             with tempfile.TemporaryDirectory(dir=scratch) as folder:
-                # A system that is far slower writes fewer rows: its rate is the same.
+                # A far slower system writes fewer rows, at the same rate.
                 fewer = case if name in (OURS, "sqlite_wal") else case._replace(row_count=case.row_count // 8)
                 ran = _run(name, python, fewer, Path(folder) / "store")
                 runs[name] += [] if ran is None else [ran]
@@ -98,8 +100,8 @@ def _compare(case: Case, systems: dict[str, str], repeats: int, scratch: Path) -
     limits = _limits(case, scratch)
 
     def figure(unit: str, name: str, limit: float | None, higher: bool, scale: float = 1.0) -> Figure:
-        beside = {peer: getattr(ran, name) * scale for peer, ran in medians.items()}
-        return Figure("ingest", str(case), unit, getattr(ours, name) * scale, beside, limit, higher)
+        peers = {peer: getattr(ran, name) * scale for peer, ran in medians.items()}
+        return Figure("ingest", str(case), unit, getattr(ours, name) * scale, peers, limit, higher)
 
     report(
         [
@@ -117,7 +119,7 @@ def _compare(case: Case, systems: dict[str, str], repeats: int, scratch: Path) -
 def _run(system: str, python: str, case: Case, folder: Path) -> Ran | None:
     """Null for a peer that failed."""
     each = case.row_count // case.writers
-    sizes = ["--rows", str(each), "--tokens", str(case.tokens), "--batch", str(BATCH), "--gate"]
+    sizes = ["--rows", str(each), "--tokens", str(case.tokens), "--batch", str(BATCH), "--wait"]
     script = [python, str(HERE / "ingest_systems.py"), system, str(folder), *sizes, "--seed"]
     processes = [
         subprocess.Popen([*script, str(seed)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
@@ -126,15 +128,15 @@ def _run(system: str, python: str, case: Case, folder: Path) -> Ran | None:
     for process in processes:
         assert process.stdout is not None
         process.stdout.readline()
-    # All have made their rows: they write at once.
-    told = _at_once(processes)
+    # All processes have generated their rows, and start writing together.
+    outputs = _start_together(processes)
     if any(process.returncode for process in processes):
         if system == OURS:
-            raise SystemExit(f"{system} failed: {told}")
-        # Two openings of one database may lock each other out: the peer's answer to several writers.
+            raise SystemExit(f"{system} failed: {outputs}")
+        # A peer may allow only one writer: two openings of one database lock each other out.
         print(f"{system}, {case}: a writer failed", file=sys.stderr)
         return None
-    found = [json.loads(text) for text in told]
+    found = [json.loads(text) for text in outputs]
     tokens = sum(item["tokens"] for item in found)
     stored = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
     seconds = max(item["seconds"] for item in found)
@@ -142,7 +144,7 @@ def _run(system: str, python: str, case: Case, folder: Path) -> Ran | None:
     return Ran(tokens / seconds, stored / tokens, **worst, memory_mb=sum(item["memory_mb"] for item in found))
 
 
-def _at_once(processes: list[subprocess.Popen[str]]) -> list[str]:
+def _start_together(processes: list[subprocess.Popen[str]]) -> list[str]:
     for process in processes:
         assert process.stdin is not None
         process.stdin.write("go\n")
@@ -175,7 +177,7 @@ def _limits(case: Case, scratch: Path) -> dict[str, float]:
 
 
 def _behaviour(system: str, python: str, scratch: Path) -> str:
-    """What a conflicting payload and a kill come to."""
+    """The results of a conflicting payload and of a kill."""
     with tempfile.TemporaryDirectory(dir=scratch) as folder:
         script = [python, str(HERE / "ingest_systems.py"), system]
         answer = _json([*script, f"{folder}/conflict", "--conflict"])["conflict"]
@@ -185,17 +187,17 @@ def _behaviour(system: str, python: str, scratch: Path) -> str:
             text=True,
         )
         assert worker.stdout is not None
-        told = [worker.stdout.readline() for _ in range(KILLED_AFTER_BATCHES)]
+        lines = [worker.stdout.readline() for _ in range(KILLED_AFTER_BATCHES)]
         worker.send_signal(signal.SIGKILL)
-        told += worker.stdout.readlines()
+        lines += worker.stdout.readlines()
         worker.wait()
-        acknowledged = BATCH * sum(line.endswith("\n") for line in told)
+        acknowledged = BATCH * sum(line.endswith("\n") for line in lines)
         try:
             found = _json([*script, f"{folder}/killed", "--count"])["rows"]
         except subprocess.CalledProcessError:
             if system == OURS:
                 raise
-            return f"{system}: a second payload under a key gives {answer}; killed: it can't be read any more"
+            return f"{system}: a second payload under a key gives {answer}; killed: it is unreadable"
     lost = max(acknowledged - found, 0)
     return (
         f"{system}: a second payload under a key gives {answer}; "

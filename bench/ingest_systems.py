@@ -1,13 +1,13 @@
-"""One process that writes rows into one store and prints what it measured: tokens, acknowledgements, bytes.
+"""One process that writes rows into one store and prints its measurements: tokens, acknowledgements, bytes.
 
 Usage: python bench/ingest_systems.py SYSTEM FOLDER [--rows N] [--tokens N] [--batch N] [--seed N]
-       [--acknowledge] [--conflict]
+       [--wait] [--acknowledge] [--conflict] [--count]
 
-Runs in the environment of the system: the peers' has no tracelake. Rows are made before the clock starts, as
-plain Python lists, which is how an agent's recorder has them; making a system's own records counts.
-`--acknowledge` prints each batch's number once the store has taken it, so that a kill can be judged;
-`--conflict` writes one row, then another payload under its key, and prints what came of it; `--count` prints
-how many rows a reader finds; `--gate` waits for a line of input when the rows are made.
+Runs in the environment of the system; the peers' has no tracelake. Rows are generated before the clock
+starts, as plain Python lists, like those of an agent's recorder; creating a system's own records is measured.
+`--wait` waits for a line of input once the rows are generated; `--acknowledge` prints each batch's number
+once the store has accepted it, so that the loss after a kill can be counted; `--conflict` writes one row,
+then another payload under its key, and prints the result; `--count` prints how many rows a reader finds.
 """
 
 from __future__ import annotations
@@ -41,8 +41,8 @@ class Row(NamedTuple):
 
 
 WARM_UP = Row("warm", os.getpid(), [1], [2], [-0.5])
-Take = Callable[[list[Row]], object]
-"""Returns once the rows are durable, as far as the system promises it."""
+Write = Callable[[list[Row]], object]
+"""Writes rows; returns once they are durable by the system's own promise."""
 
 
 def rows_of(count: int, tokens: int, seed: int) -> list[Row]:
@@ -58,7 +58,7 @@ def rows_of(count: int, tokens: int, seed: int) -> list[Row]:
 
 
 @contextmanager
-def tracelake(folder: Path) -> Iterator[Take]:
+def tracelake(folder: Path) -> Iterator[Write]:
     sys.path.insert(0, str(Path(__file__).parent.parent))
     from tracelake.lake import Lake
     from tracelake.schemas.errors import LakeExistsError
@@ -70,7 +70,7 @@ def tracelake(folder: Path) -> Iterator[Take]:
         lake = Lake.open(str(folder))
     with lake.writer(f"bench-{os.getpid()}") as writer:
 
-        def take(rows: list[Row]) -> object:
+        def write(rows: list[Row]) -> object:
             return writer.append(
                 TurnCompleted(
                     rollout_id=row.rollout,
@@ -87,21 +87,21 @@ def tracelake(folder: Path) -> Iterator[Take]:
                 for row in rows
             )
 
-        # What is loaded with the first file that lands is not what is measured.
-        take([WARM_UP])
+        # Libraries that are loaded with the first landed file are not measured.
+        write([WARM_UP])
         writer.flush()
-        yield take
+        yield write
 
 
 @contextmanager
-def tinker_capture(folder: Path) -> Iterator[Take]:
+def tinker_capture(folder: Path) -> Iterator[Write]:
     """tinker-cookbook's capture store, its database class called directly."""
     from tinker_cookbook.capture.store.db import CaptureDB  # pyright: ignore[reportMissingImports]
 
     folder.mkdir(parents=True, exist_ok=True)
     database = CaptureDB(folder / "capture.db")
 
-    def take(rows: list[Row]) -> object:
+    def write(rows: list[Row]) -> object:
         return database.ingest_wire(
             [
                 {
@@ -120,12 +120,12 @@ def tinker_capture(folder: Path) -> Iterator[Take]:
             ]
         )
 
-    yield take
+    yield write
     database.close()
 
 
 @contextmanager
-def sqlite_wal(folder: Path) -> Iterator[Take]:
+def sqlite_wal(folder: Path) -> Iterator[Write]:
     """A table with a primary key and packed vectors, one transaction per batch, synced at commit."""
     from array import array
 
@@ -136,7 +136,7 @@ def sqlite_wal(folder: Path) -> Iterator[Take]:
             database.execute("PRAGMA journal_mode=WAL")
             break
         except sqlite3.OperationalError:
-            # The change of mode does not wait for another process that makes it too.
+            # The change of mode does not wait for another process that changes it too.
             time.sleep(0.05)
     database.execute("PRAGMA synchronous=FULL")
     database.execute(
@@ -144,7 +144,7 @@ def sqlite_wal(folder: Path) -> Iterator[Take]:
         "logprobs BLOB, action TEXT, PRIMARY KEY (rollout, turn))"
     )
 
-    def take(rows: list[Row]) -> object:
+    def write(rows: list[Row]) -> object:
         with database:
             return database.executemany(
                 "INSERT INTO calls VALUES (?, ?, ?, ?, ?, ?)",
@@ -161,28 +161,28 @@ def sqlite_wal(folder: Path) -> Iterator[Take]:
                 ],
             ).rowcount
 
-    yield take
+    yield write
     database.close()
 
 
 @contextmanager
-def jsonl_fsync(folder: Path) -> Iterator[Take]:
+def jsonl_fsync(folder: Path) -> Iterator[Write]:
     """One JSON line per row, flushed and synced per batch."""
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / f"{os.getpid()}.jsonl").open("w", encoding="utf-8") as file:
 
-        def take(rows: list[Row]) -> object:
+        def write(rows: list[Row]) -> object:
             file.writelines(json.dumps({**row._asdict(), "action": CALL}) + "\n" for row in rows)
             file.flush()
             os.fsync(file.fileno())
             return len(rows)
 
-        yield take
+        yield write
 
 
 @contextmanager
-def delta_rs(folder: Path) -> Iterator[Take]:
-    """delta-rs appends; it neither syncs nor looks for a key that is there."""
+def delta_rs(folder: Path) -> Iterator[Write]:
+    """delta-rs appends; it neither syncs nor checks for an existing key."""
     import pyarrow as pa
     from deltalake import write_deltalake  # pyright: ignore[reportMissingImports]
 
@@ -196,16 +196,16 @@ def delta_rs(folder: Path) -> Iterator[Take]:
         ]
     )
 
-    def take(rows: list[Row]) -> object:
+    def write(rows: list[Row]) -> object:
         columns = dict(zip(Row._fields, (list(column) for column in zip(*rows, strict=True)), strict=True))
         write_deltalake(str(folder), pa.table(columns, schema=schema), mode="append")
         return len(rows)
 
-    yield take
+    yield write
 
 
-def held(system: str, folder: Path) -> int:
-    """Rows that a reader finds, after whatever recovery opening it means; the warm-up's are not counted."""
+def count_rows(system: str, folder: Path) -> int:
+    """Rows that a reader finds after the recovery that opening implies; without the warm-up row."""
     if system == "tracelake":
         sys.path.insert(0, str(Path(__file__).parent.parent))
         from tracelake.lake import Lake
@@ -228,19 +228,21 @@ def held(system: str, folder: Path) -> int:
         return int(database.execute(f"SELECT COUNT(*) FROM {table_name}").fetchone()[0]) - 1
 
 
-SYSTEMS = {made.__name__: made for made in (tracelake, tinker_capture, sqlite_wal, jsonl_fsync, delta_rs)}
+SYSTEMS = {
+    system.__name__: system for system in (tracelake, tinker_capture, sqlite_wal, jsonl_fsync, delta_rs)
+}
 
 
-def measured(system: str, folder: Path, rows: list[Row], batch: int, *, acknowledge: bool) -> dict[str, Any]:
+def measure(system: str, folder: Path, rows: list[Row], batch: int, *, acknowledge: bool) -> dict[str, Any]:
     waits_ms: list[float] = []
     peak_before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    with SYSTEMS[system](folder) as take:
+    with SYSTEMS[system](folder) as write:
         if system != "tracelake":
-            take([WARM_UP])
+            write([WARM_UP])
         began = time.perf_counter()
         for start in range(0, len(rows), batch):
             called = time.perf_counter()
-            take(rows[start : start + batch])
+            write(rows[start : start + batch])
             waits_ms.append((time.perf_counter() - called) * 1e3)
             if acknowledge:
                 print(start // batch, flush=True)
@@ -256,12 +258,12 @@ def measured(system: str, folder: Path, rows: list[Row], batch: int, *, acknowle
 
 
 def conflict(system: str, folder: Path) -> str:
-    """What a second payload under one key came to."""
+    """The result of a second payload under one key."""
     [row] = rows_of(1, 4, seed=0)
-    with SYSTEMS[system](folder) as take:
-        take([row])
+    with SYSTEMS[system](folder) as write:
+        write([row])
         try:
-            return repr(take([row._replace(completion_ids=[1, 2, 3, 4])]))
+            return repr(write([row._replace(completion_ids=[1, 2, 3, 4])]))
         except Exception as error:  # noqa: BLE001 - whatever a peer raises is its answer
             return f"{type(error).__name__}: {error}"
 
@@ -277,21 +279,21 @@ def main() -> None:
     parser.add_argument("--acknowledge", action="store_true")
     parser.add_argument("--conflict", action="store_true")
     parser.add_argument("--count", action="store_true")
-    parser.add_argument("--gate", action="store_true")
+    parser.add_argument("--wait", action="store_true")
     given = parser.parse_args()
     if given.conflict:
         print(json.dumps({"conflict": conflict(given.system, given.folder)}))
         return
     if given.count:
-        print(json.dumps({"rows": held(given.system, given.folder)}))
+        print(json.dumps({"rows": count_rows(given.system, given.folder)}))
         return
     rows = rows_of(given.rows, given.tokens, given.seed)
-    # The rows stand in for a recorder that has few at a time: collections shall not walk through all of them.
+    # A recorder has few rows at a time: garbage collections must not walk through all of these.
     gc.freeze()
-    if given.gate:
+    if given.wait:
         print("ready", flush=True)
         sys.stdin.readline()
-    found = measured(given.system, given.folder, rows, given.batch, acknowledge=given.acknowledge)
+    found = measure(given.system, given.folder, rows, given.batch, acknowledge=given.acknowledge)
     print(json.dumps(found))
 
 
