@@ -1,9 +1,10 @@
-"""The derived tables: from what, by which fold, under which key. The one list that `build` and Dagster both
-read.
+"""The derived tables: name, inputs, fold and key of each. `build` and Dagster both read this list.
 
-**A fold is a pure function** of its input frames and the parameters that its row names; every result ends
-in a total order.
-**`code_version` is raised by hand** whenever a fold's result may change for the same inputs.
+Flow: answers → classified → votes → disagreement → preference pairs; the functions below compose these folds
+per table.
+
+**A fold is a pure function** of its input frames and its parameters, and its result ends in a total order.
+**Raise `code_version` by hand** whenever a fold's result may change for the same inputs.
 """
 
 from __future__ import annotations
@@ -14,182 +15,187 @@ from typing import NamedTuple
 import polars as pl
 from pydantic import BaseModel, ConfigDict
 
+from tracelake.assets.folds.pairs.agreement import teacher_agreement
 from tracelake.assets.folds.pairs.answers import answers
-from tracelake.assets.folds.pairs.disagreement import agreement_summary, disagreement, disagreement_by_trace
-from tracelake.assets.folds.pairs.pairs import preference_pairs
-from tracelake.assets.folds.replay_cost.teacher_spend import KEY as TEACHER_SPEND_KEY
-from tracelake.assets.folds.replay_cost.teacher_spend import teacher_spend
+from tracelake.assets.folds.pairs.classified import classified_answers
+from tracelake.assets.folds.pairs.disagreement import disagreement, disagreement_by_trace
+from tracelake.assets.folds.pairs.preference_pairs import PairsAndOutcomes, preference_pairs
+from tracelake.assets.folds.pairs.training_rows import training_rows
+from tracelake.assets.folds.pairs.votes import votes
+from tracelake.assets.folds.replay_cost.spend import TEACHER_SPEND_KEY, spend, teacher_spend
 from tracelake.assets.folds.traces.exposures import exposures
-from tracelake.assets.folds.traces.training_rows import training_rows
 from tracelake.assets.folds.traces.turns import trajectories, turns
-from tracelake.assets.folds.verdict.evaluations import evaluations, spend
+from tracelake.assets.folds.verdict.evaluations import evaluations
 
-LEVELS = ("L0", "L1")
+PINNED_BY_DEFAULT = (
+    "answers",
+    "disagreement",
+    "disagreement_by_trace",
+    "pair_outcomes",
+    "preference_pairs",
+    "training_rows",
+)
+"""Tables of a pin that names none."""
 
 
 class BuildParameters(BaseModel):
-    """What a build may be told."""
+    """Parameters of a build."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     student: str | None = None
-    """Model whose actions are judged; null: no rollout is a student's, and there are no pairs."""
+    """Model whose actions are compared with the teachers'; null: there is no student, and there are no
+    pairs."""
     min_teachers: int = 2
     """Fewest teachers at a state that may outvote a student."""
-
-
-Frames = dict[str, pl.DataFrame]
 
 
 class DerivedTable(NamedTuple):
     name: str
     inputs: tuple[str, ...]
+    """Event tables and derived tables, as the fold's positional arguments."""
     key: tuple[str, ...]
     code_version: str
-    fold: Callable[[Frames, BuildParameters], pl.DataFrame]
+    fold: Callable[..., pl.DataFrame]
     parameters: tuple[str, ...] = ()
-    """Names of the parameters that the fold depends on."""
+    """Fields of `BuildParameters`, as the fold's keyword arguments."""
     plot_column: str | None = None
-    """Column whose distribution tells most about the table."""
+    """Column whose distribution Dagster plots."""
 
 
-def _pairs(frames: Frames, parameters: BuildParameters) -> pl.DataFrame:
-    levels = [
-        preference_pairs(frames["answers"], level, min_teachers=parameters.min_teachers)[0]
-        for level in LEVELS
-    ]
-    return pl.concat(levels).sort("pair_id")
+def _disagreement(answers: pl.DataFrame) -> pl.DataFrame:
+    classified = classified_answers(answers)
+    return disagreement(classified, votes(classified))
 
 
-def _outcomes(frames: Frames, parameters: BuildParameters) -> pl.DataFrame:
-    return pl.concat(
-        preference_pairs(frames["answers"], level, min_teachers=parameters.min_teachers)[1].with_columns(
-            pl.lit(level).alias("level")
-        )
-        for level in LEVELS
-    )
+def _disagreement_by_trace(answers: pl.DataFrame) -> pl.DataFrame:
+    classified = classified_answers(answers)
+    return disagreement_by_trace(classified, disagreement(classified, votes(classified)))
+
+
+def _teacher_agreement(answers: pl.DataFrame) -> pl.DataFrame:
+    return teacher_agreement(votes(classified_answers(answers)))
+
+
+def _preference_pairs(answers: pl.DataFrame, *, min_teachers: int) -> pl.DataFrame:
+    return _pairs_and_outcomes(answers, min_teachers).pairs
+
+
+def _pair_outcomes(answers: pl.DataFrame, *, min_teachers: int) -> pl.DataFrame:
+    return _pairs_and_outcomes(answers, min_teachers).outcomes
+
+
+def _pairs_and_outcomes(answers: pl.DataFrame, min_teachers: int) -> PairsAndOutcomes:
+    classified = classified_answers(answers)
+    teacher_votes = votes(classified)
+    tallies = disagreement(classified, teacher_votes)
+    return preference_pairs(classified, teacher_votes, tallies, min_teachers=min_teachers)
 
 
 DERIVED_TABLES: tuple[DerivedTable, ...] = (
     DerivedTable(
         "turns",
-        ("rollout_started", "turn_completed", "tool_returned"),
-        ("rollout_id", "turn_index"),
-        "1",
-        lambda frames, _: turns(frames["rollout_started"], frames["turn_completed"], frames["tool_returned"]),
+        inputs=("rollout_started", "turn_completed", "tool_returned"),
+        key=("rollout_id", "turn_index"),
+        code_version="1",
+        fold=turns,
         plot_column="model",
     ),
     DerivedTable(
         "trajectories",
-        ("rollout_started", "turns", "reward_assigned", "rollout_ended"),
-        ("rollout_id",),
-        "1",
-        lambda frames, _: trajectories(
-            frames["rollout_started"], frames["turns"], frames["reward_assigned"], frames["rollout_ended"]
-        ),
+        inputs=("rollout_started", "turns", "reward_assigned", "rollout_ended"),
+        key=("rollout_id",),
+        code_version="1",
+        fold=trajectories,
         plot_column="reward",
     ),
     DerivedTable(
         "answers",
-        ("turns", "teacher_answered"),
-        ("answer_id",),
-        "1",
-        lambda frames, parameters: answers(
-            frames["turns"], frames["teacher_answered"], student=parameters.student
-        ),
+        inputs=("turns", "teacher_answered"),
+        key=("answer_id",),
+        code_version="1",
+        fold=answers,
         parameters=("student",),
         plot_column="author",
     ),
     DerivedTable(
         "disagreement",
-        ("answers",),
-        ("state_key", "level"),
-        "1",
-        lambda frames, _: disagreement(frames["answers"], levels=LEVELS),
+        inputs=("answers",),
+        key=("state_key", "level"),
+        code_version="1",
+        fold=_disagreement,
         plot_column="pattern",
     ),
     DerivedTable(
         "disagreement_by_trace",
-        ("answers",),
-        ("rollout_id", "level"),
-        "1",
-        lambda frames, _: disagreement_by_trace(frames["answers"], levels=LEVELS),
+        inputs=("answers",),
+        key=("rollout_id", "level"),
+        code_version="1",
+        fold=_disagreement_by_trace,
         plot_column="mean_entropy_nats",
     ),
     DerivedTable(
         "teacher_agreement",
-        ("answers",),
-        ("level", "teacher_a", "teacher_b"),
-        "1",
-        lambda frames, _: agreement_summary(frames["answers"], levels=LEVELS),
+        inputs=("answers",),
+        key=("level", "teacher_a", "teacher_b"),
+        code_version="1",
+        fold=_teacher_agreement,
     ),
     DerivedTable(
         "preference_pairs",
-        ("answers",),
-        ("pair_id",),
-        "1",
-        _pairs,
+        inputs=("answers",),
+        key=("pair_id",),
+        code_version="1",
+        fold=_preference_pairs,
         parameters=("min_teachers",),
         plot_column="rule",
     ),
     DerivedTable(
         "pair_outcomes",
-        ("answers",),
-        ("rollout_id", "turn_index", "rule", "level"),
-        "1",
-        _outcomes,
+        inputs=("answers",),
+        key=("rollout_id", "turn_index", "rule", "level"),
+        code_version="1",
+        fold=_pair_outcomes,
         parameters=("min_teachers",),
         plot_column="outcome",
     ),
     DerivedTable(
         "training_rows",
-        ("preference_pairs", "turn_completed", "teacher_answered", "rollout_started"),
-        ("pair_id",),
-        "1",
-        lambda frames, _: training_rows(
-            frames["preference_pairs"],
-            frames["turn_completed"],
-            frames["teacher_answered"],
-            frames["rollout_started"],
-        ),
+        inputs=("preference_pairs", "turn_completed", "teacher_answered", "rollout_started"),
+        key=("pair_id",),
+        code_version="1",
+        fold=training_rows,
         plot_column="vote_margin",
     ),
     DerivedTable(
         "exposures",
-        ("batch_consumed",),
-        ("training_id", "attempt_index", "train_step", "item_kind", "item_id"),
-        "1",
-        lambda frames, _: exposures(frames["batch_consumed"]),
+        inputs=("batch_consumed",),
+        key=("training_id", "attempt_index", "train_step", "item_kind", "item_id"),
+        code_version="1",
+        fold=exposures,
         plot_column="item_kind",
     ),
     DerivedTable(
         "evaluations",
-        ("task_evaluated",),
-        ("evaluation_id", "metric", "task_key", "sample_index"),
-        "1",
-        lambda frames, _: evaluations(frames["task_evaluated"]),
+        inputs=("task_evaluated",),
+        key=("evaluation_id", "metric", "task_key", "sample_index"),
+        code_version="1",
+        fold=evaluations,
         plot_column="score",
     ),
     DerivedTable(
         "spend",
-        ("turn_completed", "teacher_answered", "teacher_failed"),
-        ("purpose", "model"),
-        "1",
-        lambda frames, _: spend(
-            frames["turn_completed"], frames["teacher_answered"], frames["teacher_failed"]
-        ),
+        inputs=("turn_completed", "teacher_answered", "teacher_failed"),
+        key=("purpose", "model"),
+        code_version="1",
+        fold=spend,
     ),
     DerivedTable(
         "teacher_spend",
-        ("teacher_call_reserved", "teacher_call_settled", "teacher_answered", "teacher_failed"),
-        TEACHER_SPEND_KEY,
-        "1",
-        lambda frames, _: teacher_spend(
-            frames["teacher_call_reserved"],
-            frames["teacher_call_settled"],
-            frames["teacher_answered"],
-            frames["teacher_failed"],
-        ),
+        inputs=("teacher_call_reserved", "teacher_call_settled", "teacher_answered", "teacher_failed"),
+        key=TEACHER_SPEND_KEY,
+        code_version="1",
+        fold=teacher_spend,
         plot_column="settled_microusd",
     ),
 )

@@ -1,15 +1,16 @@
-"""An experiment opened for work: its file, lake, lock, world, and the launches that it consists of."""
+"""An experiment opened for work: its file, lake, lock, world and launches."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import NamedTuple
 
-from tracelake.cli.worlds import policy_folder_of, world_of
+from tracelake.cli.injection import load_policy, policy_folder_of, world_of
+from tracelake.cli.registration import register_experiment
 from tracelake.consumers.evaluate import Checkpoint
 from tracelake.consumers.launches.launch import Launch, training_id_of
-from tracelake.consumers.launches.registration import locked, register
-from tracelake.consumers.torch_process import settle_libraries
+from tracelake.consumers.launches.locking import lock_experiment
+from tracelake.consumers.torch_process import configure_training_libraries
 from tracelake.lake import Lake
 from tracelake.schemas.errors import BadInputError, ExperimentInvalidError, TrainingError
 from tracelake.schemas.experiments.experiment import Experiment, load_runnable
@@ -23,6 +24,7 @@ class OpenExperiment(NamedTuple):
     experiment: Experiment
     lake: Lake
     runs: Path
+    """Folder of checkpoints, locks and charts of all experiments."""
     lock: Lock
     world: World
 
@@ -31,7 +33,7 @@ class OpenExperiment(NamedTuple):
         return self.runs / self.experiment.id
 
     def launches(self, arm: str | None = None, seed: int | None = None) -> list[Launch]:
-        """Seed by seed, arm by arm. Raises BadInputError for what is not the experiment's."""
+        """Seed by seed, arm by arm. Raises BadInputError for an unknown arm or seed."""
         arms = sorted(self.experiment.arms) if arm is None else [arm]
         seeds = list(self.experiment.seeds) if seed is None else [seed]
         if not set(arms) <= set(self.experiment.arms) or not set(seeds) <= set(self.experiment.seeds):
@@ -41,19 +43,20 @@ class OpenExperiment(NamedTuple):
                 got=f"arm {arm}, seed {seed}",
                 expected=f"arms and seeds among {', '.join(known)}",
             )
-        base = policy_folder_of(self.lake, self.experiment, self.runs / POLICIES)
+        weights = policy_folder_of(self.lake, self.experiment, self.runs / POLICIES)
         return [
-            Launch(self.experiment, arm, seed, self.lock, self.world, base, self.folder)
+            Launch(self.experiment, arm, seed, self.lock, self.world, load_policy, weights, self.folder)
             for seed in seeds
             for arm in arms
         ]
 
 
 def open_experiment(path: Path, lake: str | Lake, runs: Path, lock: Path | None = None) -> OpenExperiment:
-    """Register and lock. Raises ExperimentInvalidError, PinMissingError, PinChangedError,
-    LockMismatchError.
+    """Lock and register.
+
+    Raises ExperimentInvalidError, PinMissingError, PinChangedError, LockMismatchError.
     """
-    settle_libraries()
+    configure_training_libraries()
     experiment = load_runnable(path)
     if not isinstance(experiment, Experiment):
         raise ExperimentInvalidError(
@@ -63,19 +66,19 @@ def open_experiment(path: Path, lake: str | Lake, runs: Path, lock: Path | None 
             cure=f"Run `tracelake register {path}`.",
         )
     opened = Lake.open(lake) if isinstance(lake, str) else lake
-    checked = locked(opened, experiment, lock or runs / experiment.id / "lock.json")
+    checked = lock_experiment(opened, experiment, lock or runs / experiment.id / "lock.json")
     world = world_of(opened, experiment)
-    register(opened, experiment)
+    register_experiment(opened, experiment)
     return OpenExperiment(experiment, opened, runs, checked, world)
 
 
-def checkpoint_of(opened: OpenExperiment, launch: Launch) -> Checkpoint:
-    """Raises TrainingError for an arm that has not been trained."""
+def checkpoint_of(launch: Launch) -> Checkpoint:
+    """Final weights of a launch. Raises TrainingError for an arm that has not been trained."""
     training_id = training_id_of(launch)
     folder = launch.output / training_id
     if not folder.is_dir():
         raise TrainingError(
             "this arm has not been trained", got=training_id, cure="Run `tracelake train` first."
         )
-    train_steps = opened.experiment.training.train_steps
+    train_steps = launch.experiment.training.train_steps
     return Checkpoint(training_id, folder, launch.arm, launch.seed, train_steps)

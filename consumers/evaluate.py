@@ -1,7 +1,9 @@
 """Evaluating a checkpoint on held-out tasks: rollouts and scores land as events.
 
-**The evaluation id is a function** of the checkpoint's weights and of what it is asked: an evaluation that
-is in the lake is not repeated.
+Flow: held-out tasks → attempts → rollouts of the loaded checkpoint, in batches → their events and scores.
+
+**The evaluation id is a function** of the checkpoint's weights and of the evaluation's settings: a finished
+evaluation is found, not repeated.
 """
 
 from __future__ import annotations
@@ -13,12 +15,12 @@ from typing import NamedTuple
 import polars as pl
 
 from tracelake.consumers.launches.checkpoints import weights_digest
+from tracelake.consumers.policy import PolicyLoader
 from tracelake.consumers.rollouts.events import RolloutContext, rollout_events
 from tracelake.consumers.rollouts.play import play_rollouts
-from tracelake.consumers.tiny_policy.policy import TinyPolicy
 from tracelake.lake import Lake
 from tracelake.schemas.canonical import hash_of
-from tracelake.schemas.environment import Environment, RolloutRecord, TaskIdentity
+from tracelake.schemas.environment import RolloutRecord, TaskIdentity
 from tracelake.schemas.errors import TableMissingError
 from tracelake.schemas.events.event import Event
 from tracelake.schemas.events.training_events import TaskEvaluated
@@ -26,7 +28,7 @@ from tracelake.schemas.experiments.experiment import Experiment
 from tracelake.schemas.world import World
 
 BATCH_SIZE = 40
-# Sampling from almost a point: the most likely token, unless two are as good as equal.
+# Sampling at almost zero temperature: the most likely token, unless two are equally likely.
 GREEDY_TEMPERATURE = 0.01
 
 
@@ -40,19 +42,21 @@ class Checkpoint(NamedTuple):
     train_step: int
 
 
-class Evaluated(NamedTuple):
+class EvaluationResult(NamedTuple):
     evaluation_id: str
     mean_score: float
     reused: bool
 
 
-def found_evaluation(
+def find_evaluation(
     lake: Lake, experiment: Experiment, checkpoint: Checkpoint, world: World
-) -> Evaluated | None:
-    """The evaluation that the lake holds whole, if it does."""
-    asked = _Evaluation(experiment, checkpoint, world)
-    known = _known_scores(lake, asked.id)
-    return Evaluated(asked.id, sum(known) / len(known), True) if len(known) == len(asked.attempts()) else None
+) -> EvaluationResult | None:
+    """The finished evaluation, if every attempt has a score in the lake."""
+    evaluation = _Evaluation(experiment, checkpoint, world)
+    scores = _landed_scores(lake, evaluation.id)
+    if len(scores) != len(evaluation.attempts):
+        return None
+    return EvaluationResult(evaluation.id, sum(scores) / len(scores), True)
 
 
 def evaluate_checkpoint(
@@ -60,27 +64,36 @@ def evaluate_checkpoint(
     experiment: Experiment,
     checkpoint: Checkpoint,
     world: World,
-    on_task: Callable[[int], None] = lambda _: None,
-) -> Evaluated:
-    """Score a checkpoint on the experiment's held-out tasks."""
-    asked = _Evaluation(experiment, checkpoint, world)
-    attempts = asked.attempts()
-    if (found := found_evaluation(lake, experiment, checkpoint, world)) is not None:
-        on_task(len(attempts))
+    load_policy: PolicyLoader,
+    on_tasks: Callable[[int], None] = lambda _: None,
+) -> EvaluationResult:
+    """Score a checkpoint on the experiment's held-out tasks, or find the finished evaluation."""
+    evaluation = _Evaluation(experiment, checkpoint, world)
+    attempts, settings = evaluation.attempts, experiment.evaluation
+    if (found := find_evaluation(lake, experiment, checkpoint, world)) is not None:
+        on_tasks(len(attempts))
         return found
-    policy = TinyPolicy.load(checkpoint.folder, temperature=asked.temperature)
+    policy = load_policy(checkpoint.folder, temperature=evaluation.temperature)
     policy.model.eval()
     environments = [world.new_environment() for _ in range(min(BATCH_SIZE, len(attempts)))]
     scores: list[float] = []
-    with lake.writer(asked.id) as writer:
+    with lake.writer(evaluation.id) as writer:
         for start in range(0, len(attempts), BATCH_SIZE):
             batch = attempts[start : start + BATCH_SIZE]
-            for attempt, record in zip(batch, asked.play(policy, environments, batch, start), strict=True):
-                writer.add(asked.events(attempt, record))
+            records = play_rollouts(
+                policy,
+                environments,
+                [attempt.task for attempt in batch],
+                turn_limit=experiment.training.turn_limit,
+                # A function of the tasks alone, so that every checkpoint gets the same draws.
+                seed=settings.task_seed + start,
+            )
+            for attempt, record in zip(batch, records, strict=True):
+                writer.add(evaluation.events(attempt, record))
                 scores.append(record.rewards["reward"])
-            on_task(len(batch))
+            on_tasks(len(batch))
         writer.flush()
-    return Evaluated(asked.id, sum(scores) / len(scores), False)
+    return EvaluationResult(evaluation.id, sum(scores) / len(scores), False)
 
 
 class _Attempt(NamedTuple):
@@ -89,30 +102,29 @@ class _Attempt(NamedTuple):
 
 
 class _Evaluation:
-    """One checkpoint, and what it is asked."""
+    """One checkpoint and its attempts at held-out tasks."""
 
     def __init__(self, experiment: Experiment, checkpoint: Checkpoint, world: World) -> None:
-        self._experiment, self._checkpoint, self._world = experiment, checkpoint, world
-        self._spec = experiment.evaluation
-        self.temperature = self._spec.temperature or GREEDY_TEMPERATURE
-        weights, training_id = weights_digest(checkpoint.folder), checkpoint.training_id
-        identity = [experiment.id, self._spec.model_dump(), weights, world.name, training_id]
+        settings, training_id = experiment.evaluation, checkpoint.training_id
+        weights = weights_digest(checkpoint.folder)
+        identity = [
+            experiment.id,
+            settings.model_dump(exclude_defaults=True),
+            weights,
+            world.name,
+            training_id,
+        ]
         self.id = f"eval-{training_id}-{hash_of(identity)[:10]}"
-
-    def attempts(self) -> list[_Attempt]:
-        tasks = list(self._world.heldout_tasks(self._spec.task_seed, self._spec.task_count))
-        return [_Attempt(task, sample) for task in tasks for sample in range(self._spec.samples_per_task)]
-
-    def play(
-        self, policy: TinyPolicy, environments: list[Environment], batch: list[_Attempt], start: int
-    ) -> list[RolloutRecord]:
-        tasks, turn_limit = [attempt.task for attempt in batch], self._experiment.training.turn_limit
-        # The seed is that of the tasks, so that every checkpoint meets the same draws.
-        seed = self._spec.task_seed + start
-        return play_rollouts(policy, environments, tasks, turn_limit=turn_limit, seed=seed)
+        self.temperature = settings.temperature or GREEDY_TEMPERATURE
+        self.attempts = [
+            _Attempt(task, sample)
+            for task in world.heldout_tasks(settings.task_seed, settings.task_count)
+            for sample in range(settings.samples_per_task)
+        ]
+        self._experiment_id, self._checkpoint, self._world = experiment.id, checkpoint, world
 
     def events(self, attempt: _Attempt, record: RolloutRecord) -> Iterator[Event]:
-        """The rollout, and its score."""
+        """The rollout and its score."""
         checkpoint, world = self._checkpoint, self._world
         rollout_id = f"{self.id}/{attempt.task.task_id}/{attempt.sample_index}"
         context = RolloutContext(
@@ -126,7 +138,7 @@ class _Evaluation:
         yield from rollout_events(record, context)
         yield TaskEvaluated(
             evaluation_id=self.id,
-            experiment_id=self._experiment.id,
+            experiment_id=self._experiment_id,
             training_id=checkpoint.training_id,
             arm=checkpoint.arm,
             seed=checkpoint.seed,
@@ -139,7 +151,7 @@ class _Evaluation:
         )
 
 
-def _known_scores(lake: Lake, evaluation_id: str) -> list[float]:
+def _landed_scores(lake: Lake, evaluation_id: str) -> list[float]:
     lake.project(["task_evaluated"])
     try:
         rows = (

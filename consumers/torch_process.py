@@ -1,4 +1,4 @@
-"""Keeps the training libraries from talking over a command's own output, and from reaching for a network."""
+"""How the training libraries behave in this process: quiet, offline, and on how many threads."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from collections.abc import Iterator
 THREADS_VARIABLE = "OMP_NUM_THREADS"
 
 
-def settle_libraries() -> None:
-    """Offline, without progress bars of their own, without notices about their own future; on one thread,
-    unless OMP_NUM_THREADS says otherwise: launches run side by side, and sampling from a small policy loses
-    more to waiting for a second thread than it brings.
+def configure_training_libraries() -> None:
+    """Offline, without their progress bars and warnings, and on one thread unless OMP_NUM_THREADS is set:
+    launches run side by side, and sampling from a small policy loses more by waiting for a second thread than
+    it gains.
     """
     for name in ("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE", "TRL_EXPERIMENTAL_SILENCE"):
         os.environ.setdefault(name, "1")
@@ -30,13 +30,13 @@ def settle_libraries() -> None:
 
 
 def core_count() -> int:
-    """Those that this process may use."""
+    """Cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @contextlib.contextmanager
 def on_all_cores() -> Iterator[None]:
-    """For work that nothing else runs beside; OMP_NUM_THREADS stays what it is."""
+    """For work that runs alone; does nothing where OMP_NUM_THREADS is set."""
     import torch
 
     before = torch.get_num_threads()

@@ -20,10 +20,11 @@ TracelakeError
 ├── CheckFailedError (AssertionError)     a guarantee does not hold: exit code 3
 │   ├── CorruptFileError                  bytes differ from the hash that names them
 │   ├── PinChangedError                   a pin, or the data that it names, has changed
-│   ├── LockMismatchError                 a launch differs from its lock file
+│   ├── LockMismatchError                 a launch differs from its lock or its registration
 │   └── SecretFoundError                  rows to be published contain a likely secret
 ├── BudgetExhaustedError (RuntimeError)   the budget is spent: exit code 4
-└── TrainingError (RuntimeError)          a launch cannot start or continue
+├── TrainingError (RuntimeError)          a launch cannot start or continue
+└── MissingExtraError (ImportError)       an optional dependency is not installed
 
 **Every message says what, got, expected, cure.** `explain` builds it, and cuts `got` so that hostile data
 cannot flood a terminal.

@@ -9,13 +9,13 @@ from tracelake.schemas.environment import Environment, TaskIdentity
 
 
 class World(NamedTuple):
-    """What training and evaluation are given, whatever lies behind it."""
+    """The seam between training and a concrete world: training and evaluation get this and nothing else."""
 
     name: str
     train_tasks: Callable[[int, int], Sequence[TaskIdentity]]
     """(seed, count) to tasks; the same arguments give the same tasks."""
     heldout_tasks: Callable[[int, int], Sequence[TaskIdentity]]
-    """(seed, count) to tasks that no training task equals; fewer where there are no more."""
+    """(seed, count) to tasks disjoint from all training tasks; fewer if the world has fewer."""
     new_environment: Callable[[], Environment]
     cluster_of: Callable[[TaskIdentity], str]
-    """Tasks of one cluster are alike, and no independent evidence."""
+    """Tasks of one cluster are alike, so they are not independent evidence."""

@@ -22,7 +22,7 @@ from tracelake.cli.output import (
 from tracelake.cli.shipped import EXPERIMENTS
 
 if TYPE_CHECKING:
-    from tracelake.consumers.launches.launch import Trained
+    from tracelake.consumers.launches.launch import TrainingResult
 
 RunsOption = Annotated[Path, typer.Option("--runs", help="Folder of checkpoints, locks and charts.")]
 RUNS_DEFAULT = Path("runs")
@@ -71,7 +71,7 @@ def train(
         say(f"Next: tracelake evaluate {experiment}")
 
 
-def _training_row(item: Trained) -> dict[str, Any]:
+def _training_row(item: TrainingResult) -> dict[str, Any]:
     return {
         "training": item.training_id,
         "reused": item.reused,
@@ -115,10 +115,11 @@ def verdict(
     runs: RunsOption = RUNS_DEFAULT,
 ) -> None:
     """Derive the verdict from events; writes verdict.json, .svg and .png into RUNS/ID."""
-    from tracelake.assets.verdicts.verdicts import verdict_of, verdict_text, write_verdict
+    from tracelake.assets.verdicts.derive_verdict import derive_verdict, write_verdict
+    from tracelake.cli.verdict_text import verdict_text
     from tracelake.lake import Lake
 
-    found = verdict_of(Lake.open(lake), experiment_id)
+    found = derive_verdict(Lake.open(lake), experiment_id)
     files = write_verdict(found, runs / experiment_id)
     if output is Format.JSON:
         print_json(found.model_dump(mode="json"))
@@ -162,16 +163,17 @@ def demo(
     ] = None,
     output: FormatOption = Format.HUMAN,
 ) -> None:
-    """The main job at the smallest scale: collect, ask teachers, pin, train two arms, judge. About five
-    minutes.
-    """
-    from tracelake.cli.demo.demo import run_demo
+    """The main job at the smallest scale: collect, ask teachers, pin, train two arms, decide.
 
-    outcome = run_demo(folder, lake)
+    Takes about five minutes.
+    """
+    from tracelake.cli.demo import run_demo
+
+    result = run_demo(folder, lake)
     if output is Format.JSON:
-        print_json(outcome.summary())
+        print_json(result.summary())
     else:
-        print_text(outcome.text())
+        print_text(result.text())
 
 
 def register(app: typer.Typer) -> None:

@@ -14,27 +14,25 @@ if TYPE_CHECKING:
     from tracelake.schemas.experiments.cost_experiment import CostExperiment
 
 
-def register_experiment(
+def register_command(
     experiment: Annotated[Path, typer.Argument(metavar="EXPERIMENT", help="The experiment's TOML file.")],
     lake: LakeOption = LAKE_DEFAULT,
     output: FormatOption = Format.HUMAN,
 ) -> None:
-    """Land an experiment's thresholds and stop rule before its first run, and say how it is run."""
+    """Land an experiment's thresholds and stop rule before its first run, and print how to run it."""
+    from tracelake.cli.registration import register_experiment
     from tracelake.lake import Lake
     from tracelake.schemas.experiments.cost_experiment import CostExperiment
     from tracelake.schemas.experiments.experiment import load_runnable
-    from tracelake.schemas.experiments.registration import registration_of
 
     loaded = load_runnable(experiment)
-    event = registration_of(loaded)
-    with Lake.open(lake).writer(f"register-{loaded.id}") as writer:
-        writer.append([event])
+    spec_hash = register_experiment(Lake.open(lake), loaded).spec_hash
     is_cost = isinstance(loaded, CostExperiment)
     commands = replay_commands(loaded, experiment) if is_cost else [["tracelake", "train", str(experiment)]]
     if output is Format.JSON:
-        print_json({"experiment": loaded.id, "spec_hash": event.spec_hash, "commands": commands})
+        print_json({"experiment": loaded.id, "spec_hash": spec_hash, "commands": commands})
         return
-    print_text(f"{loaded.id} registered as {event.spec_hash}. Next:")
+    print_text(f"{loaded.id} registered as {spec_hash}. Next:")
     for command in commands:
         print_text(f"  {shlex.join(command)}")
 
@@ -50,9 +48,9 @@ def replay_commands(experiment: CostExperiment, path: Path) -> list[list[str]]:
         "--traces": experiment.traces.filter,
         "--budget": experiment.asking.budget_usd,
     }
-    asked = [word for option in options.items() for word in option]
-    return [["tracelake", "replay", *asked], ["tracelake", "verdict", experiment.id]]
+    words = [word for option in options.items() for word in option]
+    return [["tracelake", "replay", *words], ["tracelake", "verdict", experiment.id]]
 
 
 def register(app: typer.Typer) -> None:
-    app.command("register")(register_experiment)
+    app.command("register")(register_command)

@@ -1,5 +1,5 @@
-"""The hint channel (SDPO): a frozen teacher that was given a hint supervises the student's own tokens.
+"""The hint channel (SDPO): a frozen teacher that reads a hint supervises the student's own tokens.
 
-Flow: `turn_views` reads turns off the token mask → `hints` chooses turns and texts → `hinted_batch` makes the
-two sequences → `frozen_teacher` and student score them → `sdpo_loss`.
+Flow: `turn_views` finds the turns in the token mask → `hints` chooses turns and texts → `hinted_batch` builds
+the two sequences → `frozen_teacher` and student score them → `sdpo_loss`.
 """

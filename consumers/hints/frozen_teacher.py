@@ -1,9 +1,9 @@
-"""The hint channel's teacher: a model that stays what it was, and says which one it is.
+"""The hint channel's teacher: a model whose weights never change, with a fingerprint.
 
-A live teacher (one that follows the policy) collapses the channel, and two ways to get one by accident are
-closed here: handing over the policy itself, and copying a model whose `forward` an earlier trainer had
-replaced. TRL's fused head is a closure over the *original* model's forward, so such a copy looks frozen and
-answers with the live policy.
+A live teacher (one that follows the policy) collapses the channel. Two ways to get one by accident are closed
+here: passing the policy itself, and copying a model whose `forward` an earlier trainer had replaced. TRL's
+fused head is a closure over the *original* model's forward, so such a copy looks frozen but answers with the
+live policy.
 """
 
 from __future__ import annotations
@@ -27,13 +27,12 @@ _SAMPLE_LENGTH = 64
 def frozen_teacher(policy: Any, teacher_model: nn.Module | None, args: GRPOConfig | None) -> nn.Module:
     """The given teacher, or a copy of the initial policy, in evaluation mode and without gradients.
 
-    `policy` is what the trainer was given, a model or a path. To be called before the trainer touches the
-    policy.
+    `policy` is the trainer's argument, a model or a path. Call this before the trainer touches the policy.
     """
     if teacher_model is policy:
         raise TrainingError(
             "the teacher is the policy itself",
-            expected="a model of its own",
+            expected="another model",
             cure="Leave teacher_model out to have the initial policy copied.",
         )
     teacher = _initial_policy(policy, args) if teacher_model is None else teacher_model

@@ -5,9 +5,9 @@ Each hinted turn is a pair of rows that end with the same action tokens:
     student   context                  + action
     teacher   context, hint inserted   + action
 
-**The student row holds no hint token.** It is cut from the rollout's own ids, and the hint only ever enters
-the other row.
-**Nothing after the hinted turn is read**, and another hint of the same rollout is not in this turn's context.
+**The student row contains no hint token.** It is cut from the rollout's own ids; only the teacher row gets
+the hint.
+**Nothing after the hinted turn is read**, and the context of one turn never contains the hint of another.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ from typing import NamedTuple
 
 import torch
 
+from tracelake.consumers.action_logits import PAD_ID, RightAligned, right_align
 from tracelake.consumers.hints.hints import Hint, HintProvider
 from tracelake.consumers.hints.turn_views import RolloutView, row_context
-from tracelake.consumers.trainer.action_logits import PAD_ID, RightAligned, right_align
 from tracelake.schemas.errors import TrainingError
 
 
 @dataclass(frozen=True)
 class HintedTurn:
-    """A turn that gets a hint; `start` and `end` count in the completion."""
+    """A turn with a hint; `start` and `end` are positions in the completion."""
 
     turn_index: int
     start: int
@@ -42,11 +42,11 @@ class HintedBatch(NamedTuple):
 
 
 def hinted_turns(rollout: RolloutView, provider: HintProvider) -> tuple[HintedTurn, ...]:
-    """The turns that the provider gives a hint for; TrainingError if it does not answer for each turn."""
+    """The turns that the provider gives a hint for. Raises TrainingError unless it has an entry per turn."""
     hints = provider.hints(rollout)
     if len(hints) != len(rollout.turns):
         raise TrainingError(
-            "a hint provider answered for another number of turns",
+            "a hint provider returned another number of entries",
             got=len(hints),
             expected=f"{len(rollout.turns)} entries, None for a turn without a hint",
         )
@@ -67,9 +67,9 @@ def build_hinted_batch(
 ) -> HintedBatch:
     """Rows in batch order, turns in order within a row; `batch` holds TRL's padded ids and masks.
 
-    Where a context ends with `opening_ids`, the template's opening of the policy's message, the hint goes
-    before them. Without any hinted turn the result is one row of padding with an empty action mask: the
-    forward passes still happen, because in a sharded job they are collective.
+    If a context ends with `opening_ids`, the template's opening of the policy's message, the hint goes before
+    them. Without any hinted turn the result is one row of padding with an empty action mask: the forward
+    passes still happen, because in a sharded job they are collective.
     """
     contexts: list[torch.Tensor] = []
     hinted_contexts: list[torch.Tensor] = []

@@ -1,7 +1,7 @@
-"""Which turns the teacher gets a hint for, and what the hint says.
+"""Choosing the hinted turns and the text of each hint.
 
-A hint is short and local: it names what went wrong just before the turn, not the solution. It exists in the
-teacher's context only; the student's token ids are never touched.
+A hint is short and local: it names the error just before the turn, not the solution. It exists in the
+teacher's context only; the student's token ids never change.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ class HintProvider(Protocol):
 
 
 class ToolErrorHints:
-    """Hints the turns that follow an error message, with the message's own last matching line.
+    """Hints the turns that follow an error message, with the message's last matching line.
 
-    The last match is taken because interpreters print the exception after the trace that leads to it. Each
-    hinted turn is a sequence that the teacher and the student both run, so a rollout's hints are limited in
-    number, the earliest ones kept: the later errors of a rollout are often consequences of the first.
+    The last, because interpreters print the exception after the trace that leads to it. Each hinted turn
+    costs a forward pass of teacher and student, so the number of hints per rollout is limited. The earliest
+    win: later errors of a rollout are often consequences of the first.
     """
 
     def __init__(
@@ -69,17 +69,17 @@ class ToolErrorHints:
         return matches[-1].group(0).strip()[: self._excerpt_length_max] if matches else None
 
     def _encode(self, excerpt: str) -> Hint | None:
-        # Tool text is foreign: `replace` leaves its braces alone, where `format` would read them.
+        # `format` would interpret braces in the tool's text.
         text = self._template.replace("{error}", excerpt)
         token_ids = self._tokenizer(text, add_special_tokens=False)["input_ids"]
         return tuple(token_ids) or None
 
 
 def generation_prompt_ids(tokenizer: Any, chat_template: str | None, template_kwargs: dict[str, Any]) -> Hint:
-    """What the chat template adds to open the assistant's message; empty without a template.
+    """Token ids with which the chat template opens the assistant's message; empty without a template.
 
-    A context usually ends with it, and a hint belongs before it: in the conversation, not in the policy's own
-    message.
+    A context usually ends with them. A hint goes before them: into the conversation, not into the policy's
+    own message.
     """
     if not (chat_template or getattr(tokenizer, "chat_template", None)):
         return ()

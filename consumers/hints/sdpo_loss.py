@@ -1,4 +1,4 @@
-"""The hint channel's mathematics: how far the student is from the teacher that was given a hint.
+"""The hint channel's loss: the divergence of the student from the teacher that reads the hint.
 
 Per token: a divergence over the vocabulary (forward KL, reverse KL, or generalised JSD), clipped after the
 sum, times a detached gate. Both sides' logits are divided by the same temperature. The teacher never receives
@@ -14,15 +14,15 @@ from typing import NamedTuple
 import torch
 from torch.nn import functional
 
-from tracelake.consumers.trainer.action_logits import token_logps
-from tracelake.consumers.trainer.auxiliary_losses import ReplayConfig
+from tracelake.consumers.action_logits import token_logps
+from tracelake.consumers.auxiliary_losses import AuxiliaryLossConfig
 
-# The tail's log mass is log(1 - p); p is kept this far from 1 so that it stays finite in float32.
+# Upper bound on log(p): the tail's log mass log(1 - p) then stays finite in float32.
 TOP_K_LOG_MASS_MAX = -1e-7
 
 
 class SdpoTerms(NamedTuple):
-    """Sums over the action tokens of one batch, so that the caller chooses what to divide by."""
+    """Sums over the action tokens of one batch; the caller chooses the divisor."""
 
     loss_sum: torch.Tensor
     """Gated, clipped divergence in nats; carries the gradient."""
@@ -31,7 +31,7 @@ class SdpoTerms(NamedTuple):
     gate_sum: torch.Tensor
     """Sum of the gates; detached."""
     clipped_count: torch.Tensor
-    """Tokens whose divergence was cut; detached."""
+    """Tokens whose divergence was clipped; detached."""
     token_count: torch.Tensor
     """Action tokens."""
 
@@ -47,12 +47,12 @@ def divergence(student_logps: torch.Tensor, teacher_logps: torch.Tensor, alpha: 
 
 
 def token_divergence(
-    student_logits: torch.Tensor, teacher_logits: torch.Tensor, config: ReplayConfig
+    student_logits: torch.Tensor, teacher_logits: torch.Tensor, config: AuxiliaryLossConfig
 ) -> torch.Tensor:
-    """(...) nats between two sets of logits (..., V) that are already divided by the temperature."""
+    """(...) nats between two sets of logits (..., V), already divided by the temperature."""
     if config.sdpo_top_k is None or config.sdpo_top_k >= student_logits.size(-1):
         return divergence(student_logits.log_softmax(-1), teacher_logits.log_softmax(-1), config.sdpo_alpha)
-    # The support is the student's: where the student puts no mass there is nothing of it to correct.
+    # The support is the student's top k: without student mass there is nothing to correct.
     student_top, support = student_logits.topk(config.sdpo_top_k, dim=-1)
     student_top = student_top - student_logits.logsumexp(-1, keepdim=True)
     teacher_top = teacher_logits.gather(-1, support) - teacher_logits.logsumexp(-1, keepdim=True)
@@ -67,12 +67,12 @@ def sdpo_terms(
     action_mask: torch.Tensor,
     *,
     temperature: float,
-    config: ReplayConfig,
+    config: AuxiliaryLossConfig,
 ) -> SdpoTerms:
     """Terms over the tokens where `action_mask` (N, A) is true; logits (N, A, V), `action_ids` (N, A).
 
-    An empty mask gives a zero that still hangs on the student's graph: a process that skipped its backward
-    pass would leave the others of a sharded job waiting.
+    An empty mask gives a zero that is still part of the student's graph: if one process skipped its backward
+    pass, the others of a sharded job would hang.
     """
     if not action_mask.any():
         nothing = student_logits.new_zeros(())

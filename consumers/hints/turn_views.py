@@ -1,7 +1,7 @@
-"""A rollout as its turns, read off the token mask without tokenising anything again.
+"""A rollout as its turns, found in the token mask without tokenising again.
 
-In the completion, each maximal run of policy tokens (mask 1) is one turn's model output; what lies between
-two of them (mask 0) is what the environment said, template included.
+In the completion, each maximal run of policy tokens (mask 1) is one turn's model output; the tokens between
+two of them (mask 0) are the environment's output, template included.
 """
 
 from __future__ import annotations
@@ -32,13 +32,12 @@ class TurnView:
     end: int
     """One past the last token."""
     preceding_tool_text: str
-    """What the environment said since the turn before, without special tokens; may be empty."""
+    """The environment's output since the turn before, without special tokens; may be empty."""
 
 
 @dataclass(frozen=True)
 class RolloutView:
-    """One rollout without padding; one that TRL masks out whole (truncated) has no completion and no
-    turns."""
+    """One rollout without padding. If TRL masks it out (truncated), it has no completion and no turns."""
 
     rollout_uid: int
     prompt_ids: tuple[int, ...]
@@ -47,7 +46,7 @@ class RolloutView:
     """1 where the policy chose the token, same length as `completion_ids`."""
     turns: tuple[TurnView, ...]
     advantage: float | None
-    """Null where the trainer gives each token an advantage of its own."""
+    """None where the trainer computes one advantage per token."""
 
 
 def policy_spans(policy_mask: tuple[int, ...]) -> list[tuple[int, int]]:
@@ -74,14 +73,14 @@ def rollout_views(
     for row, rollout_uid in enumerate(rollout_uids):
         length = int(mask[row].sum())
         completion_ids = tuple(output["completion_ids"][row, :length].tolist())
-        own_mask = tuple(policy_mask[row, :length].tolist())
+        row_mask = tuple(policy_mask[row, :length].tolist())
         views.append(
             RolloutView(
                 rollout_uid=rollout_uid,
                 prompt_ids=tuple(output["prompt_ids"][row][output["prompt_mask"][row].bool()].tolist()),
                 completion_ids=completion_ids,
-                policy_mask=own_mask,
-                turns=_turns(completion_ids, own_mask, decoder),
+                policy_mask=row_mask,
+                turns=_turns(completion_ids, row_mask, decoder),
                 advantage=scalars[row],
             )
         )
@@ -102,6 +101,6 @@ def _turns(
 
 
 def row_context(batch: Mapping[str, torch.Tensor], row: int, end: int) -> torch.Tensor:
-    """(n,) prompt and completion tokens of one row up to completion position `end`, padding left out."""
+    """(n,) prompt and completion tokens of one row up to completion position `end`, without padding."""
     prompt = batch["prompt_ids"][row][batch["prompt_mask"][row].bool()]
     return torch.cat([prompt, batch["completion_ids"][row, :end]])

@@ -1,5 +1,5 @@
-"""One training of one arm with one seed, from registration to checkpoint.
+"""One training of one arm with one seed, from the lock to the final weights.
 
-Flow: `registration` (specification and lock) → `launch` opens the pin and builds the trainer with
-`settings` → `landing` lands what it generates and consumes → `checkpoints`; `history` finds earlier attempts.
+Flow: `locking` compares data, code and `settings` with the lock → `launch` opens the pin and trains →
+`recorder` turns what is generated and consumed into events → `checkpoints` finds where to resume.
 """

@@ -1,7 +1,7 @@
-"""Checkpoints on a disk, and which of them a training may go on from.
+"""Checkpoint folders, and the one that a training resumes from.
 
-**A checkpoint counts once the lake was told of it**, and it is told of once its files are durable: a process
-that dies while it writes one leaves a folder that nothing goes on from.
+**A checkpoint counts once its event is in the lake**, which lands after its files are durable: a process that
+dies while writing one leaves a folder that nothing resumes from.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ WEIGHTS = "model.safetensors"
 
 
 def checkpoint_folder(folder: Path, train_step: int) -> Path:
-    """Where TRL leaves the checkpoint of an update."""
+    """Where TRL writes the checkpoint of an update."""
     return folder / f"{PREFIX_CHECKPOINT_DIR}-{train_step}"
 
 
@@ -34,13 +34,13 @@ def weights_digest(folder: Path) -> str:
 
 
 def last_checkpoint(lake: Lake, training_id: str, folder: Path) -> Path | None:
-    """The newest that the lake was told of and that still holds the weights it was told of."""
+    """The newest recorded checkpoint whose folder still has the recorded weights."""
     lake.project(["checkpoint_saved"])
     try:
-        told = lake.scan("checkpoint_saved").filter(pl.col("training_id") == training_id)
+        recorded = lake.scan("checkpoint_saved").filter(pl.col("training_id") == training_id)
     except TableMissingError:
         return None
-    rows = told.select("train_step", "weights_digest").sort("train_step", descending=True).collect()
+    rows = recorded.select("train_step", "weights_digest").sort("train_step", descending=True).collect()
     for train_step, digest in rows.iter_rows():
         checkpoint = checkpoint_folder(folder, train_step)
         if (checkpoint / WEIGHTS).is_file() and weights_digest(checkpoint) == digest:
@@ -49,7 +49,7 @@ def last_checkpoint(lake: Lake, training_id: str, folder: Path) -> Path | None:
 
 
 def make_durable(folder: Path) -> None:
-    """The files of a folder, and their names."""
+    """Sync the folder's files and their names."""
     for path in folder.iterdir():
         if path.is_file():
             descriptor = os.open(path, os.O_RDONLY)

@@ -1,8 +1,7 @@
-"""The replay channel's mathematics: DPO on pinned pairs, with reference log-probabilities that were computed
-once.
+"""The pair channel's loss: DPO on pinned pairs, with reference log-probabilities computed once.
 
-Sequence log-probabilities are summed over the action, as in TRL's DPOTrainer, and scored at temperature 1
-whatever the rollouts were sampled at: the pairs were not sampled from this policy.
+Sequence log-probabilities are summed over the action, as in TRL's DPOTrainer. They are scored at temperature
+1, not at the rollouts' temperature: the pairs were not sampled from this policy.
 """
 
 from __future__ import annotations
@@ -13,12 +12,12 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from tracelake.consumers.action_logits import action_logits, token_logps
+from tracelake.consumers.auxiliary_losses import AuxiliaryLossConfig
 from tracelake.consumers.pairs.pair_batches import PairBatch, PairDataset, collate_pairs
-from tracelake.consumers.trainer.action_logits import action_logits, token_logps
-from tracelake.consumers.trainer.auxiliary_losses import ReplayConfig
 
 
-class ReplayTerms(NamedTuple):
+class PairTerms(NamedTuple):
     """One micro-batch of N pairs."""
 
     loss: torch.Tensor
@@ -32,7 +31,7 @@ class ReplayTerms(NamedTuple):
     rejected_logps: torch.Tensor
     """(N,) detached, nats, summed over the action."""
     margins: torch.Tensor
-    """(N,) detached: beta times the log-ratio difference, as it enters the sigmoid."""
+    """(N,) detached: beta times the difference of log-ratios, the sigmoid's argument."""
 
 
 def sequence_logps(model: nn.Module, batch: PairBatch) -> torch.Tensor:
@@ -42,20 +41,20 @@ def sequence_logps(model: nn.Module, batch: PairBatch) -> torch.Tensor:
     return logps.masked_fill(~batch.sequences.action_mask, 0.0).sum(dim=1)
 
 
-def replay_terms(model: nn.Module, batch: PairBatch, config: ReplayConfig) -> ReplayTerms:
+def pair_terms(model: nn.Module, batch: PairBatch, config: AuxiliaryLossConfig) -> PairTerms:
     """Forward pass and loss of one pair micro-batch."""
     chosen_logps, rejected_logps = sequence_logps(model, batch).chunk(2)
     chosen_counts, rejected_counts = batch.sequences.action_mask.sum(dim=1).chunk(2)
     chosen_scores = chosen_logps - batch.reference_chosen_logps
     rejected_scores = rejected_logps - batch.reference_rejected_logps
-    if config.replay_loss == "sigmoid_norm":
+    if config.pair_loss_type == "sigmoid_norm":
         chosen_scores = chosen_scores / chosen_counts
         rejected_scores = rejected_scores / rejected_counts
-    margins = config.replay_dpo_beta * (chosen_scores - rejected_scores)
+    margins = config.dpo_beta * (chosen_scores - rejected_scores)
     preference_loss = (batch.weights * -functional.logsigmoid(margins)).mean()
     chosen_nll = -(batch.weights * chosen_logps).sum() / chosen_counts.sum()
-    return ReplayTerms(
-        loss=preference_loss + config.replay_sft_weight * chosen_nll,
+    return PairTerms(
+        loss=preference_loss + config.pair_sft_weight * chosen_nll,
         preference_loss=preference_loss.detach(),
         chosen_nll=chosen_nll.detach(),
         chosen_logps=chosen_logps.detach(),
@@ -64,7 +63,7 @@ def replay_terms(model: nn.Module, batch: PairBatch, config: ReplayConfig) -> Re
     )
 
 
-def replay_metrics(terms: ReplayTerms) -> dict[str, torch.Tensor]:
+def pair_metrics(terms: PairTerms) -> dict[str, torch.Tensor]:
     """Scalars of one process, detached; log-probabilities in nats per sequence."""
     return {
         "loss": terms.loss.detach(),
@@ -79,12 +78,12 @@ def replay_metrics(terms: ReplayTerms) -> dict[str, torch.Tensor]:
 
 @torch.no_grad()
 def reference_logprobs(
-    model: nn.Module, pairs: PairDataset, config: ReplayConfig, batch_size: int = 8
+    model: nn.Module, pairs: PairDataset, config: AuxiliaryLossConfig, batch_size: int = 8
 ) -> PairDataset:
     """The pairs with reference log-probabilities under `model`.
 
-    Take the `config` of the run: under another prompt limit the reference would have scored other contexts
-    than the policy will. The model is scored in evaluation mode and left in the mode that it came in.
+    `config` must be that of the run: under another prompt limit the reference would score other contexts than
+    the policy. The model is scored in evaluation mode; its mode is restored.
     """
     device = next(model.parameters()).device
     was_training = model.training

@@ -1,9 +1,9 @@
-"""The pinned pair table on its way into training: rows, their order, and tensors.
+"""Pinned pairs as training batches: the token table, the order of its rows, and tensors.
 
-**The order is a function of the seed and of how many pairs were consumed**, so one integer resumes it; it
-uses a generator of its own and never the global one, whose state decides the rollouts.
-**The table is endless**: one permutation per pass, and a batch may span two passes, so every micro-batch is
-full.
+**The order is a function of the seed and of the number of consumed pairs**, so one integer resumes it. It has
+its own random generator: the state of the global one decides the rollouts.
+**Every micro-batch is full**: each pass over the table has its own permutation, and a batch may span two
+passes.
 **The action is never cut**: a context over the limit loses its oldest tokens.
 """
 
@@ -17,8 +17,8 @@ import numpy as np
 import pyarrow as pa
 import torch
 
-from tracelake.consumers.trainer.action_logits import RightAligned, right_align
-from tracelake.consumers.trainer.auxiliary_losses import ReplayConfig
+from tracelake.consumers.action_logits import RightAligned, right_align
+from tracelake.consumers.auxiliary_losses import AuxiliaryLossConfig
 from tracelake.schemas.errors import BadInputError, TrainingError
 
 REFERENCE_COLUMNS = ("reference_chosen_logps", "reference_rejected_logps")
@@ -54,72 +54,78 @@ class PairBatch(NamedTuple):
 
 
 class PairDataset:
-    """A pair table in its pinned order; columns as in `PAIR_SCHEMA`, others are dropped."""
+    """A table of tokenised pairs in pinned order; columns as in `PAIR_SCHEMA`, others are dropped."""
 
     def __init__(self, table: pa.Table) -> None:
         self.table = _checked(table)
 
     @classmethod
     def from_rows(cls, rows: Iterable[Mapping[str, Any]]) -> PairDataset:
-        """From dictionaries; the reference columns and the vote margin may be missing."""
-        known = [{name: row.get(name) for name in PAIR_SCHEMA.names} for row in rows]
-        return cls(pa.Table.from_pylist(known, schema=PAIR_SCHEMA))
+        """The reference columns and the vote margin may be missing."""
+        values = [{name: row.get(name) for name in PAIR_SCHEMA.names} for row in rows]
+        return cls(pa.Table.from_pylist(values, schema=PAIR_SCHEMA))
 
     def __len__(self) -> int:
         return self.table.num_rows
 
     def rows(self, indices: Sequence[int]) -> list[dict[str, Any]]:
-        """The rows at these positions, in this order, a repeated position twice."""
+        """The rows at these positions, in this order; positions may repeat."""
         return self.table.take(pa.array(indices, pa.int64())).to_pylist()
 
     @property
     def pair_ids_digest(self) -> str:
-        """sha256 over the pair ids in order: other pairs, or the same ones in another order, have another."""
+        """SHA-256 over the pair ids in order."""
         ids = self.table["pair_id"].to_pylist()
         return hashlib.sha256("\x00".join(ids).encode()).hexdigest()
 
     def with_reference(self, chosen_logps: Sequence[float], rejected_logps: Sequence[float]) -> PairDataset:
-        """The same pairs with these reference log-probabilities, in table order."""
+        """A copy with these reference log-probabilities, in table order."""
         table = self.table
         for name, values in zip(REFERENCE_COLUMNS, (chosen_logps, rejected_logps), strict=True):
             position = table.schema.get_field_index(name)
             table = table.set_column(position, PAIR_SCHEMA.field(name), pa.array(values, pa.float64()))
         return PairDataset(table)
 
-    def check_trainable(self, config: ReplayConfig) -> None:
-        """Raise TrainingError unless each pair has what the loss of `config` reads."""
-        margin = ("vote_margin",) if config.replay_vote_margin_weights else ()
+    def check_trainable(self, config: AuxiliaryLossConfig) -> None:
+        """Raise TrainingError unless each pair has every value that the loss of `config` reads."""
+        margin = ("vote_margin",) if config.pair_vote_margin_weights else ()
         for name in (*REFERENCE_COLUMNS, *margin):
-            unknown_count = int((~np.isfinite(self.table[name].to_numpy())).sum())
-            if unknown_count:
-                cure = "Run reference_logprobs first." if name in REFERENCE_COLUMNS else None
+            missing_count = int((~np.isfinite(self.table[name].to_numpy())).sum())
+            if missing_count:
+                is_reference = name in REFERENCE_COLUMNS
                 raise TrainingError(
                     f"pair column {name} is not complete",
-                    got=f"{unknown_count} of {len(self)} rows without",
+                    got=f"{missing_count} of {len(self)} rows without",
                     expected="a finite number in each row",
-                    cure=cure or "Set replay_vote_margin_weights to false, or derive the margin.",
+                    cure="Run reference_logprobs first."
+                    if is_reference
+                    else "Set pair_vote_margin_weights to false, or derive the margin.",
                 )
 
 
 class PairCursor:
-    """Where in the endless order of pairs a run stands; the same on every process, each of which takes its
-    own slice."""
+    """Position of a run in the endless order of pairs; every process has the same and takes its own slice."""
 
     def __init__(
-        self, pairs: PairDataset, config: ReplayConfig, *, process_index: int = 0, process_count: int = 1
+        self,
+        pairs: PairDataset,
+        config: AuxiliaryLossConfig,
+        *,
+        process_index: int = 0,
+        process_count: int = 1,
     ) -> None:
         self.consumed_count = 0
         self._pair_count = len(pairs)
         self._digest = pairs.pair_ids_digest
-        self._batch_size = config.replay_pairs_per_micro_batch
-        self._seed = config.replay_seed
+        self._batch_size = config.pairs_per_micro_batch
+        self._seed = config.pair_seed
         self._process_index = process_index
         self._process_count = process_count
         self._cached: tuple[int, list[int]] = (-1, [])
 
     @property
     def pass_count(self) -> float:
-        """How often the table has been gone through, fractions included."""
+        """Passes over the table so far, fractions included."""
         return self.consumed_count / self._pair_count
 
     def next_indices(self) -> list[int]:
@@ -129,18 +135,18 @@ class PairCursor:
         return [self._index_at(position) for position in range(start, start + self._batch_size)]
 
     def state_dict(self) -> dict[str, int | str]:
-        """JSON-ready; the digest and the seed are there to be checked at resume."""
+        """JSON values; digest and seed are compared at resume."""
         return {"consumed_count": self.consumed_count, "seed": self._seed, "pair_ids_digest": self._digest}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Raises TrainingError when the state was left by other pairs or another seed."""
+        """Raises TrainingError for a state of other pairs or another seed."""
         for name, own in (("pair_ids_digest", self._digest), ("seed", self._seed)):
             if state[name] != own:
                 raise TrainingError(
                     f"the checkpoint's pair order has another {name}",
                     got=state[name],
                     expected=str(own),
-                    cure="Resume with the pin and the replay_seed that the run was started with.",
+                    cure="Resume with the pin and the pair_seed of the run.",
                 )
         self.consumed_count = int(state["consumed_count"])
 
@@ -155,10 +161,10 @@ class PairCursor:
 
 
 def collate_pairs(
-    rows: Sequence[Mapping[str, Any]], config: ReplayConfig, device: torch.device | str = "cpu"
+    rows: Sequence[Mapping[str, Any]], config: AuxiliaryLossConfig, device: torch.device | str = "cpu"
 ) -> PairBatch:
-    """Tensors of some rows of a pair table; reference log-probabilities that are null come out as NaN."""
-    limit = config.replay_max_prompt_length
+    """Tensors of some rows of a pair table; a null reference log-probability becomes NaN."""
+    limit = config.pair_prompt_token_limit
     prompts = [row["prompt_ids"] if limit is None else row["prompt_ids"][-limit:] for row in rows]
     actions = [row["chosen_ids"] for row in rows] + [row["rejected_ids"] for row in rows]
 
@@ -169,7 +175,7 @@ def collate_pairs(
         filled = [float("nan") if value is None else value for value in values]
         return torch.tensor(filled, dtype=torch.float32, device=device)
 
-    weighted = config.replay_vote_margin_weights
+    weighted = config.pair_vote_margin_weights
     return PairBatch(
         pair_ids=tuple(row["pair_id"] for row in rows),
         sequences=right_align(vectors(prompts * 2), vectors(actions)),

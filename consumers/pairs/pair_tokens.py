@@ -1,7 +1,7 @@
-"""Pinned training rows as token ids of one policy's chat template.
+"""Pinned training rows as token ids of the policy's chat template.
 
-**Actions are rendered once, through the student's own template**, whichever model they came from; the ids
-of a context are a prefix of the ids of the context with its action, or the pair is refused.
+**Every action is rendered through the student's own template**, whichever model it came from. A pair is
+refused unless the ids of its context are a prefix of the ids of the context with the action.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from tracelake.schemas.message import Message, canonical_arguments, content_text
 def pair_dataset(
     rows: Iterable[Mapping[str, Any]], tokenizer: PreTrainedTokenizerBase, *, shuffled_by: int | None = None
 ) -> PairDataset:
-    """Rows of `training_rows`; `shuffled_by` turns each pair's orientation by a coin of that seed (the
-    control arm).
+    """Tokenise rows of `training_rows`. With the seed `shuffled_by`, a coin flip per pair reverses its
+    orientation: the control arm.
     """
     return PairDataset.from_rows(_tokens(row, tokenizer, shuffled_by) for row in rows)
 
@@ -83,7 +83,7 @@ def _action_ids(
 
 
 def _plain(message: Message) -> Message:
-    """Role, text and calls with parsed arguments: what every chat template understands."""
+    """Role, text and calls with parsed arguments: the subset that every chat template understands."""
     plain: Message = {"role": message["role"], "content": content_text(message.get("content"))}
     calls = tool_calls_of(message)
     if calls:

@@ -16,7 +16,7 @@ BATCH_SIZE = 32
 
 
 class Collection(NamedTuple):
-    """What to collect."""
+    """Settings of one collection."""
 
     run_id: str
     model: str
@@ -34,15 +34,15 @@ def collect_rollouts(
     collection: Collection,
     on_rollouts: Callable[[int], None] = lambda _: None,
 ) -> Receipt:
-    """Play and land; ids depend on run, task and sample alone, so that a second collection of one run is
-    all conflicts or known.
+    """Play and land. Ids depend on run, task and sample alone: a second collection of one run lands
+    duplicates or conflicts.
     """
-    plays = [(task, sample) for task in tasks for sample in range(collection.rollouts_per_task)]
-    environments = [world.new_environment() for _ in range(min(BATCH_SIZE, len(plays)))]
+    samples = [(task, sample) for task in tasks for sample in range(collection.rollouts_per_task)]
+    environments = [world.new_environment() for _ in range(min(BATCH_SIZE, len(samples)))]
     counts = Receipt(0, 0, 0)
     with lake.writer(collection.run_id) as writer:
-        for start in range(0, len(plays), BATCH_SIZE):
-            batch = plays[start : start + BATCH_SIZE]
+        for start in range(0, len(samples), BATCH_SIZE):
+            batch = samples[start : start + BATCH_SIZE]
             records = play_rollouts(
                 policy,
                 environments,
@@ -51,20 +51,16 @@ def collect_rollouts(
                 seed=collection.seed + start,
             )
             for (task, sample), record in zip(batch, records, strict=True):
-                context = _context(collection, world, task, sample)
+                group_id = f"{collection.run_id}/{task.task_id}"
+                context = RolloutContext(
+                    rollout_id=f"{group_id}/{sample}",
+                    environment=world.name,
+                    model=collection.model,
+                    source_run=collection.run_id,
+                    group_id=group_id,
+                )
                 receipt = writer.add(rollout_events(record, context))
                 counts = Receipt(*(old + new for old, new in zip(counts, receipt, strict=True)))
             on_rollouts(len(batch))
         writer.flush()
     return counts
-
-
-def _context(collection: Collection, world: World, task: TaskIdentity, sample: int) -> RolloutContext:
-    group_id = f"{collection.run_id}/{task.task_id}"
-    return RolloutContext(
-        rollout_id=f"{group_id}/{sample}",
-        environment=world.name,
-        model=collection.model,
-        source_run=collection.run_id,
-        group_id=group_id,
-    )

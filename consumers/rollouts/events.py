@@ -1,7 +1,7 @@
 """Played rollouts as events.
 
-**What was sampled is kept at full precision**: ids and logprobs as the sampler gave them, never re-tokenised.
-**The same record gives the same events**, so that a retry of their landing is a no-op.
+**Samples keep full precision**: ids and logprobs are the sampler's, never re-tokenised.
+**The same record gives the same events**, so landing them again is a no-op.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from tracelake.schemas.message import StateHasher, tools_key
 
 
 class RolloutContext(NamedTuple):
-    """What a record does not know of itself."""
+    """Facts that a record does not contain."""
 
     rollout_id: str
     environment: str

@@ -1,13 +1,12 @@
 """The one multi-turn loop: collection, GRPO training and evaluation all play their rollouts here.
 
-Flow: reset all → one batched model call per turn over the rollouts still alive → their tool calls → … →
+Flow: reset all → one batched model call per turn over the unfinished rollouts → their tool calls → … →
 rewards → RolloutRecords.
 
-**Ids are never made twice**: a turn's context starts with the ids that were sent and sampled before it.
-**A rollout's seed is its own**, so that its draws do not depend on the batch it is played in.
+**Nothing is tokenised twice**: a turn's context starts with the ids that were sent and sampled before it.
+**Each rollout has its own seed**, so its draws do not depend on its batch.
 **A rollout ends** when its environment is done (`completed`), at the turn limit (`max_turns`), when a
-completion was cut (`max_tokens`), or when an action calls no tool, so that nothing could answer it
-(`parse_error`). It is scored in any case.
+completion was cut (`max_tokens`), or when an action calls no tool (`parse_error`). It is scored in any case.
 """
 
 from __future__ import annotations
@@ -39,8 +38,7 @@ def play_rollouts(
     turn_limit: int,
     seed: int,
 ) -> list[RolloutRecord]:
-    """One rollout per task, in order. Give a task several times for a group: its rollouts differ by their
-    seeds.
+    """One rollout per task, in order. A task may repeat, for a group: its rollouts differ in their seeds.
 
     environments: at least as many as tasks, all with the same tools.
     """
@@ -51,25 +49,25 @@ def play_rollouts(
             expected=f"at least {len(tasks)}",
             cure="Play fewer tasks at once.",
         )
-    plays = [
-        _Play(environment, task, rollout_seed(seed, index))
+    rollouts = [
+        _LiveRollout(environment, task, rollout_seed(seed, index))
         for index, (environment, task) in enumerate(zip(environments, tasks, strict=False))
     ]
     for turn_index in range(turn_limit):
-        live = [play for play in plays if play.stop_reason is None]
+        live = [rollout for rollout in rollouts if rollout.stop_reason is None]
         if not live:
             break
         _play_turn(policy, live, turn_index)
-    return [play.record() for play in plays]
+    return [rollout.record() for rollout in rollouts]
 
 
 def rollout_seed(seed: int, index: int) -> int:
-    """A seed of 63 bits that depends on both numbers."""
+    """63 bits, a hash of both numbers."""
     return int.from_bytes(hashlib.sha256(f"{seed}:{index}".encode()).digest()[:8], "big") >> 1
 
 
-class _Play:
-    """One rollout while it is played."""
+class _LiveRollout:
+    """One rollout in progress."""
 
     def __init__(self, environment: Environment, task: TaskIdentity, seed: int) -> None:
         self.started = now_s()
@@ -124,17 +122,17 @@ class _Play:
         )
 
 
-def _play_turn(policy: Policy, live: Sequence[_Play], turn_index: int) -> None:
+def _play_turn(policy: Policy, live: Sequence[_LiveRollout], turn_index: int) -> None:
     started = now_s()
     actions = policy.act(
-        [play.context for play in live],
+        [rollout.context for rollout in live],
         live[0].environment.tools,
-        seeds=[rollout_seed(play.seed, turn_index) for play in live],
-        prefix_ids=[play.prefix_ids for play in live],
+        seeds=[rollout_seed(rollout.seed, turn_index) for rollout in live],
+        prefix_ids=[rollout.prefix_ids for rollout in live],
     )
     latency_ms = since_ms(started)
-    for play, action in zip(live, actions, strict=True):
-        play.take(action, latency_ms)
+    for rollout, action in zip(live, actions, strict=True):
+        rollout.take(action, latency_ms)
 
 
 class _Sequence(NamedTuple):
@@ -145,13 +143,11 @@ class _Sequence(NamedTuple):
 
 
 def records_to_trl(records: Sequence[RolloutRecord]) -> dict[str, list[Any]]:
-    """What a TRL `rollout_func` returns: one sequence per rollout, the turns after the first within its
-    completion.
+    """The return value of a TRL `rollout_func`: one sequence per rollout; its completion has all turns.
 
-    prompt_ids: the first turn's context. completion_ids: actions and, between them, what later contexts
-    added (tool output).
+    prompt_ids: the first turn's context. completion_ids: actions and, between them, tool output.
     env_mask: 1 on action ids, 0 on tool output. logprobs: sampling logprobs on action ids, 0.0 elsewhere.
-    All but prompt_ids have one length per rollout. Tool output after the last action is left out: no action
+    All but prompt_ids have one length per rollout. Tool output after the last action is omitted: no action
     read it.
 
     Raises: TrainingError if a record has no ids, or a context does not start with the ids before it.
@@ -170,7 +166,7 @@ def _sequence(record: RolloutRecord) -> _Sequence:
             raise TrainingError(
                 "a turn without token ids",
                 got=f"{record.task_id}, turn {turn.turn_index}",
-                expected="a policy that tells its ids, and room for them in its context window",
+                expected="a policy that returns ids, and free space in its context window",
             )
         known = sequence.prompt_ids + sequence.completion_ids
         if list(prompt_ids[: len(known)]) != known:

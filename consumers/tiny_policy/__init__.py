@@ -1,4 +1,5 @@
-"""The demo's policy: two million parameters, a tokenizer of its own, learned on a CPU in minutes.
+"""The demo's policy: two million parameters and its own tokenizer, trained on a CPU in minutes.
 
-Flow: `warm_start` (demonstrations to weights) → `policy` (act, save, load) over `tokenizer` and `sampling`.
+Flow: `warm_start` (demonstrations to weights, with `muon`) → `policy` (act, save, load) over `tokenizer` and
+`sampling`.
 """

@@ -1,7 +1,7 @@
 """Muon in float32: gradient descent along momentum whose matrices are made orthogonal.
 
-**Why not `torch.optim.Muon`**: it orthogonalises in bfloat16, which a CPU without AVX-512 emulates. There the warm
-start took most of an hour; in float32 it takes about a minute on every CPU.
+**Why not `torch.optim.Muon`**: it orthogonalises in bfloat16, which a CPU without AVX-512 emulates. There the
+warm start took most of an hour; in float32 it takes about a minute on every CPU.
 Source: K. Jordan, "Muon" (2024); coefficients, momentum and scaling are those of torch 2.13's `Muon`.
 """
 
@@ -19,8 +19,9 @@ EPSILON = 1e-7
 
 
 def float32_muon(matrices: Sequence[Tensor], *, lr: float, momentum: float = 0.95) -> torch.optim.SGD:
-    """Plain SGD whose gradients are replaced just before each update. For two-dimensional parameters only; the
-    momentum is not part of the optimizer's state dict."""
+    """Plain SGD whose gradients are replaced just before each update. For two-dimensional parameters only;
+    the momentum is not part of the optimizer's state dict.
+    """
     optimizer = torch.optim.SGD(matrices, lr=lr)
     averages = [torch.zeros_like(matrix) for matrix in matrices]
 

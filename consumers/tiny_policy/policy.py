@@ -1,11 +1,11 @@
-"""A policy that is small enough to learn on a CPU: a tiny Llama of our own, its tokenizer and its sampler.
+"""A policy small enough to learn on a CPU: a tiny Llama, its tokenizer and its sampler.
 
 Flow: new_policy(texts, shape, seed) → TinyPolicy.act(contexts) ⇄ training of `.model` → save / load
 (save_pretrained).
 
 **Sampling is recomputable**: a forward pass over `prompt_ids + completion_ids` gives the recorded logprobs
 to 1e-4.
-**Whatever is sampled becomes a message**, well-formed or not; the environment judges it.
+**Every sample becomes a message**, well-formed or not; the environment reports errors.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ SPACED_WORD_NOISE = 0.3
 class ModelShape(NamedTuple):
     """Size of a tiny policy; the default has 2.2 million parameters.
 
-    Two layers learn the small world faster than three or four, and no worse.
+    Two layers learn the small world faster than three or four, and as well.
     """
 
     hidden: int = 256
@@ -49,7 +49,7 @@ class ModelShape(NamedTuple):
 
 
 class TinyPolicy:
-    """`tracelake.schemas.environment.Policy` over a causal language model on this process's CPU."""
+    """`TrainablePolicy` over a causal language model on this process's CPU."""
 
     def __init__(
         self,
@@ -68,7 +68,7 @@ class TinyPolicy:
 
     @classmethod
     def load(cls, folder: Path, *, temperature: float = 1.0) -> Self:
-        """What `save` wrote."""
+        """Load a folder that `save` wrote."""
         model = LlamaForCausalLM.from_pretrained(folder, dtype=torch.float32)
         return cls(model, PreTrainedTokenizerFast.from_pretrained(folder), temperature=temperature)
 
@@ -84,7 +84,7 @@ class TinyPolicy:
         seeds: Sequence[int],
         prefix_ids: Sequence[Sequence[int] | None] | None = None,
     ) -> list[PolicyAction]:
-        """One action per context; a context with no room left in the window gets an empty one, `length`."""
+        """One action per context; a context that fills the window gets an empty action, `length`."""
         prefixes = prefix_ids or [None] * len(contexts)
         prompts = [
             context_ids(self.tokenizer, context, tools, prefix)
@@ -144,7 +144,7 @@ def new_policy(texts: Iterable[str], shape: ModelShape | None = None, *, seed: i
 
 
 def _share_word_embeddings(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast) -> None:
-    """Start ` word` close to `word`, so that copying a name need not be learned for every spelling of it."""
+    """Start ` word` close to `word`, so that copying a name is not learned once per spelling."""
     vocabulary = tokenizer.get_vocab()
     spaced = [piece for piece in vocabulary if piece.startswith(" ") and piece[1:] in vocabulary]
     to_ids = [vocabulary[piece] for piece in spaced]

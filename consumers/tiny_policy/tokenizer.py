@@ -1,9 +1,9 @@
-"""The small policies' tokenizer and chat template, and the way back from sampled ids to a message.
+"""The small policies' tokenizer and chat template, and the parser of sampled ids.
 
 Flow: texts of a world → vocabulary of its words → PreTrainedTokenizerFast; messages → template → ids →
 policy → ids → message.
 
-**Any ASCII text survives a round trip**: the vocabulary holds every ASCII character beside the world's words.
+**Any ASCII text survives a round trip**: the vocabulary has every ASCII character and the world's words.
 **Rendering is prefix-preserving**: every message begins and ends with a special token, and no piece crosses
 one, so the ids of a longer context start with the ids of the shorter one.
 **The fit is deterministic**: same texts, same vocabulary, same ids.
@@ -67,7 +67,7 @@ def _splitter() -> pre_tokenizers.Split:
 
 
 def _tokenizer_of(words: Sequence[str]) -> Tokenizer:
-    """Ids in the order special tokens, ASCII characters, words; a piece that is no word is cut greedily."""
+    """Ids in the order special tokens, ASCII characters, words; other pieces are split greedily."""
     characters = [chr(code) for code in range(128)]
     vocabulary = {piece: index for index, piece in enumerate((*SPECIAL_TOKENS, *characters, *words))}
     model = WordPiece(
@@ -92,7 +92,7 @@ def render(
     *,
     answer_next: bool,
 ) -> str:
-    """Template text of a context; with `answer_next` it ends where the assistant begins."""
+    """Template text of a context; with `answer_next` it ends with the assistant's opening."""
     text = tokenizer.apply_chat_template(
         list(messages), tools=list(tools), tokenize=False, add_generation_prompt=answer_next
     )
@@ -115,8 +115,8 @@ def context_ids(
 ) -> list[int]:
     """Ids of a context up to where the assistant begins.
 
-    prefix_ids: ids up to and including the last assistant message, as really sent and sampled; they are kept
-    as they are, because sampled ids need not be those that the tokenizer would choose for the same text.
+    prefix_ids: ids up to and including the last assistant message, as really sent and sampled. They are not
+    tokenised again: the tokenizer may choose other ids for the same text.
     """
     if prefix_ids is None:
         return text_ids(tokenizer, render(tokenizer, messages, tools, answer_next=True))
@@ -127,9 +127,9 @@ def context_ids(
 def completion_message(
     tokenizer: PreTrainedTokenizerFast, completion_ids: Sequence[int], *, call_id_prefix: str
 ) -> Message:
-    """The assistant message that sampled ids say, well-formed or not: arguments are the text as written.
+    """The assistant message of sampled ids, well-formed or not: arguments are the text as written.
 
-    A call whose name is missing has the name ''. The end id, if sampled, belongs to no text.
+    A call without a name gets the name ''. A sampled end id is not part of the text.
     """
     end_id, call_token_id = piece_id(tokenizer, END), piece_id(tokenizer, CALL)
     parts: list[list[int]] = [[]]
@@ -148,7 +148,7 @@ def completion_message(
 
 
 def assistant_mask(tokenizer: PreTrainedTokenizerFast, ids: Sequence[int]) -> list[bool]:
-    """True on what an assistant wrote, its end id included."""
+    """True on the assistant's own tokens, end ids included."""
     assistant_id, end_id = piece_id(tokenizer, ASSISTANT), piece_id(tokenizer, END)
     mask: list[bool] = []
     inside = False

@@ -3,12 +3,12 @@
 Flow: demonstrations (message lists) → tokenizer → ids and masks → Muon and AdamW on next-token loss → a
 policy in a folder.
 
-**Demonstrations decide how good the policy is**: from an expert that blunders comes a mediocre policy with
-something left to learn.
+**Demonstrations decide how good the policy is**: an expert that blunders gives a mediocre policy that can
+still learn.
 **Deterministic**: same demonstrations, settings, machine and thread count give the same weights.
-**Muon carries the hidden matrices**: measured at equal cost, 6400 demonstrations without blunders gave 51 %
+**Muon trains the hidden matrices**: measured at equal cost, 6400 demonstrations without blunders gave 51 %
 held-out pass@1, against 9 % with AdamW.
-**Trained once**: `warm_folder` keeps the result in a folder named by everything that went into it.
+**Trained once**: `warm_folder` caches the result in a folder named by the hash of its inputs.
 """
 
 from __future__ import annotations
@@ -26,12 +26,11 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 from transformers import PreTrainedModel
 
-from tracelake.consumers.rollouts.play import RolloutRecord
 from tracelake.consumers.tiny_policy.muon import float32_muon
 from tracelake.consumers.tiny_policy.policy import ModelShape, TinyPolicy, new_policy
 from tracelake.consumers.tiny_policy.tokenizer import PAD, assistant_mask, piece_id, render, text_ids
 from tracelake.schemas.canonical import hash_of
-from tracelake.schemas.environment import ToolDefinition
+from tracelake.schemas.environment import RolloutRecord, ToolDefinition
 from tracelake.schemas.message import Message
 
 IGNORED = -100
@@ -54,7 +53,7 @@ class WarmStartSettings(NamedTuple):
 class _Example(NamedTuple):
     ids: list[int]
     written: list[bool]
-    """True on what an assistant wrote: only that is imitated."""
+    """True on the assistant's tokens: only these are imitated."""
 
 
 def demonstration(record: RolloutRecord) -> list[Message]:
@@ -68,18 +67,16 @@ def warm_folder(
     settings: WarmStartSettings,
     cache_folder: Path,
 ) -> Path:
-    """Folder of a warm-started policy (`TinyPolicy.load`), trained only if an earlier call did not leave it
-    there.
-    """
+    """Folder of a warm-started policy (`TinyPolicy.load`), trained unless an earlier call left it there."""
     content = [list(map(list, demonstrations)), list(tools), [list(settings[:-1]), list(settings.shape)]]
     folder = cache_folder / f"warm-{hash_of(content)[:16]}"
     if not folder.is_dir():
         cache_folder.mkdir(parents=True, exist_ok=True)
-        # Saved aside and renamed, so that a folder of this name is always whole.
-        with tempfile.TemporaryDirectory(dir=cache_folder) as aside:
-            made = Path(aside) / folder.name
-            warm_start(demonstrations, tools, settings).save(made)
-            made.rename(folder)
+        # Saved elsewhere and renamed, so that a folder of this name is always complete.
+        with tempfile.TemporaryDirectory(dir=cache_folder) as scratch:
+            unnamed = Path(scratch) / folder.name
+            warm_start(demonstrations, tools, settings).save(unnamed)
+            unnamed.rename(folder)
     return folder
 
 
@@ -89,7 +86,7 @@ def warm_policy(
     settings: WarmStartSettings,
     cache_folder: Path,
 ) -> TinyPolicy:
-    """`warm_start`, or what an earlier call with the same arguments left in the folder."""
+    """`warm_start`, or the cached policy of an earlier call with the same arguments."""
     return TinyPolicy.load(warm_folder(demonstrations, tools, settings, cache_folder))
 
 
@@ -130,8 +127,8 @@ def _optimizers(model: PreTrainedModel, settings: WarmStartSettings) -> list[Opt
 def _fitted_policy(
     demonstrations: Sequence[Sequence[Message]], tools: Sequence[ToolDefinition], settings: WarmStartSettings
 ) -> TinyPolicy:
-    # The template is the same for every vocabulary, so an empty one can render the texts that the real one
-    # is fitted to.
+    # The template is the same for every vocabulary, so an empty one can render the texts to fit the real one
+    # to.
     template = new_policy((), ModelShape(8, 1, 1, 8)).tokenizer
     texts = [render(template, messages, tools, answer_next=False) for messages in demonstrations]
     return new_policy(texts, settings.shape, seed=settings.seed)
@@ -143,7 +140,7 @@ def _example(policy: TinyPolicy, messages: Sequence[Message], tools: Sequence[To
 
 
 def _batches(examples: Sequence[_Example], settings: WarmStartSettings) -> Iterator[list[_Example]]:
-    """`update_count` batches of examples of like length, in passes over all of them."""
+    """`update_count` batches of examples of similar length, in passes over all of them."""
     generator = torch.Generator().manual_seed(settings.seed)
     batches: list[list[_Example]] = []
     for _ in range(settings.update_count):
@@ -155,7 +152,7 @@ def _batches(examples: Sequence[_Example], settings: WarmStartSettings) -> Itera
 def _pass_over(
     examples: Sequence[_Example], batch_size: int, generator: torch.Generator
 ) -> list[list[_Example]]:
-    """Random batches; sorting within stretches of sixteen batches keeps padding short."""
+    """Random batches; sorting within stretches of sixteen batches saves padding."""
     order = torch.randperm(len(examples), generator=generator).tolist()
     stretch = batch_size * 16
     batches: list[list[_Example]] = []
@@ -169,7 +166,7 @@ def _pass_over(
 
 
 def _loss(policy: TinyPolicy, batch: Sequence[_Example]) -> Tensor:
-    """Mean over what assistants wrote. Padding is on the right and attention looks left, so no mask is
+    """Mean over the assistants' tokens. Padding is on the right and attention looks left, so no mask is
     needed.
     """
     longest = max(len(example.ids) for example in batch)

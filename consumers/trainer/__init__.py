@@ -1,5 +1,5 @@
 """The trainer: TRL's GRPO with a hint channel and a pair channel.
 
-Flow: `auxiliary_losses` (weights and settings) → `channels` (what each needs) → `auxiliary_grpo` adds their
-losses → `hooks` reports what was generated and consumed.
+Flow: `auxiliary_grpo` builds the channels whose weights are not zero → TRL generates and scores → each
+micro-batch's loss gets the weighted channels → hooks report what was generated and consumed.
 """

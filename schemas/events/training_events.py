@@ -1,8 +1,8 @@
-"""What training and evaluation do with pinned data.
+"""Events of training and evaluation on pinned data.
 
-**Registered before it runs**: an experiment's whole specification is an event, under its own hash.
-**Consumption is a fact**: which pairs and which rollouts each optimizer update used, so that a checkpoint
-can be asked what it saw.
+**Registered before it runs**: an experiment's whole specification and its trainer settings are one event.
+**Consumption is a fact**: each optimizer update names the pairs and rollouts that it used, so a query can list
+what a checkpoint was trained on.
 """
 
 from __future__ import annotations
@@ -21,11 +21,13 @@ class ExperimentRegistered(Event):
     experiment_id: str
     """The `id` of the experiment's file."""
     spec_hash: str
-    """Hash of `spec_json`; a changed file is another registration."""
+    """Hash of the file's values that differ from their defaults; a changed file is another registration."""
     spec_json: JsonText
-    """The resolved file, canonical."""
+    """The resolved file with all defaults, canonical."""
     title: str
     """The `title` of the experiment's file."""
+    trainer_config_json: JsonText | None = None
+    """Every resolved setting of the trainer and its losses, canonical; null where nothing is trained."""
 
 
 class TrainingStarted(Event):
@@ -75,7 +77,7 @@ class BatchConsumed(Event):
     sdpo_weight: float
     """Weight of the SDPO channel in this update."""
     pair_weight: float
-    """Weight of the pair DPO channel in this update."""
+    """Weight of the pair channel in this update."""
     metrics_json: JsonText | None = None
     """Losses and other figures of the update."""
 

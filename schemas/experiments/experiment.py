@@ -1,8 +1,9 @@
-"""Experiment files: what is claimed, what would show it, and how it is run.
+"""Experiment files: the claim, the thresholds that would show it, and how it is run.
 
 **Unknown keys are refused.** A typo in a threshold must not become a default.
-**The file says the intent; the lock says the fact** (`lock.py`). The resolved specification is
-registered as an event before the first run, under its hash.
+**The file states the intent, the lock the facts** (`lock.py`). The resolved specification is registered as an
+event before the first run.
+**The hash of a specification leaves defaults out**, so a new key with a default does not change it.
 """
 
 from __future__ import annotations
@@ -16,43 +17,43 @@ from pydantic import Field, TypeAdapter, ValidationError
 from tracelake.schemas.canonical import hash_of
 from tracelake.schemas.errors import BadInputError, ExperimentInvalidError, SourceMissingError
 from tracelake.schemas.experiments.cost_experiment import CostExperiment
-from tracelake.schemas.experiments.experiment_parts import IDENTIFIER, Hypothesis, Part
+from tracelake.schemas.experiments.sections import IDENTIFIER, Hypothesis, Section
 from tracelake.schemas.pin_reference import parse_reference
 
 
-class Data(Part):
+class Data(Section):
     pin: str
     """`name@N`; a name without a number is refused, because it would move."""
     pairs_level: Literal["L0", "L1"] = "L1"
-    """Level of action equivalence whose pairs are trained on."""
+    """Level of action equivalence of the pairs that are trained on."""
 
 
-class Arm(Part):
-    """One treatment. Arms share everything but what stands here."""
+class Arm(Section):
+    """One treatment. Arms differ in these keys only."""
 
     title: str
-    """What the arm is called in the verdict and its chart."""
+    """Name of the arm in the verdict and its chart."""
     sdpo_weight: float = Field(default=0.0, ge=0)
     """Weight of the hinted teacher's divergence (SDPO) in the loss; 0: none."""
-    replay_weight: float = Field(default=0.0, ge=0)
-    """Weight of the preference loss over pinned pairs (replay-DPO); 0: none."""
+    pair_weight: float = Field(default=0.0, ge=0)
+    """Weight of the pair channel, a DPO loss over pinned pairs; 0: none."""
     pairs: Literal["as_voted", "orientation_shuffled"] = "as_voted"
-    """`orientation_shuffled` is the control: the same pairs, each turned by a coin."""
+    """`orientation_shuffled` is the control: the same pairs, each reversed by a coin flip."""
 
 
-class Training(Part):
+class Training(Section):
     train_steps: int = Field(ge=1)
     """Optimizer updates."""
     tasks_per_batch: int = Field(default=8, ge=1)
     """Tasks of one generation of rollouts."""
     group_size: int = Field(default=8, ge=2)
-    """Rollouts of one task, whose rewards are compared."""
+    """Rollouts of one task; their rewards are compared with each other."""
     learning_rate: float = Field(default=1e-4, gt=0)
-    """Of AdamW, constant."""
+    """AdamW's, constant."""
     loss_type: Literal["grpo", "dapo", "dr_grpo", "bnpo"] = "dr_grpo"
-    """TRL's name of the GRPO variant."""
+    """TRL's name for the GRPO variant."""
     temperature: float = Field(default=1.0, gt=0)
-    """Of sampling while training."""
+    """Sampling temperature in training."""
     turn_limit: int = Field(default=6, ge=1)
     """Turns after which a rollout ends, in training and evaluation."""
     completion_token_limit: int = Field(default=512, ge=16)
@@ -60,47 +61,47 @@ class Training(Part):
     gradient_accumulation: int = Field(default=1, ge=1)
     """Micro-batches of one optimizer update."""
     pairs_per_micro_batch: int = Field(default=4, ge=1)
-    """Pinned pairs that join a micro-batch where `replay_weight` is not 0."""
+    """Pinned pairs in each micro-batch where `pair_weight` is not 0."""
     pair_prompt_token_limit: int = Field(default=768, ge=1)
-    """Prompt tokens of a pair that are kept, counted from the action backwards."""
+    """Prompt tokens of a pair, counted from the action backwards; older ones are cut."""
     dpo_beta: float = Field(default=0.1, gt=0)
-    """Beta of the preference loss."""
+    """Beta of the pair channel's DPO loss."""
     checkpoint_every: int = Field(default=0, ge=0)
     """Optimizer updates between checkpoints; 0: only at the end."""
 
 
-class Evaluation(Part):
+class Evaluation(Section):
     task_count: int = Field(ge=1)
     """Held-out tasks; more than the world has is refused."""
     samples_per_task: int = Field(default=1, ge=1)
     """Rollouts of one held-out task."""
     task_seed: int = 0
-    """Draws the held-out tasks; the same for every checkpoint."""
+    """Seed that draws the held-out tasks; the same for every checkpoint."""
     temperature: float = Field(default=0.0, ge=0)
-    """Of sampling; 0: the likeliest token."""
+    """Sampling temperature; 0: the likeliest token."""
 
     @property
     def attempt_count(self) -> int:
-        """Of each checkpoint."""
+        """Rollouts for each checkpoint."""
         return self.task_count * self.samples_per_task
 
 
-class VerdictRule(Part):
+class VerdictRule(Section):
     metric: str = "pass"
-    """The score that is compared, by its name in `task_evaluated`."""
+    """Name of the compared score in `task_evaluated`."""
     minimum_effect: float = Field(gt=0)
     """Smallest difference B − A that would matter, in units of the metric."""
     alpha: float = Field(default=0.05, gt=0, lt=1)
-    """The interval holds 1 − alpha."""
+    """The interval covers 1 − alpha."""
     required_power: float = Field(default=0.8, gt=0, lt=1)
-    """Power that a verdict against the claim has to have."""
+    """Power that a verdict against the claim needs."""
     resample_count: int = Field(default=10_000, ge=100)
     """Resamples of the clustered bootstrap."""
-    bootstrap_seed: int = 0
-    """Draws the resamples."""
+    bootstrap_seed: int = Field(default=0, ge=0)
+    """Seed of the resamples."""
 
 
-class Experiment(Part):
+class Experiment(Section):
     """Two arms over one pin, on paired seeds."""
 
     type: Literal["ab"]
@@ -110,16 +111,16 @@ class Experiment(Part):
     title: str
     """One line for the board."""
     scale: str
-    """What the verdict may speak for, such as `small world`; printed with it."""
+    """Scope of the verdict, such as `small world`; printed with it."""
     gate: str = "none"
-    """What had to be shown before this may run."""
+    """Experiment that must succeed before this one may run."""
     world: str
-    """Where tasks come from: `tiny-functions` or `recorded-states`."""
+    """Source of the tasks: `tiny-functions` or `recorded-states`."""
     policy: str = "warm-start"
     """Initial weights: `warm-start`, `tiny-random`, or a folder."""
     hypothesis: Hypothesis
     stop_rule: str
-    """When it ends, said before it begins."""
+    """When the experiment ends, fixed before it begins."""
     seeds: tuple[int, ...] = Field(min_length=1)
     """Each is trained in both arms."""
     data: Data
@@ -128,26 +129,36 @@ class Experiment(Part):
     evaluation: Evaluation
     verdict: VerdictRule
 
+    def arm(self, name: str) -> Arm:
+        """Raises BadInputError for a name that is no arm's."""
+        for known, arm in self.arms.items():
+            if known == name:
+                return arm
+        raise BadInputError("no such arm", got=name, expected=", ".join(self.arms))
 
-class PlannedExperiment(Part):
-    """A row of the program whose machinery is not in place; it is on the board, and cannot be run."""
+
+class PlannedExperiment(Section):
+    """A planned row of the program: it is on the board and cannot be run yet."""
 
     type: Literal["planned"]
-    """Registered, and not run yet."""
+    """On the board, not runnable yet."""
     id: str = Field(pattern=IDENTIFIER)
     """Its name on the board."""
     title: str
     """One line for the board."""
     gate: str = "none"
-    """What had to be shown before this may run."""
+    """Experiment that must succeed before this one may run."""
     hypothesis: Hypothesis
     thresholds: dict[str, Any]
-    """What would show the claim, by name."""
+    """Thresholds that would show the claim, by name."""
     blocked_by: str
-    """What is missing."""
+    """The missing prerequisite."""
 
 
 AnyExperiment = Experiment | CostExperiment | PlannedExperiment
+RENAMED_KEYS = {"replay_weight": "pair_weight"}
+SPEC_HASH_DOMAIN = "tracelake experiment 2"
+"""Keeps these hashes apart from others; the number rises when the hash is computed in another way."""
 _ADAPTER: TypeAdapter[AnyExperiment] = TypeAdapter(Annotated[AnyExperiment, Field(discriminator="type")])
 
 
@@ -166,10 +177,11 @@ def parse_experiment_fields(fields: dict[str, Any], *, name: str) -> AnyExperime
         experiment = _ADAPTER.validate_python(fields)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
+        renamed = RENAMED_KEYS.get(str(first["loc"][-1])) if first["loc"] else None
         raise ExperimentInvalidError(
             f"{name} breaks the contract at {'.'.join(map(str, first['loc'])) or 'its top'}",
             got=repr(first.get("input")),
-            expected=first["msg"],
+            expected=first["msg"] if renamed is None else f"the key's new name, `{renamed}`",
             cure="docs/experiments.md lists every key.",
         ) from error
     if isinstance(experiment, Experiment):
@@ -203,7 +215,8 @@ def load_runnable(path: Path) -> Experiment | CostExperiment:
 
 
 def spec_hash(experiment: AnyExperiment) -> str:
-    return hash_of(experiment.model_dump(mode="json"))
+    """Hash over the values that differ from their defaults."""
+    return hash_of([SPEC_HASH_DOMAIN, experiment.model_dump(mode="json", exclude_defaults=True)])
 
 
 def _check(experiment: Experiment, name: str) -> None:

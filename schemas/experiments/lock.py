@@ -1,23 +1,27 @@
-"""The lock file of a launch: which data, code and registration it stands on.
+"""The lock file of a launch: the data, code and trainer settings that it runs on.
 
-**Generated, then checked**: made when an experiment is first launched, compared at every later launch and
+**Generated, then checked**: written when an experiment is first launched, compared at every later launch and
 at resume.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any, cast
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from tracelake.schemas.canonical import canonical_text
 from tracelake.schemas.errors import LockMismatchError
 
+ABSENT = "absent"
+
 
 class Lock(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
-    lock_version: int = 1
+    lock_version: int = 2
     """Version of this file's format."""
     experiment_id: str
     """The `id` of the experiment's file."""
@@ -26,11 +30,13 @@ class Lock(BaseModel):
     pin: str
     """`name@N`."""
     pin_digest: str
-    """What the pin was when the lock was made."""
+    """Digest of the pin when the lock was written."""
     table_digests: dict[str, str]
-    """Of the tables that training reads."""
+    """Digests of the tables that training reads."""
+    trainer_config: dict[str, Any]
+    """Every resolved setting of the trainer and its losses, without seeds, paths and facts of the machine."""
     tracelake_version: str
-    """The code that made the lock."""
+    """The code that wrote the lock."""
 
 
 def read_lock(path: Path) -> Lock:
@@ -51,14 +57,27 @@ def lock_text(lock: Lock) -> str:
 
 
 def compare_locks(expected: Lock, got: Lock, *, name: str) -> None:
-    """Raises LockMismatchError naming every field that differs."""
-    before, now = expected.model_dump(), got.model_dump()
-    changed = [field for field in before if before[field] != now[field]]
-    if changed:
-        details = "; ".join(f"{field}: {before[field]} → {now[field]}" for field in changed)
+    """Raises LockMismatchError naming every key that differs."""
+    differences = differing_keys(expected.model_dump(mode="json"), got.model_dump(mode="json"))
+    if differences:
         raise LockMismatchError(
-            f"the launch differs from {name} in {', '.join(changed)}",
-            got=details,
-            expected="what the lock says",
-            cure="Restore the data or the experiment file; or remove the lock to start another experiment.",
+            f"the launch differs from {name} in {', '.join(differences)}",
+            got="; ".join(f"{key}: {before} → {now}" for key, (before, now) in differences.items()),
+            expected="the values of the lock",
+            cure="Restore the data, code or experiment file; or remove the lock to start another experiment.",
         )
+
+
+def differing_keys(before: dict[str, Any], now: dict[str, Any]) -> dict[str, tuple[object, object]]:
+    """Both values of each key that differs, by dotted key; ABSENT stands for a missing one."""
+    old, new = dict(_leaves(before, "")), dict(_leaves(now, ""))
+    pairs = {key: (old.get(key, ABSENT), new.get(key, ABSENT)) for key in (*old, *(new.keys() - old.keys()))}
+    return {key: pair for key, pair in pairs.items() if pair[0] != pair[1]}
+
+
+def _leaves(value: object, key: str) -> Iterator[tuple[str, object]]:
+    if isinstance(value, dict) and value:
+        for name, item in cast("dict[str, object]", value).items():
+            yield from _leaves(item, f"{key}.{name}" if key else name)
+    else:
+        yield key, value

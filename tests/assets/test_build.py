@@ -129,7 +129,7 @@ def test_a_checkpoint_can_be_asked_which_pairs_it_saw(lake: Lake) -> None:
         rollout_ids_json='["r1"]',
         pair_ids_json='["p1","p1","p2"]',
         sdpo_weight=0.0,
-        replay_weight=0.5,
+        pair_weight=0.5,
     )
     with lake.writer("training") as writer:
         writer.append([batch])

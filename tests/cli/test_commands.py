@@ -135,10 +135,10 @@ def test_the_board_lists_the_program_without_a_lake(tracelake) -> None:
 def test_an_experiment_with_a_typo_is_refused_naming_the_key(tracelake, built: Lake, tmp_path: Path) -> None:
     text = Path("examples/experiments/wiki-search-replay.toml").read_text()
     path = tmp_path / "typo.toml"
-    path.write_text(text.replace("replay_weight", "replay_wieght"))
+    path.write_text(text.replace("pair_weight", "pair_wieght"))
     answer = tracelake("train", str(path))
     assert answer.code == 1
-    assert "replay_wieght" in answer.err
+    assert "pair_wieght" in answer.err
 
 
 def test_training_without_its_pin_is_refused(tracelake, built: Lake, tmp_path: Path) -> None:

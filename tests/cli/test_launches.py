@@ -38,7 +38,7 @@ seeds = [1, 2]
 stop_rule = "none"
 hypothesis = {{ given = "g", when = "w", then = "t" }}
 data = {{ pin = "pairs@1" }}
-arms = {{ A = {{ title = "GRPO" }}, B = {{ title = "replay", replay_weight = 0.5 }} }}
+arms = {{ A = {{ title = "GRPO" }}, B = {{ title = "pairs", pair_weight = 0.5 }} }}
 verdict = {{ minimum_effect = 0.1 }}
 evaluation = {{ task_count = 2 }}
 [training]

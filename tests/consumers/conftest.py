@@ -17,10 +17,10 @@ from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 from trl import GRPOConfig
 
+from tracelake.consumers.auxiliary_losses import AuxiliaryLossConfig
 from tracelake.consumers.pairs.dpo_loss import reference_logprobs
 from tracelake.consumers.pairs.pair_batches import PairDataset
-from tracelake.consumers.trainer.auxiliary_grpo import ReplayGRPOTrainer
-from tracelake.consumers.trainer.auxiliary_losses import ReplayConfig
+from tracelake.consumers.trainer.auxiliary_grpo import AuxiliaryGRPOTrainer
 
 # Rollout functions are experimental in TRL, and it says so at each construction unless told not to.
 os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")
@@ -162,22 +162,20 @@ def pair_rows(tokenizer: PreTrainedTokenizerFast) -> list[dict[str, Any]]:
 @pytest.fixture
 def new_channel_trainer(
     new_policy, tokenizer, prompts, reward, new_args, scripted_rollouts, pair_rows
-) -> Callable[..., ReplayGRPOTrainer]:
+) -> Callable[..., AuxiliaryGRPOTrainer]:
     """Scripted rollouts, six pairs, a teacher with weights of its own; the two weights come first."""
 
-    def build(sdpo_weight: float, replay_weight: float, own: dict[str, Any] | None = None, **changes: Any):
-        keys = ReplayConfig.model_fields.keys() & changes.keys()
-        settings = {"sdpo_top_k": 10, "replay_pairs_per_micro_batch": 6} | {
-            key: changes.pop(key) for key in keys
-        }
-        config = ReplayConfig(sdpo_weight=sdpo_weight, replay_weight=replay_weight, **settings)
+    def build(sdpo_weight: float, pair_weight: float, own: dict[str, Any] | None = None, **changes: Any):
+        keys = AuxiliaryLossConfig.model_fields.keys() & changes.keys()
+        settings = {"sdpo_top_k": 10, "pairs_per_micro_batch": 6} | {key: changes.pop(key) for key in keys}
+        config = AuxiliaryLossConfig(sdpo_weight=sdpo_weight, pair_weight=pair_weight, **settings)
         arguments = {
-            "replay": config,
+            "auxiliary": config,
             "pairs": reference_logprobs(new_policy(2), PairDataset.from_rows(pair_rows), config),
             "teacher_model": new_policy(4),
             "rollout_func": scripted_rollouts,
         }
-        return ReplayGRPOTrainer(
+        return AuxiliaryGRPOTrainer(
             new_policy(3),
             reward,
             new_args(**changes),

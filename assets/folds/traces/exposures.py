@@ -21,7 +21,7 @@ EXPOSURE_SCHEMA = pl.Schema(
 def exposures(batch_consumed: pl.DataFrame) -> pl.DataFrame:
     """One row per update and item; key is all columns but the weight."""
     parts = [
-        _exploded(batch_consumed, "pair", "pair_ids_json", pl.col("replay_weight")),
+        _exploded(batch_consumed, "pair", "pair_ids_json", pl.col("pair_weight")),
         _exploded(batch_consumed, "rollout", "rollout_ids_json", pl.lit(1.0)),
     ]
     key = [name for name in EXPOSURE_SCHEMA if name != "weight"]

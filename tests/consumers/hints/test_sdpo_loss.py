@@ -6,9 +6,9 @@ import pytest
 import torch
 from trl.experimental.sdpo import loss_utils
 
+from tracelake.consumers.action_logits import action_logits, right_align, token_logps
+from tracelake.consumers.auxiliary_losses import AuxiliaryLossConfig
 from tracelake.consumers.hints.sdpo_loss import sdpo_metrics, sdpo_terms, token_divergence
-from tracelake.consumers.trainer.action_logits import action_logits, right_align, token_logps
-from tracelake.consumers.trainer.auxiliary_losses import ReplayConfig
 
 TOKENS, VOCABULARY = 11, 29
 
@@ -17,8 +17,8 @@ def logits(seed: int) -> torch.Tensor:
     return 3.0 * torch.randn(TOKENS, VOCABULARY, generator=torch.Generator().manual_seed(seed))
 
 
-def plain(**changes: object) -> ReplayConfig:
-    return ReplayConfig(sdpo_weight=1.0, sdpo_gate_beta=None, **changes)
+def plain(**changes: object) -> AuxiliaryLossConfig:
+    return AuxiliaryLossConfig(sdpo_weight=1.0, sdpo_gate_beta=None, **changes)
 
 
 @pytest.mark.parametrize("alpha", [0.0, 0.5, 1.0, 0.2])
@@ -50,7 +50,9 @@ def assert_equal_with_gradient(ours: torch.Tensor, theirs: torch.Tensor, student
     assert torch.allclose(our_gradient, their_gradient, atol=1e-5)
 
 
-def terms_of(student: torch.Tensor, teacher: torch.Tensor, config: ReplayConfig, temperature: float = 1.0):
+def terms_of(
+    student: torch.Tensor, teacher: torch.Tensor, config: AuxiliaryLossConfig, temperature: float = 1.0
+):
     ids = torch.arange(TOKENS).remainder(VOCABULARY).unsqueeze(0)
     mask = torch.ones(1, TOKENS, dtype=torch.bool)
     return sdpo_terms(student[None], teacher[None], ids, mask, temperature=temperature, config=config)

@@ -12,14 +12,14 @@ from tests.traces import STUDENT, rollout
 from tracelake.assets.build import build
 from tracelake.assets.derivations import BuildParameters
 from tracelake.assets.folds.traces.exposures import checkpoint_exposures
-from tracelake.consumers.launches.landing import TIMED
 from tracelake.consumers.launches.launch import Launch, train_arm
-from tracelake.consumers.launches.registration import locked, register
-from tracelake.consumers.tiny_policy.policy import ModelShape, new_policy
+from tracelake.consumers.launches.locking import lock_experiment
+from tracelake.consumers.launches.recorder import TIMED
+from tracelake.consumers.tiny_policy.policy import ModelShape, TinyPolicy, new_policy
 from tracelake.consumers.tiny_policy.warm_start import WarmStartSettings, warm_start
 from tracelake.lake import Lake
 from tracelake.producers.worlds.recorded_states import recorded_world
-from tracelake.producers.worlds.tiny_functions.workspace import TOOLS
+from tracelake.producers.worlds.tiny_functions.environment import TOOLS
 from tracelake.producers.worlds.tiny_functions.world import tiny_functions
 from tracelake.schemas.clock import CLOCK_VARIABLE, STILL
 from tracelake.schemas.errors import LockMismatchError, PinChangedError
@@ -36,7 +36,7 @@ seeds = [1]
 stop_rule = "none"
 hypothesis = { given = "g", when = "w", then = "t" }
 data = { pin = "pairs@1" }
-arms = { A = { title = "GRPO" }, B = { title = "replay", pair_weight = 0.5 } }
+arms = { A = { title = "GRPO" }, B = { title = "pairs", pair_weight = 0.5 } }
 training = { train_steps = 4, tasks_per_batch = 2, group_size = 2, turn_limit = 1, checkpoint_every = 2 }
 evaluation = { task_count = 2 }
 verdict = { minimum_effect = 0.1 }
@@ -61,8 +61,7 @@ class Place:
         new_policy((), ModelShape(16, 1, 2, 32)).save(folder / "policy")
 
     def lock(self) -> Lock:
-        register(self.lake, self.experiment)
-        return locked(self.lake, self.experiment, self.folder / "lock.json")
+        return lock_experiment(self.lake, self.experiment, self.folder / "lock.json")
 
     def launch(self, arm: str) -> Launch:
         rows = self.lake.open_pin("pairs@1").scan("training_rows").collect()
@@ -72,6 +71,7 @@ class Place:
             1,
             self.lock(),
             recorded_world(rows),
+            TinyPolicy.load,
             self.folder / "policy",
             self.folder / "runs",
         )

@@ -15,12 +15,12 @@ from hypothesis import strategies as st
 from trl import DPOConfig, DPOTrainer
 from trl.trainer.dpo_trainer import DataCollatorForPreference
 
-from tracelake.consumers.pairs.dpo_loss import reference_logprobs, replay_terms
+from tracelake.consumers.auxiliary_losses import AuxiliaryLossConfig
+from tracelake.consumers.pairs.dpo_loss import pair_terms, reference_logprobs
 from tracelake.consumers.pairs.pair_batches import PAIR_SCHEMA, PairCursor, PairDataset, collate_pairs
-from tracelake.consumers.trainer.auxiliary_losses import ReplayConfig
 from tracelake.schemas.errors import BadInputError, TrainingError
 
-UNWEIGHTED = ReplayConfig(replay_weight=1.0, replay_vote_margin_weights=False, replay_sft_weight=0.0)
+UNWEIGHTED = AuxiliaryLossConfig(pair_weight=1.0, pair_vote_margin_weights=False, pair_sft_weight=0.0)
 
 
 @pytest.fixture
@@ -65,7 +65,7 @@ def oracle_batch(pairs: PairDataset) -> dict[str, torch.Tensor]:
 def test_value_and_gradient_equal_trl_with_precomputed_reference(
     new_policy, new_oracle, pair_rows, loss: str, sft_weight: float
 ) -> None:
-    config = UNWEIGHTED.model_copy(update={"replay_loss": loss, "replay_sft_weight": sft_weight})
+    config = UNWEIGHTED.model_copy(update={"pair_loss_type": loss, "pair_sft_weight": sft_weight})
     pairs = reference_logprobs(new_policy(2), PairDataset.from_rows(pair_rows), config, batch_size=4)
     types, weights = ([loss, "sft"], [1.0, sft_weight]) if sft_weight else ([loss], None)
     oracle = new_oracle(loss_type=types, loss_weights=weights)
@@ -76,7 +76,7 @@ def test_value_and_gradient_equal_trl_with_precomputed_reference(
     theirs.backward()
 
     policy = new_policy(1).train()
-    ours = replay_terms(policy, collate_pairs(pairs.rows(range(len(pairs))), config), config)
+    ours = pair_terms(policy, collate_pairs(pairs.rows(range(len(pairs))), config), config)
     ours.loss.backward()
     assert ours.margins.abs().min() > 1e-3
     assert ours.loss.item() == pytest.approx(theirs.item(), abs=1e-5)
@@ -97,29 +97,29 @@ def test_reference_logprobs_equal_those_of_trl(new_policy, new_oracle, pair_rows
 
 def test_the_reference_itself_has_margin_zero_and_loss_ln_2(new_policy, pair_rows) -> None:
     policy = new_policy(2).train()
-    config = UNWEIGHTED.model_copy(update={"replay_max_prompt_length": 3})
+    config = UNWEIGHTED.model_copy(update={"pair_prompt_token_limit": 3})
     pairs = reference_logprobs(policy, PairDataset.from_rows(pair_rows), config)
     assert policy.training
-    terms = replay_terms(policy, collate_pairs(pairs.rows(range(len(pairs))), config), config)
+    terms = pair_terms(policy, collate_pairs(pairs.rows(range(len(pairs))), config), config)
     assert terms.margins.abs().max() < 1e-5
     assert terms.loss.item() == pytest.approx(math.log(2.0), abs=1e-5)
 
 
 def test_a_pair_counts_by_its_vote_margin(new_policy, pair_rows) -> None:
-    weighted = UNWEIGHTED.model_copy(update={"replay_vote_margin_weights": True})
+    weighted = UNWEIGHTED.model_copy(update={"pair_vote_margin_weights": True})
     pairs = reference_logprobs(new_policy(2), PairDataset.from_rows(pair_rows), UNWEIGHTED)
     policy = new_policy(1)
     alone = [
-        replay_terms(policy, collate_pairs(pairs.rows([index]), UNWEIGHTED), UNWEIGHTED).loss.item()
+        pair_terms(policy, collate_pairs(pairs.rows([index]), UNWEIGHTED), UNWEIGHTED).loss.item()
         for index in range(len(pairs))
     ]
-    together = replay_terms(policy, collate_pairs(pairs.rows(range(len(pairs))), weighted), weighted)
+    together = pair_terms(policy, collate_pairs(pairs.rows(range(len(pairs))), weighted), weighted)
     expected = sum(row["vote_margin"] * loss for row, loss in zip(pair_rows, alone, strict=True)) / len(pairs)
     assert together.loss.item() == pytest.approx(expected, abs=1e-5)
 
 
 def test_the_prompt_is_cut_on_the_left_and_the_action_never(pair_rows) -> None:
-    config = UNWEIGHTED.model_copy(update={"replay_max_prompt_length": 2})
+    config = UNWEIGHTED.model_copy(update={"pair_prompt_token_limit": 2})
     batch = collate_pairs(pair_rows_with_reference(pair_rows), config)
     sequences = batch.sequences
     actions = [row["chosen_ids"] for row in pair_rows] + [row["rejected_ids"] for row in pair_rows]
@@ -133,7 +133,7 @@ def pair_rows_with_reference(rows: list[dict[str, Any]]) -> list[dict[str, Any]]
 
 
 def cursor_of(pair_rows: list[dict[str, Any]], seed: int = 0, **process: int) -> PairCursor:
-    config = UNWEIGHTED.model_copy(update={"replay_pairs_per_micro_batch": 4, "replay_seed": seed})
+    config = UNWEIGHTED.model_copy(update={"pairs_per_micro_batch": 4, "pair_seed": seed})
     return PairCursor(PairDataset.from_rows(pair_rows), config, **process)
 
 
@@ -209,4 +209,4 @@ def test_missing_columns_and_missing_reference_are_named(pair_rows) -> None:
     margins = [row | {"vote_margin": None} for row in pair_rows_with_reference(pair_rows)]
     PairDataset.from_rows(margins).check_trainable(UNWEIGHTED)
     with pytest.raises(TrainingError, match="vote_margin"):
-        PairDataset.from_rows(margins).check_trainable(ReplayConfig(replay_weight=1.0))
+        PairDataset.from_rows(margins).check_trainable(AuxiliaryLossConfig(pair_weight=1.0))

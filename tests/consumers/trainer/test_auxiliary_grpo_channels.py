@@ -8,25 +8,25 @@ import pytest
 import torch
 
 from tests.consumers.fixed_batch import first_batch, loss_and_gradient
+from tracelake.consumers.auxiliary_losses import AuxiliaryLossConfig
 from tracelake.consumers.hints.turn_views import RolloutView
 from tracelake.consumers.pairs.dpo_loss import reference_logprobs
 from tracelake.consumers.pairs.pair_batches import PairDataset
-from tracelake.consumers.trainer.auxiliary_losses import ReplayConfig
 
 
 def test_loss_and_gradient_are_linear_in_the_weights(new_channel_trainer) -> None:
-    weights = {"grpo": (0.0, 0.0), "sdpo": (1.0, 0.0), "replay": (0.0, 1.0), "both": (0.3, 0.7)}
+    weights = {"grpo": (0.0, 0.0), "sdpo": (1.0, 0.0), "pair": (0.0, 1.0), "both": (0.3, 0.7)}
     trainers = {name: new_channel_trainer(*pair) for name, pair in weights.items()}
     batch = first_batch(trainers["both"])
     values, gradients = {}, {}
     for name, trainer in trainers.items():
         first_batch(trainer)
         values[name], gradients[name] = loss_and_gradient(trainer, batch)
-    sdpo, replay = gradients["sdpo"] - gradients["grpo"], gradients["replay"] - gradients["grpo"]
-    assert min(part.norm() for part in (gradients["grpo"], sdpo, replay)) > 1e-3
-    expected = gradients["grpo"] + 0.3 * sdpo + 0.7 * replay
+    sdpo, pair = gradients["sdpo"] - gradients["grpo"], gradients["pair"] - gradients["grpo"]
+    assert min(part.norm() for part in (gradients["grpo"], sdpo, pair)) > 1e-3
+    expected = gradients["grpo"] + 0.3 * sdpo + 0.7 * pair
     assert torch.allclose(gradients["both"], expected, atol=1e-6)
-    parts = 0.3 * (values["sdpo"] - values["grpo"]) + 0.7 * (values["replay"] - values["grpo"])
+    parts = 0.3 * (values["sdpo"] - values["grpo"]) + 0.7 * (values["pair"] - values["grpo"])
     assert values["both"] == pytest.approx(values["grpo"] + parts, abs=1e-5)
 
 
@@ -41,8 +41,8 @@ def test_one_update_is_the_same_however_the_batch_is_cut_into_micro_batches(new_
             learning_rate=0.1,
             per_device_train_batch_size=micro_batch,
             gradient_accumulation_steps=accumulation,
-            replay_sft_weight=0.0,
-            replay_pairs_per_micro_batch=6 // accumulation,
+            pair_sft_weight=0.0,
+            pairs_per_micro_batch=6 // accumulation,
             **changes,
         )
         trainer.train()
@@ -51,7 +51,7 @@ def test_one_update_is_the_same_however_the_batch_is_cut_into_micro_batches(new_
     whole = update(12, 1)
     for accumulation in (2, 3):
         assert torch.allclose(update(12 // accumulation, accumulation), whole, atol=2e-6)
-    assert not torch.allclose(update(12, 1, replay_seed=0, sdpo_alpha=1.0), whole, atol=2e-5)
+    assert not torch.allclose(update(12, 1, pair_seed=0, sdpo_alpha=1.0), whole, atol=2e-5)
 
 
 def test_a_generation_batch_that_spans_two_updates_normalises_each_by_its_half(new_channel_trainer) -> None:
@@ -100,11 +100,11 @@ def test_hint_loss_equals_each_hinted_turn_run_alone_at_the_sampling_temperature
 def test_pairs_are_scored_at_temperature_one_whatever_the_rollouts_are_sampled_at(
     new_channel_trainer, new_policy, pair_rows
 ) -> None:
-    pairs = reference_logprobs(new_policy(3), PairDataset.from_rows(pair_rows), ReplayConfig())
+    pairs = reference_logprobs(new_policy(3), PairDataset.from_rows(pair_rows), AuxiliaryLossConfig())
     trainer = new_channel_trainer(0.0, 1.0, {"pairs": pairs})
     loss_and_gradient(trainer, first_batch(trainer))
     # The reference is the policy itself: any other temperature would give margins that are not zero.
-    assert trainer._metrics["train"]["replay/margin"][0] == pytest.approx(0.0, abs=1e-5)
+    assert trainer._metrics["train"]["pair/margin"][0] == pytest.approx(0.0, abs=1e-5)
 
 
 def test_evaluation_has_no_auxiliary_terms(new_channel_trainer) -> None:

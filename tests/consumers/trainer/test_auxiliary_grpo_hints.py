@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from transformers import PreTrainedTokenizerFast
 from trl import GRPOTrainer
 
+from tracelake.consumers.action_logits import action_logits, right_align
 from tracelake.consumers.hints.frozen_teacher import frozen_teacher, weights_fingerprint
 from tracelake.consumers.hints.hinted_batch import (
     HintedTurn,
@@ -22,7 +23,6 @@ from tracelake.consumers.hints.hinted_batch import (
 )
 from tracelake.consumers.hints.hints import ToolErrorHints, generation_prompt_ids
 from tracelake.consumers.hints.turn_views import RolloutView, policy_spans, rollout_views
-from tracelake.consumers.trainer.action_logits import action_logits, right_align
 from tracelake.schemas.errors import TrainingError
 
 HINT = (70, 71, 72)

@@ -11,14 +11,14 @@ import pytest
 import torch
 from trl import GRPOTrainer
 
+from tracelake.consumers.auxiliary_losses import AuxiliaryLossConfig
 from tracelake.consumers.hints.turn_views import RolloutView
 from tracelake.consumers.pairs.dpo_loss import reference_logprobs
 from tracelake.consumers.pairs.pair_batches import PairDataset
-from tracelake.consumers.trainer.auxiliary_grpo import STATE_NAME, ReplayGRPOTrainer
-from tracelake.consumers.trainer.auxiliary_losses import ReplayConfig
+from tracelake.consumers.trainer.auxiliary_grpo import STATE_NAME, AuxiliaryGRPOTrainer
 from tracelake.schemas.errors import TrainingError
 
-CONFIG = ReplayConfig(sdpo_weight=0.5, replay_weight=0.5, sdpo_top_k=10, replay_pairs_per_micro_batch=4)
+CONFIG = AuxiliaryLossConfig(sdpo_weight=0.5, pair_weight=0.5, sdpo_top_k=10, pairs_per_micro_batch=4)
 HINT = (9, 10, 11)
 
 
@@ -48,18 +48,20 @@ class PairLog:
 @pytest.fixture
 def new_trainer(
     new_policy, tokenizer, prompts, reward, new_args, pair_rows
-) -> Callable[..., ReplayGRPOTrainer]:
+) -> Callable[..., AuxiliaryGRPOTrainer]:
     """Samples its rollouts, so that resuming has to restore the random state too."""
 
-    def build(log: PairLog | None = None, *, policy_seed: int = 3, pair_count: int = 6) -> ReplayGRPOTrainer:
+    def build(
+        log: PairLog | None = None, *, policy_seed: int = 3, pair_count: int = 6
+    ) -> AuxiliaryGRPOTrainer:
         pairs = reference_logprobs(new_policy(2), PairDataset.from_rows(pair_rows[:pair_count]), CONFIG)
-        return ReplayGRPOTrainer(
+        return AuxiliaryGRPOTrainer(
             new_policy(policy_seed),
             reward,
             new_args(max_steps=4, gradient_accumulation_steps=2, save_strategy="steps", save_steps=2),
             train_dataset=prompts,
             processing_class=tokenizer,
-            replay=CONFIG,
+            auxiliary=CONFIG,
             pairs=pairs,
             hint_provider=LastTurn(),
             hooks=log,
@@ -88,9 +90,9 @@ def test_resuming_equals_never_having_stopped(new_trainer, tmp_path) -> None:
     assert resumed.pair_channel.cursor.state_dict() == whole.pair_channel.cursor.state_dict()
 
 
-def test_a_checkpoint_without_replay_state_is_refused(new_trainer, checkpoint: str) -> None:
+def test_a_checkpoint_without_auxiliary_state_is_refused(new_trainer, checkpoint: str) -> None:
     os.remove(Path(checkpoint) / STATE_NAME)
-    with pytest.raises(TrainingError, match="no replay state"):
+    with pytest.raises(TrainingError, match="no auxiliary state"):
         new_trainer().train(resume_from_checkpoint=checkpoint)
 
 
@@ -113,7 +115,7 @@ def test_at_zero_weights_a_stock_checkpoint_can_be_gone_on_from(
 
     whole = build(GRPOTrainer, 3)
     whole.train()
-    resumed = build(ReplayGRPOTrainer, 3)
+    resumed = build(AuxiliaryGRPOTrainer, 3)
     resumed.train(resume_from_checkpoint=str(tmp_path / "run" / "checkpoint-2"))
     for mine, theirs in zip(resumed.model.parameters(), whole.model.parameters(), strict=True):
         assert torch.equal(mine, theirs)

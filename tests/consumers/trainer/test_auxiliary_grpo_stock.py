@@ -11,10 +11,9 @@ import torch
 import trl
 from trl import GRPOTrainer
 
+from tracelake.consumers.auxiliary_losses import AuxiliaryLossConfig
 from tracelake.consumers.pairs.pair_batches import PairDataset
-from tracelake.consumers.trainer.auxiliary_grpo import ReplayGRPOTrainer
-from tracelake.consumers.trainer.auxiliary_losses import ReplayConfig
-from tracelake.consumers.trainer.hooks import TrainingHooks
+from tracelake.consumers.trainer.auxiliary_grpo import AuxiliaryGRPOTrainer, TrainingHooks
 
 
 class CountingHooks:
@@ -54,10 +53,10 @@ def test_zero_weights_leave_every_parameter_and_random_number_as_stock_grpo(
 ) -> None:
     changes = {"loss_type": loss_type, "gradient_accumulation_steps": accumulation}
     hooks: TrainingHooks = CountingHooks()
-    own = {"replay": ReplayConfig(), "pairs": PairDataset.from_rows(pair_rows), "hooks": hooks}
+    own = {"auxiliary": AuxiliaryLossConfig(), "pairs": PairDataset.from_rows(pair_rows), "hooks": hooks}
     stock = train(GRPOTrainer, {}, **changes)
     stock_random = torch.get_rng_state()
-    ours = train(ReplayGRPOTrainer, {**own, "teacher_model": new_policy(9)}, **changes)
+    ours = train(AuxiliaryGRPOTrainer, {**own, "teacher_model": new_policy(9)}, **changes)
 
     assert stock.state.global_step == ours.state.global_step == 3
     assert torch.equal(stock_random, torch.get_rng_state())
@@ -68,13 +67,13 @@ def test_zero_weights_leave_every_parameter_and_random_number_as_stock_grpo(
     assert (ours.hint_channel, ours.pair_channel) == (None, None)
     assert sorted(hooks.rollout_uids) == list(range(hooks.generated_count))
     assert not [
-        name for entry in ours.state.log_history for name in entry if name.startswith(("sdpo", "replay"))
+        name for entry in ours.state.log_history for name in entry if name.startswith(("sdpo", "pair"))
     ]
 
 
 def test_every_rollout_keeps_its_id_through_shuffle_and_split(train) -> None:
     hooks = CountingHooks()
-    train(ReplayGRPOTrainer, {"hooks": hooks}, gradient_accumulation_steps=2, max_steps=2)
+    train(AuxiliaryGRPOTrainer, {"hooks": hooks}, gradient_accumulation_steps=2, max_steps=2)
     assert hooks.rollout_uids != sorted(hooks.rollout_uids)
     assert sorted(hooks.rollout_uids) == list(range(16))
 
@@ -95,20 +94,20 @@ def test_trl_is_the_version_that_the_overrides_were_written_for() -> None:
 )
 def test_overridden_methods_exist_with_their_signatures(method: str, parameters: list[str]) -> None:
     assert list(inspect.signature(getattr(GRPOTrainer, method)).parameters) == parameters
-    assert list(inspect.signature(getattr(ReplayGRPOTrainer, method)).parameters) == parameters
+    assert list(inspect.signature(getattr(AuxiliaryGRPOTrainer, method)).parameters) == parameters
 
 
 def test_generation_output_has_the_keys_that_the_channels_read(
     new_policy, tokenizer, prompts, reward, new_args, scripted_rollouts
 ) -> None:
-    trainer = ReplayGRPOTrainer(
+    trainer = AuxiliaryGRPOTrainer(
         new_policy(3),
         reward,
         new_args(),
         train_dataset=prompts,
         processing_class=tokenizer,
         rollout_func=scripted_rollouts,
-        replay=ReplayConfig(sdpo_weight=1.0),
+        auxiliary=AuxiliaryLossConfig(sdpo_weight=1.0),
     )
     trainer.model.train()
     output = trainer._generate_and_score_completions([{"prompt": "$ run a\n"} for _ in range(4)])

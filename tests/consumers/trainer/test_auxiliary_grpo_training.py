@@ -12,7 +12,7 @@ from tests.consumers.fixed_batch import first_batch, loss_and_gradient
 from tracelake.consumers.hints.hinted_batch import HintedTurn
 from tracelake.consumers.hints.turn_views import RolloutView
 from tracelake.consumers.pairs.pair_batches import PairDataset
-from tracelake.consumers.trainer.auxiliary_grpo import ReplayGRPOTrainer
+from tracelake.consumers.trainer.auxiliary_grpo import AuxiliaryGRPOTrainer
 from tracelake.schemas.errors import TrainingError
 
 
@@ -42,15 +42,15 @@ class RecordingHooks:
         self.pairs.append((train_step, pair_ids, weight))
 
 
-def channel_values(trainer: ReplayGRPOTrainer, batch: dict[str, Any]) -> dict[str, float]:
+def channel_values(trainer: AuxiliaryGRPOTrainer, batch: dict[str, Any]) -> dict[str, float]:
     trainer._metrics["train"].clear()
     total, _ = loss_and_gradient(trainer, batch)
     trainer.model.zero_grad()
-    named = {name: trainer._metrics["train"][f"{name}/loss"][-1] for name in ("grpo", "sdpo", "replay")}
+    named = {name: trainer._metrics["train"][f"{name}/loss"][-1] for name in ("grpo", "sdpo", "pair")}
     return {"total": total, **named}
 
 
-def five_updates(trainer: ReplayGRPOTrainer) -> tuple[dict[str, float], dict[str, float]]:
+def five_updates(trainer: AuxiliaryGRPOTrainer) -> tuple[dict[str, float], dict[str, float]]:
     """Losses on a batch that stays the same, before and after training on fresh ones."""
     batch = first_batch(trainer)
     with torch.no_grad():
@@ -73,13 +73,13 @@ def test_five_updates_with_all_channels_lower_the_total_and_each_channel_on_a_fi
     # Ratios stay near 1: only inside its trust region does the clipped policy loss measure improvement.
     updates = {"max_steps": 5, "gradient_accumulation_steps": 2, "learning_rate": 1e-4}
     before, after = five_updates(new_channel_trainer(1.0, 1.0, **updates))
-    for name in ("total", "grpo", "sdpo", "replay"):
+    for name in ("total", "grpo", "sdpo", "pair"):
         assert after[name] < before[name] - 1e-3, (name, before, after)
     # A channel's own loss is lower than where the channel is as good as off: the others did not do its work.
     _, without_sdpo = five_updates(new_channel_trainer(1e-9, 1.0, **updates))
-    _, without_replay = five_updates(new_channel_trainer(1.0, 1e-9, **updates))
+    _, without_pairs = five_updates(new_channel_trainer(1.0, 1e-9, **updates))
     assert after["sdpo"] < without_sdpo["sdpo"] - 1e-3
-    assert after["replay"] < without_replay["replay"] - 1e-3
+    assert after["pair"] < without_pairs["pair"] - 1e-3
 
 
 def test_metrics_go_through_trls_own_log(new_channel_trainer) -> None:
@@ -87,13 +87,13 @@ def test_metrics_go_through_trls_own_log(new_channel_trainer) -> None:
     trainer.train()
     logged = trainer.state.log_history[0]
     assert logged["sdpo/weight"] == 0.5
-    assert logged["replay/weight"] == 0.25
+    assert logged["pair/weight"] == 0.25
     assert logged["sdpo/hinted_token_count"] == sum(len(f"ls {index}") + 1 for index in (0, 2))
     assert 0.0 < logged["sdpo/clip_fraction"] <= 1.0
     assert logged["sdpo/loss"] <= 0.05 < logged["sdpo/divergence"]
-    assert 0.0 <= logged["replay/margin_accuracy"] <= 1.0
-    assert logged["replay/pass_count"] == 1.0
-    finite = ("grpo/loss", "sdpo/gate_mean", "replay/loss", "replay/chosen_logps", "replay/rejected_logps")
+    assert 0.0 <= logged["pair/margin_accuracy"] <= 1.0
+    assert logged["pair/pass_count"] == 1.0
+    finite = ("grpo/loss", "sdpo/gate_mean", "pair/loss", "pair/chosen_logps", "pair/rejected_logps")
     assert all(isinstance(logged[name], float) for name in finite)
 
 
@@ -140,7 +140,7 @@ def test_teacher_is_a_copy_of_the_initial_policy_and_stays_it(new_channel_traine
     assert not torch.equal(next(trainer.model.parameters()), next(new_policy(3).parameters()))
 
 
-def test_replay_without_pairs_or_without_reference_cannot_start(new_channel_trainer, pair_rows) -> None:
+def test_the_pair_channel_needs_pairs_with_reference_logprobs(new_channel_trainer, pair_rows) -> None:
     with pytest.raises(TrainingError, match="no pairs"):
         new_channel_trainer(0.0, 0.5, {"pairs": None})
     with pytest.raises(TrainingError, match="reference_chosen_logps"):

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import tomllib
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tracelake.schemas.errors import ExperimentInvalidError, SourceMissingError
+from tracelake.schemas.errors import BadInputError, ExperimentInvalidError, SourceMissingError
 from tracelake.schemas.experiments.experiment import (
     Experiment,
     PlannedExperiment,
+    Training,
     load_experiment,
     parse_experiment,
     spec_hash,
@@ -19,7 +21,7 @@ from tracelake.schemas.experiments.experiment import (
 AB = """
 type = "ab"
 id = "004-small"
-title = "Plain against replay"
+title = "Plain against pairs"
 scale = "small world"
 world = "tiny"
 seeds = [1, 2, 3]
@@ -33,8 +35,8 @@ pin = "small-world@1"
 [arms.A]
 title = "GRPO"
 [arms.B]
-title = "GRPO and replay"
-replay_weight = 0.5
+title = "GRPO and pairs"
+pair_weight = 0.5
 [training]
 train_steps = 3
 [evaluation]
@@ -63,8 +65,8 @@ def parse(text: str) -> Experiment | PlannedExperiment:
 def test_both_types_of_file_are_parsed_with_their_defaults() -> None:
     experiment = parse(AB)
     assert isinstance(experiment, Experiment)
-    assert experiment.arms["A"].replay_weight == 0.0
-    assert experiment.arms["B"].replay_weight == 0.5
+    assert experiment.arms["A"].pair_weight == 0.0
+    assert experiment.arms["B"].pair_weight == 0.5
     assert experiment.training.group_size == 8
     assert experiment.seeds == (1, 2, 3)
     planned = parse(PLANNED)
@@ -77,16 +79,16 @@ def test_both_types_of_file_are_parsed_with_their_defaults() -> None:
     [
         ("title = ", "titel = ", "titel"),
         ("[verdict]", "[verdict]\nminimum_efect = 0.1", "verdict.minimum_efect"),
-        ("[arms.B]", "[arms.B]\nreplay_wieght = 0.5", "arms.B.replay_wieght"),
+        ("[arms.B]", "[arms.B]\npair_wieght = 0.5", "arms.B.pair_wieght"),
         ("[training]", "[training]\nlr = 0.1", "training.lr"),
         ("[arms.B]", "[arms.C]", "arms.C"),
         ('type = "ab"', 'type = "abc"', "abc"),
         ('type = "ab"', "", "its top"),
         ('id = "004-small"', 'id = "../004"', "id"),
         ("train_steps = 3", "train_steps = 0", "training.train_steps"),
-        ("replay_weight = 0.5", "replay_weight = -0.5", "arms.B.replay_weight"),
-        ("replay_weight = 0.5", "replay_weight = inf", "arms.B.replay_weight"),
-        ("replay_weight = 0.5", "replay_weight = nan", "arms.B.replay_weight"),
+        ("pair_weight = 0.5", "pair_weight = -0.5", "arms.B.pair_weight"),
+        ("pair_weight = 0.5", "pair_weight = inf", "arms.B.pair_weight"),
+        ("pair_weight = 0.5", "pair_weight = nan", "arms.B.pair_weight"),
         ("minimum_effect = 0.02", "", "verdict.minimum_effect"),
         ("seeds = [1, 2, 3]", "seeds = []", "seeds"),
         ("[data]", "[data]\npairs_level = 'L9'", "data.pairs_level"),
@@ -110,7 +112,7 @@ def test_repeated_seeds_and_a_lone_arm_are_refused() -> None:
     with pytest.raises(ExperimentInvalidError, match="repeats a seed"):
         parse(AB.replace("[1, 2, 3]", "[1, 2, 1]"))
     with pytest.raises(ExperimentInvalidError, match="two arms"):
-        parse(AB.replace('[arms.B]\ntitle = "GRPO and replay"\nreplay_weight = 0.5', ""))
+        parse(AB.replace('[arms.B]\ntitle = "GRPO and pairs"\npair_weight = 0.5', ""))
 
 
 @pytest.mark.parametrize("text", ["type = ", "a = 1\na = 2", "\x00"])
@@ -140,9 +142,43 @@ def test_a_file_is_loaded_and_its_faults_are_typed(tmp_path: Path) -> None:
         ("a policy", "no policy"),
     ],
 )
-def test_the_hash_is_of_the_resolved_specification(old: str, new: str) -> None:
+def test_the_hash_is_of_the_values_that_differ_from_defaults(old: str, new: str) -> None:
     assert spec_hash(parse(AB)) == spec_hash(parse(f"# A comment.\n{AB}\nrequired_power = 0.80\n"))
     assert spec_hash(parse(AB)) != spec_hash(parse(AB.replace(old, new)))
+
+
+def test_a_new_key_with_a_default_leaves_the_hash_as_it_is() -> None:
+    class LaterTraining(Training):
+        new_setting: float = 0.5
+
+    class LaterExperiment(Experiment):
+        training: LaterTraining
+        new_key: str = "default"
+
+    fields = tomllib.loads(AB)
+    assert spec_hash(LaterExperiment(**fields)) == spec_hash(parse(AB))
+    changed = fields | {"training": fields["training"] | {"new_setting": 0.6}}
+    assert spec_hash(LaterExperiment(**changed)) != spec_hash(parse(AB))
+    assert spec_hash(LaterExperiment(**fields, new_key="another")) != spec_hash(parse(AB))
+
+
+def test_writing_a_default_out_leaves_the_hash_as_it_is() -> None:
+    explicit = AB.replace("train_steps = 3", "train_steps = 3\ngroup_size = 8\nlearning_rate = 1e-4")
+    assert spec_hash(parse(explicit)) == spec_hash(parse(AB))
+    assert spec_hash(parse(explicit.replace("group_size = 8", "group_size = 4"))) != spec_hash(parse(AB))
+
+
+def test_a_renamed_key_is_refused_with_its_new_name() -> None:
+    with pytest.raises(ExperimentInvalidError, match=r"arms\.B\.replay_weight.*new name, `pair_weight`"):
+        parse(AB.replace("pair_weight", "replay_weight"))
+
+
+def test_an_arm_is_found_by_its_name() -> None:
+    experiment = parse(AB)
+    assert isinstance(experiment, Experiment)
+    assert experiment.arm("B") == experiment.arms["B"]
+    with pytest.raises(BadInputError, match="expected A, B"):
+        experiment.arm("C")
 
 
 def shipped() -> list[Path]:

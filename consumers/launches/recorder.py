@@ -1,15 +1,15 @@
-"""What a training run generates and consumes, on its way into the lake.
+"""Records what a training generates and consumes as events.
 
-Flow: rollouts played → their events booked → the update that used them ends → one `BatchConsumed` → flush.
+Flow: rollouts played → their events buffered → the update that used them ends → one `BatchConsumed` → flush →
+checkpoint durable → its event.
 
-**An update's consumption lands whole**, after the update: what a checkpoint saw is the sum of the updates
-before it.
+**An update's consumption lands whole**, after the update: a checkpoint saw the sum of the updates before it.
 **Lineage is by uid**: TRL shuffles rows, and the uid of each row leads back to its rollout.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +21,11 @@ from transformers import (
     TrainingArguments,
 )
 
+from tracelake.consumers.auxiliary_losses import AuxiliaryLossConfig
 from tracelake.consumers.hints.hinted_batch import HintedTurn
 from tracelake.consumers.hints.turn_views import RolloutView
 from tracelake.consumers.launches.checkpoints import checkpoint_folder, make_durable, weights_digest
 from tracelake.consumers.rollouts.events import RolloutContext, rollout_events
-from tracelake.consumers.auxiliary_losses import AuxiliaryLossConfig
 from tracelake.lake.writing.writer import Writer
 from tracelake.schemas.canonical import canonical_text
 from tracelake.schemas.clock import is_still
@@ -36,11 +36,11 @@ from tracelake.schemas.events.training_events import BatchConsumed, CheckpointSa
 FLUSH_EVERY = 8
 HINT_AUTHOR = "tool-error-template"
 TIMED = frozenset({"step_time", "train_runtime", "train_samples_per_second", "train_steps_per_second"})
-"""What TRL and transformers take from a clock of their own."""
+"""Metrics that TRL and transformers measure with clocks of their own."""
 
 
-class TrainingLanding(TrainerCallback):
-    """`TrainingHooks` and a TRL callback; owns the uids of one run's rollouts."""
+class TrainingRecorder(TrainerCallback):
+    """`TrainingHooks` and a TRL callback for one attempt at a training; owns the uids of its rollouts."""
 
     def __init__(
         self,
@@ -48,25 +48,26 @@ class TrainingLanding(TrainerCallback):
         training_id: str,
         attempt_index: int,
         environment: str,
-        replay: AuxiliaryLossConfig,
+        losses: AuxiliaryLossConfig,
         tokenizer: PreTrainedTokenizerBase,
     ) -> None:
         self._writer = writer
         self._training_id = training_id
         self._attempt_index = attempt_index
         self._environment = environment
-        self._replay = replay
+        self._losses = losses
         self._tokenizer = tokenizer
         self._rollout_ids: list[str] = []
-        self._consumed: list[int] = []
-        self._pairs: list[str] = []
+        # Consumed since the last update ended.
+        self._consumed_uids: list[int] = []
+        self._consumed_pair_ids: list[str] = []
         self._policy_version = 0
         self.metrics: list[dict[str, float]] = []
 
-    def land_rollouts(
+    def on_rollouts_played(
         self, records: Sequence[RolloutRecord], policy_version: int, group_size: int, temperature: float
     ) -> list[int]:
-        """Book the rollouts' events; their uids, in order."""
+        """Buffer the rollouts' events; returns their uids, in order."""
         first = len(self._rollout_ids)
         run = f"{self._training_id}/a{self._attempt_index}"
         for index, record in enumerate(records):
@@ -90,7 +91,7 @@ class TrainingLanding(TrainerCallback):
         rollouts: tuple[RolloutView, ...],
         hinted: tuple[tuple[HintedTurn, ...], ...],
     ) -> None:
-        """Rollouts were landed when they were played; the hints of their turns are told now."""
+        """Buffer the hints; the rollouts themselves were recorded when they were played."""
         self._writer.add(
             HintGiven(
                 rollout_id=self._rollout_ids[rollout.rollout_uid],
@@ -103,11 +104,11 @@ class TrainingLanding(TrainerCallback):
         )
 
     def on_batch_consumed(self, train_step: int, rollout_uids: tuple[int, ...], policy_version: int) -> None:
-        self._consumed.extend(rollout_uids)
+        self._consumed_uids.extend(rollout_uids)
         self._policy_version = policy_version
 
     def on_pairs_consumed(self, train_step: int, pair_ids: tuple[str, ...], weight: float) -> None:
-        self._pairs.extend(pair_ids)
+        self._consumed_pair_ids.extend(pair_ids)
 
     def on_log(
         self,
@@ -134,41 +135,33 @@ class TrainingLanding(TrainerCallback):
                     attempt_index=self._attempt_index,
                     train_step=state.global_step,
                     policy_version=self._policy_version,
-                    rollout_ids_json=canonical_text([self._rollout_ids[uid] for uid in self._consumed]),
-                    pair_ids_json=canonical_text(self._pairs),
-                    sdpo_weight=self._replay.sdpo_weight,
-                    pair_weight=self._replay.pair_weight,
+                    rollout_ids_json=canonical_text([self._rollout_ids[uid] for uid in self._consumed_uids]),
+                    pair_ids_json=canonical_text(self._consumed_pair_ids),
+                    sdpo_weight=self._losses.sdpo_weight,
+                    pair_weight=self._losses.pair_weight,
                 )
             ]
         )
-        self._consumed, self._pairs = [], []
+        self._consumed_uids, self._consumed_pair_ids = [], []
         if state.global_step % FLUSH_EVERY == 0:
             self._writer.start_flush()
 
     def on_save(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
     ) -> None:
-        """A checkpoint is told after everything that made it is durable."""
+        """Make the checkpoint durable, then record it."""
         folder = checkpoint_folder(Path(str(args.output_dir)), state.global_step)
         make_durable(folder)
         self._writer.append(
-            [
-                CheckpointSaved(
-                    training_id=self._training_id,
-                    attempt_index=self._attempt_index,
-                    train_step=state.global_step,
-                    uri=f"{folder.parent.name}/{folder.name}",
-                    weights_digest=weights_digest(folder),
-                )
-            ]
+            [self.checkpoint_saved(folder, state.global_step, f"{folder.parent.name}/{folder.name}")]
         )
 
-
-class TrainStepTicks(TrainerCallback):
-    """Calls a function after each optimizer update."""
-
-    def __init__(self, tick: Callable[[], None]) -> None:
-        self._tick = tick
-
-    def on_step_end(self, *_: Any, **__: Any) -> None:
-        self._tick()
+    def checkpoint_saved(self, folder: Path, train_step: int, uri: str) -> CheckpointSaved:
+        """The event of a checkpoint whose files are durable."""
+        return CheckpointSaved(
+            training_id=self._training_id,
+            attempt_index=self._attempt_index,
+            train_step=train_step,
+            uri=uri,
+            weights_digest=weights_digest(folder),
+        )

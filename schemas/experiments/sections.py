@@ -1,4 +1,4 @@
-"""What experiment files of every type have in common.
+"""Shared by experiment files of every type.
 
 **Unknown keys are refused.** A typo in a threshold must not become a default.
 """
@@ -10,16 +10,16 @@ from pydantic import BaseModel, ConfigDict
 IDENTIFIER = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$"
 
 
-class Part(BaseModel):
+class Section(BaseModel):
     """Base of every table of an experiment file."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
 
 
-class Hypothesis(Part):
+class Hypothesis(Section):
     given: str
     """The situation."""
     when: str
-    """What is done in it."""
+    """The treatment."""
     then: str
-    """What is expected of it."""
+    """The expected result."""

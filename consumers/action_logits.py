@@ -1,10 +1,10 @@
-"""Logits of the tokens of an action, whatever stands before it.
+"""Logits of the tokens of an action, after contexts of any length.
 
 **Everything is aligned on the end.** Rows are left-padded, so the last `A` positions are action tokens in
 every row, and sequences whose contexts differ in length (student and hinted teacher, chosen and rejected)
 still line up token by token.
-**Plain logits, temperature 1.** The policy's fused head divides by the sampling temperature and keeps no
-logits; a call without its flag takes the model's own forward, and the caller divides if it wants to.
+**Plain logits, temperature 1.** The policy's fused head divides by the sampling temperature and returns no
+logits; a call without its flag uses the model's own forward, and the caller divides if needed.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import torch
 from torch import nn
 
 PAD_ID = 0
-"""Padding is masked out everywhere, so any id that every vocabulary has will do."""
+"""Padding is masked out everywhere, so any id that exists in every vocabulary works."""
 
 
 class RightAligned(NamedTuple):
@@ -27,7 +27,7 @@ class RightAligned(NamedTuple):
     attention_mask: torch.Tensor
     """(N, L) int64, 0 on padding."""
     action_ids: torch.Tensor
-    """(N, A) int64, padded on the left: column by column what the last A positions of `input_ids` hold."""
+    """(N, A) int64, padded on the left: the last A positions of `input_ids`, column by column."""
     action_mask: torch.Tensor
     """(N, A) bool, true on the tokens of the row's own action."""
 

@@ -1,27 +1,20 @@
-"""Registering an experiment before it runs, and locking what it runs on."""
+"""Locking an experiment: which data, code and trainer settings its launches run on."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from tracelake.consumers.launches.launch import TRAINING_TABLE
+from tracelake.consumers.launches.settings import trainer_config
 from tracelake.lake import Lake
 from tracelake.schemas.experiments.experiment import Experiment, spec_hash
 from tracelake.schemas.experiments.lock import Lock, compare_locks, lock_text, read_lock
-from tracelake.schemas.experiments.registration import registration_of
 from tracelake.schemas.version import TRACELAKE_VERSION
 
-
-def register(lake: Lake, experiment: Experiment) -> str:
-    """Land the specification as an event; its hash. Registering the same specification again is a no-op."""
-    event = registration_of(experiment)
-    with lake.writer(f"register-{experiment.id}") as writer:
-        writer.append([event])
-    return event.spec_hash
+TRAINING_TABLE = "training_rows"
 
 
-def locked(lake: Lake, experiment: Experiment, path: Path) -> Lock:
-    """The launch's lock: compared with the file, or written where there is none.
+def lock_experiment(lake: Lake, experiment: Experiment, path: Path) -> Lock:
+    """Compare the experiment's lock with the file, or write the file if there is none.
 
     Raises PinMissingError, PinChangedError, LockMismatchError.
     """
@@ -32,6 +25,7 @@ def locked(lake: Lake, experiment: Experiment, path: Path) -> Lock:
         pin=pin.reference,
         pin_digest=pin.digest,
         table_digests={name: table.digest for name, table in pin.tables.items() if name == TRAINING_TABLE},
+        trainer_config=trainer_config(experiment),
         tracelake_version=TRACELAKE_VERSION,
     )
     if path.is_file():
