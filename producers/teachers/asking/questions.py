@@ -9,17 +9,14 @@ Flow: filter over rollouts → their turns → one question per distinct state, 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import orjson
 
 from tracelake.lake import Lake
 from tracelake.schemas.context import CONTEXT_COLUMNS, ContextFold, TurnRow
-from tracelake.schemas.errors import QueryError, TableMissingError
+from tracelake.schemas.errors import QueryError
 from tracelake.schemas.message import Message
-
-if TYPE_CHECKING:
-    import polars as pl
 
 EVERY_TRACE = "all"
 KINDS = ("rollout_started", "rollout_ended", "turn_completed", "conflict_found")
@@ -86,7 +83,9 @@ def select(lake: Lake, where: str) -> list[Question]:
     import polars as pl
 
     lake.project(KINDS)
-    rollouts = _rollouts(lake)
+    started = lake.scan("rollout_started").select(STARTED_COLUMNS).collect()
+    ended = lake.scan("rollout_ended").select(ENDED_COLUMNS).collect()
+    rollouts = started.join(ended.unique("rollout_id", keep="any"), on="rollout_id", how="left")
     if where.strip().lower() == EVERY_TRACE:
         chosen = rollouts
     else:
@@ -109,11 +108,8 @@ def questions_of(lake: Lake, rollout_ids: Sequence[str]) -> list[Question]:
 
     wanted = pl.col("rollout_id").is_in(sorted(set(rollout_ids) - _in_conflict(lake)))
     columns = (*CONTEXT_COLUMNS, "state_key", "completion_token_count")
-    try:
-        turns = lake.scan("turn_completed").filter(wanted).select(columns).collect()
-        started = lake.scan("rollout_started").filter(wanted).select("rollout_id", "tools_json").collect()
-    except TableMissingError:
-        return []
+    turns = lake.scan("turn_completed").filter(wanted).select(columns).collect()
+    started = lake.scan("rollout_started").filter(wanted).select("rollout_id", "tools_json").collect()
     tools = {rollout_id: orjson.loads(text) if text else [] for rollout_id, text in started.iter_rows()}
     # One pass over all turns: one selection per trace would cost more than everything else here.
     by_rollout: dict[str, list[TurnRow]] = {}
@@ -128,25 +124,8 @@ def questions_of(lake: Lake, rollout_ids: Sequence[str]) -> list[Question]:
     ]
 
 
-def _rollouts(lake: Lake) -> pl.DataFrame:
-    import polars as pl
-
-    try:
-        started = lake.scan("rollout_started").select(STARTED_COLUMNS).collect()
-    except TableMissingError:
-        return pl.DataFrame(schema=dict.fromkeys(STARTED_COLUMNS, pl.String))
-    try:
-        ended = lake.scan("rollout_ended").select(ENDED_COLUMNS).collect()
-    except TableMissingError:
-        return started
-    return started.join(ended.unique("rollout_id", keep="any"), on="rollout_id", how="left")
-
-
 def _in_conflict(lake: Lake) -> set[str]:
     import polars as pl
 
-    try:
-        found = lake.scan("conflict_found").filter(pl.col("conflict_kind").is_in(RECORD_KINDS))
-        return set(found.select("rollout_id").collect()["rollout_id"].drop_nulls())
-    except TableMissingError:
-        return set()
+    found = lake.scan("conflict_found").filter(pl.col("conflict_kind").is_in(RECORD_KINDS))
+    return set(found.select("rollout_id").collect()["rollout_id"].drop_nulls())

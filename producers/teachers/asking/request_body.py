@@ -24,7 +24,7 @@ def request_body(
     spec: TeacherSpec, messages: Sequence[Message], tools: Sequence[Mapping[str, Any]], sample_index: int
 ) -> dict[str, Any]:
     """The body as it is sent, except for `stream`."""
-    body: dict[str, Any] = {"model": spec.model, "messages": [_sent(message) for message in messages]}
+    body: dict[str, Any] = {"model": spec.model, "messages": [_chat_fields(message) for message in messages]}
     if tools:
         body["tools"] = list(tools)
     body |= spec.sampling.request_fields()
@@ -49,7 +49,7 @@ def teacher_name(spec: TeacherSpec) -> str:
     return spec.model if spec.revision is None else f"{spec.model}@{spec.revision}"
 
 
-def _sent(message: Message) -> Message:
+def _chat_fields(message: Message) -> Message:
     sent = {name: message[name] for name in MESSAGE_FIELDS if message.get(name) is not None}
     calls = tool_calls_of(message)
     if calls:

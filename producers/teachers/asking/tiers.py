@@ -18,7 +18,6 @@ from pydantic import BaseModel, ConfigDict
 
 from tracelake.lake import Lake
 from tracelake.producers.teachers.asking.jobs import Job, JobKey
-from tracelake.schemas.errors import TableMissingError
 from tracelake.schemas.message import canonical_action
 
 ANSWERS_MIN = 2
@@ -55,10 +54,7 @@ def tiers_of(jobs: Iterable[Job]) -> list[int]:
 def actions_of(lake: Lake, jobs: Sequence[Job]) -> dict[JobKey, str]:
     """Canonical actions of the answers in the table."""
     wanted = {job.key for job in jobs}
-    try:
-        table = lake.scan("teacher_answered").select("request_key", "sample_index", "action_json").collect()
-    except TableMissingError:
-        return {}
+    table = lake.scan("teacher_answered").select("request_key", "sample_index", "action_json").collect()
     return {
         (request_key, sample): canonical_action(orjson.loads(action))
         for request_key, sample, action in table.iter_rows()

@@ -15,7 +15,6 @@ from tracelake.producers.teachers.asking.jobs import Job, PricedTeacher
 from tracelake.producers.teachers.pricing.prices import exact_cost_usd
 from tracelake.producers.teachers.pricing.token_estimate import Estimate, estimate
 from tracelake.producers.teachers.pricing.usage import Usage
-from tracelake.schemas.errors import TableMissingError
 
 if TYPE_CHECKING:
     import polars as pl
@@ -58,14 +57,11 @@ def observed_usage(lake: Lake, teacher: PricedTeacher) -> ObservedUsage:
     """From the tables as they are; nothing is projected."""
     import polars as pl
 
-    try:
-        asked = lake.scan("teacher_answered").filter(
-            pl.col("teacher") == teacher.name, pl.col("origin") == "asked"
-        )
-        columns = ("completion_token_count", "prompt_token_count", "cached_token_count", "latency_ms")
-        answers = asked.select(columns).collect()
-    except TableMissingError:
-        return ASSUMED_USAGE
+    asked = lake.scan("teacher_answered").filter(
+        pl.col("teacher") == teacher.name, pl.col("origin") == "asked"
+    )
+    columns = ("completion_token_count", "prompt_token_count", "cached_token_count", "latency_ms")
+    answers = asked.select(columns).collect()
     if answers.height < ANSWER_COUNT_MIN:
         return ASSUMED_USAGE
     both = answers.drop_nulls(("prompt_token_count", "cached_token_count"))
