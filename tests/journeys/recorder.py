@@ -1,6 +1,7 @@
 """Records which files of the product a run enters, in which order, and which file calls which.
 
 **Only calls count**: comprehensions, lambdas, class bodies and resumed coroutines enter no file.
+**Opening is not part of a journey**: a lake, a writer or a client that is built enters no file.
 **`schemas` is left out**: it is the vocabulary of every stage.
 """
 
@@ -18,6 +19,7 @@ from typing import Any, NamedTuple
 PACKAGE = Path(__file__).parents[2] / "package" / "tracelake"
 FIRST_INSTRUCTIONS = 8
 LEFT_OUT = ("schemas/", "__init__.py")
+OPENING = {"__init__", "__enter__", "open", "create"}
 NAMELESS = {"<lambda>", "<genexpr>", "<listcomp>", "<setcomp>", "<dictcomp>", "<module>"}
 
 
@@ -43,6 +45,14 @@ class Recording:
         path = frame.f_code.co_filename.removeprefix(self._prefix)
         return None if path.startswith(LEFT_OUT[0]) or path.endswith(LEFT_OUT[1]) else path
 
+    def is_opening(self, frame: FrameType | None) -> bool:
+        """Whether the call, or one that led to it, only opens or builds something."""
+        while frame is not None:
+            if frame.f_code.co_name in OPENING and frame.f_code.co_filename.startswith(self._prefix):
+                return True
+            frame = frame.f_back
+        return False
+
     def on_event(self, frame: FrameType, event: str, _: Any) -> None:
         code = frame.f_code
         # A class body is not optimised code; a coroutine that is resumed is past its first instructions.
@@ -50,17 +60,15 @@ class Recording:
         if not is_new_call or code.co_name in NAMELESS:
             return
         callee = self.file_of(frame)
-        if callee is None:
+        if callee is None or self.is_opening(frame):
             return
         if callee not in self.files:
             self.files.append(callee)
+        # A lambda belongs to the file that wrote it.
         outer = frame.f_back
-        while outer is not None and outer.f_code.co_name in NAMELESS:
-            outer = outer.f_back
         caller = self.file_of(outer)
-        if caller is not None and caller != callee:
-            name = outer.f_code.co_name if outer is not None else ""
-            self.edges.setdefault(Edge(caller, callee), f"{name} → {frame.f_code.co_name}")
+        if outer is not None and caller is not None and caller != callee:
+            self.edges.setdefault(Edge(caller, callee), f"{outer.f_code.co_name} → {frame.f_code.co_name}")
 
 
 @contextmanager
