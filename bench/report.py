@@ -1,4 +1,4 @@
-"""How every benchmark reports: a table for people, or one JSON object per line."""
+"""Output of all benchmarks: one readable line per figure, or one JSON object per line."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 
 class Figure(NamedTuple):
-    """One line of a benchmark."""
+    """One result of a benchmark, with peers and a limit to compare it with."""
 
     bench: str
     case: str
@@ -23,25 +23,25 @@ class Figure(NamedTuple):
 
 
 def report(figures: list[Figure]) -> None:
-    """`--json` on the command line: one object per line."""
+    """Print the figures; as JSON if the command line has `--json`."""
     for figure in figures:
         if "--json" in sys.argv:
             print(json.dumps(figure._asdict()))
             continue
-        beside = {**figure.peers, **({"limit": figure.limit} if figure.limit is not None else {})}
+        references = {**figure.peers, **({"limit": figure.limit} if figure.limit is not None else {})}
         ratios = ", ".join(
             f"{name} {value:.4g} ({figure.ours / value:.2f}x)" if value else f"{name} 0"
-            for name, value in beside.items()
+            for name, value in references.items()
         )
         print(f"{figure.bench} {figure.case}: ours {figure.ours:.4g} {figure.unit}; {ratios}")
 
 
 def side_by_side(ours: Callable[[], object], peer: Callable[[], object], repeats: int) -> tuple[float, float]:
-    """Median seconds of both, run in turn, so that a drift of the machine meets both."""
+    """Median seconds of both, run alternately, so that a drift of the machine affects both."""
     seconds: tuple[list[float], list[float]] = ([], [])
     for _ in range(repeats):
-        for run, spent in zip((ours, peer), seconds, strict=True):
-            began = perf_counter()
+        for run, times in zip((ours, peer), seconds, strict=True):
+            start = perf_counter()
             run()
-            spent.append(perf_counter() - began)
+            times.append(perf_counter() - start)
     return statistics.median(seconds[0]), statistics.median(seconds[1])

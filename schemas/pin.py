@@ -71,7 +71,7 @@ class RunCounts(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     run_id: str
-    """The launch that wrote them."""
+    """The run that wrote them."""
     bucket: str
     """Range of lengths of the canonical payload."""
     given: int

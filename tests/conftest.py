@@ -1,4 +1,4 @@
-"""What every test shares: how hypothesis searches, a fresh lake, and the real traces."""
+"""Fixtures of all tests: hypothesis profiles, a fresh lake, an S3 server, and the real traces."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, settings
 from tests.s3_servers import environment, make_bucket, moto
 from tracelake.lake import Lake
 
-# `suite` draws the same examples every time; HYPOTHESIS_PROFILE=search draws many others.
+# `suite` draws the same examples in every run; HYPOTHESIS_PROFILE=search draws many new ones.
 settings.register_profile(
     "suite", deadline=None, derandomize=True, max_examples=60, suppress_health_check=[HealthCheck.too_slow]
 )
@@ -39,7 +39,7 @@ def s3_server() -> Iterator[str]:
 
 @pytest.fixture
 def bucket(s3_server: str, monkeypatch: pytest.MonkeyPatch) -> str:
-    """The name of an empty bucket; the environment leads to its server."""
+    """The name of an empty bucket; environment variables point to its server."""
     for name, value in environment(s3_server).items():
         monkeypatch.setenv(name, value)
     name = f"b{uuid.uuid4().hex}"
@@ -47,7 +47,7 @@ def bucket(s3_server: str, monkeypatch: pytest.MonkeyPatch) -> str:
     return name
 
 
-# The archives: where the environment says, else beside the project.
+# The folder of the archives; by default in the project's parent folder.
 SHARED_DATA = Path(
     os.environ.get("TRACELAKE_SHARED_DATA", Path(__file__).parent.parent.parent / "shared" / "data")
 )
@@ -55,9 +55,9 @@ SHARED_DATA = Path(
 
 @pytest.fixture(scope="session")
 def real_traces(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
-    """Unpacks a source of real traces once and gives its folder, as in `real_traces("verifiers")`.
+    """Unpack a source of real traces once and return its folder: `real_traces("verifiers")`.
 
-    Without the archives the test is skipped; in CI an archive that is missing from their folder is a failure.
+    Without the archives the test is skipped. In CI a missing archive in an existing folder is a failure.
     """
     unpacked = tmp_path_factory.mktemp("traces")
 
@@ -66,11 +66,11 @@ def real_traces(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Pat
         if not archive.exists():
             if SHARED_DATA.is_dir() and os.environ.get("CI") == "true":
                 pytest.fail(f"{archive.name} is missing from the real traces")
-            pytest.skip("no real traces beside the project")
+            pytest.skip("no folder with real traces")
         folder = unpacked / source
         if not folder.exists():
-            with tarfile.open(archive, "r:xz") as packed:
-                packed.extractall(unpacked, filter="data")
+            with tarfile.open(archive, "r:xz") as tar:
+                tar.extractall(unpacked, filter="data")
         return folder
 
     return folder_of

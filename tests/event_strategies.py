@@ -1,4 +1,4 @@
-"""Hypothesis strategies for events of every kind, made from their classes: a new field is covered too."""
+"""Hypothesis strategies for events of every kind, built from the fields of their classes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tracelake.schemas.events.event import Event, storage_of
 from tracelake.schemas.events.kinds import EVENT_CLASSES
 
 INT_64 = st.integers(-(2**63), 2**63 - 1)
-# The range in which every zone's moment is still between the years 1 and 9999 in UTC.
+# In this range, a time in any time zone is between the years 1 and 9999 in UTC.
 MOMENTS = st.datetimes(
     datetime(2, 1, 1),  # noqa: DTZ001
     datetime(9998, 12, 31),  # noqa: DTZ001
@@ -36,7 +36,7 @@ _STORED: dict[str, st.SearchStrategy[Any]] = {
 
 
 def field_values(cls: type[Event], name: str) -> st.SearchStrategy[Any]:
-    """Values that a field may have, null among them where it may be."""
+    """Values of one field, null included if the field may be null."""
     annotation: Any = cls.model_fields[name].annotation
     nullable = NoneType in get_args(annotation)
     if nullable:
@@ -52,7 +52,7 @@ def field_values(cls: type[Event], name: str) -> st.SearchStrategy[Any]:
 
 
 def events_of(cls: type[Event], **given: st.SearchStrategy[Any]) -> st.SearchStrategy[Event]:
-    """Events of one class; `given` fields are drawn from the strategies named."""
+    """Events of one class; fields in `given` are drawn from those strategies."""
     strategies = {name: field_values(cls, name) for name in cls.model_fields if name != "kind"}
     strategies["source_position"] = st.none() | st.integers(0, 2**63 - 1)
     return st.builds(cls, **{**strategies, **given})

@@ -39,7 +39,7 @@ class Envelope(BaseModel):
     recorded_at: Moment
     """When the writer accepted it, UTC."""
     run_id: str
-    """The launch that wrote it."""
+    """The run that wrote it."""
     writer_epoch: str
     """Identifies one opening of one writer; sorts by start time."""
     writer_seq: int

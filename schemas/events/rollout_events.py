@@ -43,7 +43,7 @@ class RolloutStarted(Event):
     substrate_version: str | None = None
     """Version of the substrate, in its own notation."""
     source_run: str | None = None
-    """The source's name for the launch that the rollout belonged to."""
+    """The source's name for the run that the rollout belonged to."""
     group_id: str | None = None
     """Shared by rollouts of one task that are compared with each other."""
     trial_index: int | None = None

@@ -19,7 +19,7 @@ from tests.faults.children import side_by_side
 from tests.faults.s3_faults import flip_bit
 from tests.faults.scenario import Context, Counts, FaultFoundError, join_counts
 from tests.producers.importers.samples import SAMPLES, mini_text
-from tracelake.producers.importers.format_registry import IMPORTERS, importer_for
+from tracelake.producers.importers.format_registry import importer_for
 from tracelake.producers.importers.importer import ImportedRollout, NoCompanions, Refusal
 from tracelake.producers.importers.source import parse_source, source_file
 from tracelake.schemas.errors import SourceFormatError
@@ -123,7 +123,7 @@ def _read(data: bytes) -> int:
     """Number of accepted events. A typed refusal counts as 0; any other error is raised."""
     try:
         found = parse_source(source_file("a/b/c/trace.json", data))
-        importer = importer_for(found, IMPORTERS)
+        importer = importer_for(found)
     except SourceFormatError:
         return 0
     events = 0
