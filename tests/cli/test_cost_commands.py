@@ -1,4 +1,4 @@
-"""Goal: what a replay costs is registered, measured and judged by commands; recorded costs are checked."""
+"""Goal: commands register a cost claim, measure it and derive its verdict, and check recorded costs."""
 
 from __future__ import annotations
 
@@ -56,12 +56,12 @@ def experiment(tmp_path: Path, server: PricedServer) -> Path:
 
 
 def verdict(tracelake: Run, tmp_path: Path) -> Any:
-    told = tracelake("verdict", "001-small", "--runs", str(tmp_path / "runs"), "--format", "json")
-    assert told.code == 0
-    return told.data
+    result = tracelake("verdict", "001-small", "--runs", str(tmp_path / "runs"), "--format", "json")
+    assert result.code == 0
+    return result.data
 
 
-def test_an_experiment_is_registered_run_as_it_says_and_judged(
+def test_an_experiment_is_registered_run_and_decided(
     tracelake: Run, experiment: Path, tmp_path: Path
 ) -> None:
     registered = tracelake("register", str(experiment), "--format", "json")
@@ -95,7 +95,7 @@ def test_the_board_shows_dollars_and_seconds(tracelake: Run, experiment: Path, t
     assert "per turn" in row["figure"]
 
 
-def test_a_registration_after_the_calls_is_told(tracelake: Run, experiment: Path, tmp_path: Path) -> None:
+def test_a_registration_after_the_calls_is_reported(tracelake: Run, experiment: Path, tmp_path: Path) -> None:
     replay = tracelake("register", str(experiment), "--format", "json").data["commands"][0][1:]
     assert tracelake(*replay).code == 0
     experiment.write_text(COST.replace("dollars_per_trace_max = 5.0", "dollars_per_trace_max = 6.0"))
@@ -122,7 +122,7 @@ def test_nothing_registered_has_no_verdict(tracelake: Run) -> None:
 
 
 def recorded(count: int, **fields: Any) -> Iterator[Event]:
-    """Rollouts of one turn each, with what their calls used and cost."""
+    """Rollouts of one turn each, with the usage and cost of their calls."""
     for index in range(count):
         for event in rollout(STUDENT, f"q{index}", "ls"):
             yield event.model_copy(update=fields) if isinstance(event, TurnCompleted) else event

@@ -24,7 +24,7 @@ from tracelake.producers.teachers.pricing.prices import (
     FREE,
     Prices,
     PriceTier,
-    dearest_of,
+    highest_prices,
     per_token,
     prices_of_rates,
 )
@@ -102,7 +102,7 @@ def genai_prices(
         for half_hour in range(HALF_HOURS_PER_DAY + 1)
     ]
     known = [prices for prices in found if prices is not None]
-    return dearest_of(known) if known else None
+    return highest_prices(known) if known else None
 
 
 def _genai_prices_at(model: str, base_url: str, provider: str | None, moment: datetime) -> Prices | None:

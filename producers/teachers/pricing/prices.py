@@ -74,7 +74,7 @@ def prices_of_rates(
     return Prices(*base[1:], per_request=per_request, tiers=tuple(tiers), source=source)
 
 
-def dearest_of(prices: Iterable[Prices]) -> Prices:
+def highest_prices(prices: Iterable[Prices]) -> Prices:
     """The highest of each rate, at every length of prompt."""
     every = list(prices)
     bounds = sorted({tier.above_token_count for one in every for tier in one.tiers})
@@ -105,7 +105,7 @@ def exact_cost_usd(prices: Prices, usage: Usage) -> Decimal:
 def maximum_microusd(prices: Prices, prompt_token_max: int, max_tokens: int) -> int:
     """The most that a call can cost: each prompt token at its highest rate, and the longest completion."""
     reachable = [prices.at(0), *(tier for tier in prices.tiers if tier.above_token_count < prompt_token_max)]
-    prompt = max(_dearest_prompt_rate(rates) for rates in reachable)
+    prompt = max(_highest_prompt_rate(rates) for rates in reachable)
     output = max(rates.output for rates in reachable)
     cost = EXACT.multiply(Decimal(prompt_token_max), prompt)
     cost = EXACT.add(cost, EXACT.multiply(Decimal(max_tokens), output))
@@ -117,7 +117,7 @@ def microusd(dollars: Decimal) -> int:
     return int(EXACT.multiply(dollars, Decimal(MICROUSD_PER_USD)).to_integral_value(ROUND_CEILING))
 
 
-def _dearest_prompt_rate(rates: PriceTier) -> Decimal:
+def _highest_prompt_rate(rates: PriceTier) -> Decimal:
     plain = max(rates.input, rates.cached_input)
     return plain + rates.cache_write if rates.adds_cache_write else max(plain, rates.cache_write)
 

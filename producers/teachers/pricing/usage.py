@@ -110,7 +110,7 @@ def _usage(raw: Mapping[Any, Any], wrong: list[str], prompt_max: int, completion
     if prompt == 0:
         wrong.append("prompt_tokens: 0 of a request that has a prompt")
     if prompt > prompt_max:
-        wrong.append(f"prompt_tokens: {prompt} of a request that holds at most {prompt_max}")
+        wrong.append(f"prompt_tokens: {prompt} of a request with at most {prompt_max}")
     if completion > completion_max:
         wrong.append(f"completion_tokens: {completion} of at most {completion_max}")
     # Checked separately: some providers count the same tokens as read and as written.

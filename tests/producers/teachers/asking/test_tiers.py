@@ -21,7 +21,7 @@ def lake(tmp_path: Path) -> Lake:
 @pytest.fixture
 def jobs(lake: Lake) -> list[Job]:
     """Four states; two cheap teachers and an expensive one."""
-    teachers = [teacher(name="a"), teacher(name="b"), teacher(name="dear", tier=2)]
+    teachers = [teacher(name="a"), teacher(name="b"), teacher(name="expensive", tier=2)]
     return jobs_of(select(lake, "all"), priced(teachers))
 
 
@@ -49,14 +49,14 @@ def test_samples_of_one_teacher_can_disagree_too(lake: Lake) -> None:
 
 
 def test_misses_are_measured_where_expensive_answers_are_known(jobs: list[Job]) -> None:
-    dear = by(jobs, "dear")
-    states = [job.question.state_key for job in dear]
+    expensive = by(jobs, "expensive")
+    states = [job.question.state_key for job in expensive]
     consensus = dict.fromkeys(states[:3], "ls")
-    actions = answers(jobs, "dear", ["ls", "rm", None, "rm"])
-    found = tier_outcome(2, dear, dear[2:3], consensus, actions, 0.5)
+    actions = answers(jobs, "expensive", ["ls", "rm", None, "rm"])
+    found = tier_outcome(2, expensive, expensive[2:3], consensus, actions, 0.5)
     assert (found.state_count, found.asked_state_count, found.saved_call_count) == (4, 1, 1)
     assert (found.measured_state_count, found.missed_state_count, found.missed_share) == (2, 1, 0.5)
-    assert tier_outcome(2, dear, dear, consensus, {}, 0.5).missed_share is None
+    assert tier_outcome(2, expensive, expensive, consensus, {}, 0.5).missed_share is None
 
 
 def test_tiers_are_asked_from_the_cheapest(jobs: list[Job]) -> None:

@@ -28,8 +28,8 @@ from tracelake.producers.teachers.pricing.prices import (
     CacheSaving,
     Prices,
     PriceTier,
-    dearest_of,
     exact_cost_usd,
+    highest_prices,
     maximum_microusd,
     microusd,
 )
@@ -143,11 +143,11 @@ def test_a_token_from_the_cache_never_costs_more(any_prices: Prices, usage: Usag
 
 
 @given(st.lists(prices(), min_size=1, max_size=4), usages())
-def test_the_dearest_of_several_prices_has_each_highest_rate(several: list[Prices], usage: Usage) -> None:
-    dearest = dearest_of(several).at(usage.prompt_token_count)
+def test_the_highest_of_several_prices_has_each_highest_rate(several: list[Prices], usage: Usage) -> None:
+    highest = highest_prices(several).at(usage.prompt_token_count)
     for one in several:
         assert all(
-            high >= rate for high, rate in zip(dearest[1:], one.at(usage.prompt_token_count)[1:], strict=True)
+            high >= rate for high, rate in zip(highest[1:], one.at(usage.prompt_token_count)[1:], strict=True)
         )
 
 
@@ -177,11 +177,11 @@ def test_the_reservation_covers_any_provider_within_max_price(
     """A provider at exactly `max_price`, whose cache costs in proportion, stays within the reservation."""
     spec = teacher(routing={"max_price": {"prompt": prompt, "completion": completion}})
     reserved = reserved_prices(spec, SURCHARGED)
-    dear = Prices(
+    expensive = Prices(
         prompt * PER_MILLION, prompt * PER_MILLION, prompt * PER_MILLION * 5 / 4, completion * PER_MILLION
     )
     most = maximum_microusd(reserved, usage.prompt_token_count, usage.completion_token_count)
-    assert most >= cost_microusd(dear, usage)
+    assert most >= cost_microusd(expensive, usage)
     assert most >= cost_microusd(SURCHARGED, usage)
 
 
