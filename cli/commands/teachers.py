@@ -19,7 +19,7 @@ from tracelake.cli.output import (
 )
 
 if TYPE_CHECKING:
-    from tracelake.producers.teachers.probe.capabilities import Capabilities
+    from tracelake.producers.teachers.probe import Capabilities
 
 teachers = typer.Typer(help="Teachers and their endpoints.", no_args_is_help=True)
 
@@ -34,9 +34,9 @@ def probe(
 ) -> None:
     """Probe each teacher by about ten short requests: what its endpoint supports. Costs land as events."""
     from tracelake.lake import Lake
-    from tracelake.producers.teachers.asking.jobs import priced
+    from tracelake.producers.teachers.asking.jobs import price_teachers
     from tracelake.producers.teachers.pricing.budget import cap_microusd
-    from tracelake.producers.teachers.probe.probing import probe_teacher
+    from tracelake.producers.teachers.probe import probe_teacher
     from tracelake.producers.teachers.run.replay import api_key
     from tracelake.producers.teachers.spec.teacher_file import read_teacher_file
 
@@ -45,7 +45,7 @@ def probe(
         raise typer.BadParameter(f"no teacher is called {name!r}", param_hint="--name")
     opened, cap = Lake.open(lake), cap_microusd(budget)
     found: dict[str, Capabilities] = {}
-    for teacher in priced(specs):
+    for teacher in price_teachers(specs):
         say(f"Asking {teacher.spec.name}…")
         found[teacher.spec.name] = probe_teacher(opened, teacher, api_key(teacher.spec), cap)
     if output is Format.JSON:

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, NamedTuple
 from tracelake.lake import Lake
 from tracelake.producers.teachers.asking.jobs import CONTEXT_TOO_LONG, UNBOUNDED_COST, Job, JobKey
 from tracelake.producers.teachers.pricing.prices import microusd
-from tracelake.schemas.errors import TableMissingError
 from tracelake.schemas.events.teacher_events import TeacherCallSettled
 
 if TYPE_CHECKING:
@@ -149,9 +148,5 @@ def _settled_costs(rows: list[tuple[str, str, int]]) -> dict[str, int | None]:
 
 
 def _rows(lake: Lake, kind: str, columns: tuple[str, ...], where: pl.Expr | None = None) -> list[tuple]:
-    """Empty if the lake has no such events yet."""
-    try:
-        table = lake.scan(kind)
-    except TableMissingError:
-        return []
+    table = lake.scan(kind)
     return (table if where is None else table.filter(where)).select(columns).collect().rows()

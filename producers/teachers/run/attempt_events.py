@@ -38,20 +38,14 @@ class Attempt(NamedTuple):
     replay_id: str
     job: Job
     attempt_index: int
-    arm: str | None = None
+    arm: str | None
 
     def reserved(self) -> TeacherCallReserved:
-        question = self.job.question
         return TeacherCallReserved(
+            **_job_fields(self.job),
             attempt_id=self.attempt_id,
             replay_id=self.replay_id,
-            request_key=self.job.request_key,
-            sample_index=self.job.sample_index,
             attempt_index=self.attempt_index,
-            state_key=question.state_key,
-            teacher=self.job.teacher.name,
-            rollout_id=question.rollout_id,
-            turn_index=question.turn_index,
             arm=self.arm,
             max_cost_microusd=self.job.bounds.cost_microusd,
             endpoint=without_local_port(self.job.teacher.spec.base_url),

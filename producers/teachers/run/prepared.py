@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from tracelake.lake import Lake
 from tracelake.producers.calling.retry import RetryPolicy
-from tracelake.producers.teachers.asking.jobs import Job, JobKey, PricedTeacher, jobs_of, priced
+from tracelake.producers.teachers.asking.jobs import Job, JobKey, PricedTeacher, jobs_of, price_teachers
 from tracelake.producers.teachers.asking.order import CacheOrder
 from tracelake.producers.teachers.asking.questions import Question
 from tracelake.producers.teachers.history import (
@@ -53,7 +53,7 @@ def prepare(
     lake: Lake, questions: Sequence[Question], specs: Sequence[TeacherSpec], options: ReplayOptions
 ) -> Prepared:
     """Projects landed events first. Raises BadInputError for a teacher without a price."""
-    teachers = priced(specs)
+    teachers = price_teachers(specs)
     jobs = jobs_of(questions, teachers)
     history = read_history(lake)
     found = partition_jobs(jobs, history, retry_failed=options.retry_failed)

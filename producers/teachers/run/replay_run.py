@@ -21,7 +21,13 @@ from tracelake.lake.writing.writer import Writer
 from tracelake.producers.calling.http_client import EndpointClient
 from tracelake.producers.teachers.asking.jobs import Job
 from tracelake.producers.teachers.asking.order import TurnOrder
-from tracelake.producers.teachers.asking.tiers import TierOutcome, actions_of, agreed, tier_outcome, tiers_of
+from tracelake.producers.teachers.asking.tiers import (
+    TierOutcome,
+    actions_of,
+    consensus_of,
+    tier_outcome,
+    tiers_of,
+)
 from tracelake.producers.teachers.forecast.forecast import forecast, observed_usage
 from tracelake.producers.teachers.pricing.budget import Budget
 from tracelake.producers.teachers.pricing.prices import MICROUSD_PER_USD
@@ -112,7 +118,7 @@ class ReplayRun:
         self._reconciled_count += len(settled)
 
     def _routers(self) -> dict[str, EndpointClient]:
-        """Clients of routers, which can be asked for the cost of a call, by the teacher's name in the lake."""
+        """Clients of routers, which report the cost of a call, by the teacher's name in the lake."""
         return {
             teacher.name: self._clients[teacher.spec.name]
             for teacher in self._prepared.teachers
@@ -148,7 +154,7 @@ class ReplayRun:
         jobs = self._prepared.jobs
         self._lake.project(["teacher_answered"])
         actions = actions_of(self._lake, jobs)
-        consensus = agreed([job for job in jobs if job.teacher.spec.tier < tier], actions)
+        consensus = consensus_of([job for job in jobs if job.teacher.spec.tier < tier], actions)
         spared = [job for job in due if job.question.state_key in consensus]
         of_tier = [job for job in jobs if job.teacher.spec.tier == tier]
         saved_usd = self._expected_usd(spared)

@@ -161,10 +161,10 @@ class TeacherRun:
         def begun(response_id: str) -> None:
             started = TeacherCallStarted(attempt_id=attempt.attempt_id, response_id=response_id)
             self._journal.record_soon([started])
-            self._order.begun(job)
+            self._order.answer_started(job)
 
         outcome = await call(self._client, job.body(), limits=self._call_limits, on_response_id=begun)
-        self._order.begun(job)
+        self._order.answer_started(job)
         return outcome
 
     def _stop_if_hopeless(self, job: Job, outcome: CallOutcome, ended: AttemptEvents) -> None:

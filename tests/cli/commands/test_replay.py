@@ -92,7 +92,7 @@ def test_answers_that_are_missing_have_an_exit_code(
     told = tracelake("replay")
     assert told.code == 1
     assert "not_found" in told.out
-    assert "run the same command again" in told.err
+    assert "Run the same command again" in told.err
 
 
 @pytest.mark.parametrize(

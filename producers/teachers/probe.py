@@ -2,22 +2,37 @@
 
 **Null is "not measured"**: the endpoint was busy or broken, or its answer showed nothing either way. False is
 what it refused, or silently left out: many accept a parameter and ignore it.
-**A probe costs money like any other call**: some ten short requests, whose usages are returned.
+**A probe costs money like any other call.** It is one attempt: its reservation covers the most that all its
+requests can cost, and is durable before the first one is sent.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from decimal import Decimal
 from typing import Any, NamedTuple
 
 import orjson
 
+from tracelake.lake import Lake
 from tracelake.producers.calling.answer_reader import AnswerReader, BodyTooLargeError
 from tracelake.producers.calling.answer_shape import AnswerShapeError, shown
 from tracelake.producers.calling.http_client import ConnectionLostError, EndpointClient, NotSentError
 from tracelake.producers.calling.outcome import cut
+from tracelake.producers.teachers.asking.jobs import PricedTeacher
+from tracelake.producers.teachers.history import read_history
+from tracelake.producers.teachers.pricing.price_lists import reserved_prices
+from tracelake.producers.teachers.pricing.prices import exact_cost_usd, maximum_microusd, microusd
+from tracelake.producers.teachers.pricing.usage import read_usage
+from tracelake.schemas.canonical import hash_of
+from tracelake.schemas.errors import BudgetExhaustedError
+from tracelake.schemas.events.teacher_events import SettledBy, TeacherCallReserved, TeacherCallSettled
 
+PROBE = "probe"
+REQUEST_COUNT = 9
+PROMPT_TOKEN_MAX, COMPLETION_TOKEN_MAX = 2000, 64
+"""Of one request."""
 BODY_BYTE_MAX = 2**20
 TOP_LOGPROBS = 5
 _TOOL = {
@@ -85,6 +100,71 @@ class _Reply(NamedTuple):
         if self.is_answer:
             return found
         return False if self.status in _REFUSED else None
+
+
+def probe_teacher(
+    lake: Lake, teacher: PricedTeacher, api_key: str | None, budget_microusd: int
+) -> Capabilities:
+    """Raises BudgetExhaustedError if the probe may cost more than the budget."""
+    prices = reserved_prices(teacher.spec, teacher.prices)
+    each = maximum_microusd(prices, PROMPT_TOKEN_MAX, COMPLETION_TOKEN_MAX)
+    if each * REQUEST_COUNT > budget_microusd:
+        raise BudgetExhaustedError(
+            f"a probe of {teacher.spec.name} may exceed its budget",
+            got=f"{budget_microusd} micro-dollars",
+            expected=f"{each * REQUEST_COUNT}",
+            cure="Raise it by --budget.",
+        )
+    reserved = _reserved(lake, teacher, each * REQUEST_COUNT)
+    with lake.writer(PROBE) as writer:
+        writer.append([reserved])
+        found = asyncio.run(
+            probe(
+                teacher.spec.base_url,
+                teacher.spec.model,
+                api_key,
+                extra_body=teacher.spec.routing.extra_body(),
+                timeout_s=teacher.spec.limits.request_timeout_s,
+            )
+        )
+        writer.append([_settled(teacher, found, reserved)])
+    return found
+
+
+def _reserved(lake: Lake, teacher: PricedTeacher, maximum: int) -> TeacherCallReserved:
+    key = hash_of([PROBE, teacher.spec.identity()])
+    number = read_history(lake).attempt_count.get((key, 0), 0)
+    return TeacherCallReserved(
+        attempt_id=hash_of([PROBE, key, number])[:32],
+        replay_id=PROBE,
+        request_key=key,
+        attempt_index=number,
+        state_key=PROBE,
+        teacher=teacher.name,
+        rollout_id=PROBE,
+        turn_index=0,
+        max_cost_microusd=maximum,
+    )
+
+
+def _settled(
+    teacher: PricedTeacher, found: Capabilities, reserved: TeacherCallReserved
+) -> TeacherCallSettled:
+    """The maximum, unless every request was refused or reported its usage."""
+    cost, stated = Decimal(0), 0
+    read = [read_usage(usage) for usage in found.usages]
+    for each in read:
+        if each.cost_usd is not None:
+            cost, stated = cost + each.cost_usd, stated + 1
+        elif each.usage is not None:
+            cost += exact_cost_usd(teacher.prices, each.usage)
+    known = sum(each.cost_usd is not None or each.usage is not None for each in read)
+    refused = sum(refusal.http_status is not None and refusal.http_status < 500 for refusal in found.refusals)
+    source: SettledBy = "provider" if stated == known else "price_table"
+    amount = microusd(cost)
+    if known + refused < REQUEST_COUNT and reserved.max_cost_microusd:
+        source, amount = "maximum", reserved.max_cost_microusd
+    return TeacherCallSettled(attempt_id=reserved.attempt_id, cost_microusd=amount, cost_source=source)
 
 
 async def probe(

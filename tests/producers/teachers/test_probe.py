@@ -15,7 +15,7 @@ from tracelake.producers.calling.call import CallLimits, call
 from tracelake.producers.calling.http_client import EndpointClient
 from tracelake.producers.calling.outcome import Answered, CallOutcome
 from tracelake.producers.teachers.local.server import TeacherServer
-from tracelake.producers.teachers.probe.capabilities import Capabilities, probe
+from tracelake.producers.teachers.probe import Capabilities, probe
 
 ALL = frozenset(
     (

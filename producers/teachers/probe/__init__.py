@@ -1,1 +1,0 @@
-"""What an endpoint really does for a model, found out by asking it, with the same care for money."""
