@@ -29,7 +29,6 @@ from tracelake.schemas.events.identity import EventIdentity
 SEGMENT_VERSION = 2
 END = bytes(8)
 """As long as a mark; no mark is all zeros."""
-_UNMARKED_VERSION = 1
 _FRAME_HEADER = Struct("<II")
 """Length of the body and its CRC-32."""
 _BODY_HEADER = Struct("<II")
@@ -48,9 +47,9 @@ class SegmentHead(NamedTuple):
     epoch: str
     run_id: str
     first_seq: int
-    number: int | None = None
+    number: int
     """Of the segment's file. If the file's name has another number, the head is an older segment's and the
-    new one was not begun. Null in version 1."""
+    new one was not begun."""
 
 
 class SpooledEvent(NamedTuple):
@@ -111,10 +110,10 @@ def read_segment(data: bytes, number: int | None = None) -> SegmentRead:
     if head_body is None:
         return SegmentRead(None, [], 0, len(data), 0)
     head, mark = _read_head(head_body)
-    if number is not None and head.number not in (None, number):
+    if number is not None and head.number != number:
         return SegmentRead(None, [], 0, 0, 0)
     bodies, whole, damaged_count = _whole_bodies(data, _FRAME_HEADER.size + len(head_body), mark)
-    is_ended = bool(mark) and not data[whole : whole + len(END)].strip(b"\0")
+    is_ended = not data[whole : whole + len(END)].strip(b"\0")
     torn = 0 if is_ended else len(data) - whole
     return SegmentRead(head, [_read_event(body) for body in bodies], whole, torn, damaged_count)
 
@@ -166,9 +165,6 @@ def _stated_end(data: bytes, offset: int, mark: bytes) -> int | None:
 
 def _next_whole_frame(data: bytes, offset: int, mark: bytes) -> int | None:
     """The offset of the first whole frame behind this offset."""
-    if not mark:
-        after = _stated_end(data, offset, mark)
-        return None if after is None or _whole_body(data, after, mark) is None else after
     while (offset := data.find(mark, offset + 1)) >= 0:
         if _whole_body(data, offset, mark) is not None:
             return offset
@@ -176,20 +172,20 @@ def _next_whole_frame(data: bytes, offset: int, mark: bytes) -> int | None:
 
 
 def _read_head(body: memoryview) -> tuple[SegmentHead, bytes]:
-    """The head, and the mark of the segment's frames (empty in version 1)."""
+    """The head, and the mark of the segment's frames."""
     try:
         version, *fields = orjson.loads(body)
-        head = SegmentHead(*fields)
+        head = SegmentHead(*fields) if version == SEGMENT_VERSION else None
     except (ValueError, TypeError):
-        version, head = None, SegmentHead("", "", 0)
-    if version not in (_UNMARKED_VERSION, SEGMENT_VERSION):
+        version, head = None, None
+    if head is None:
         raise CorruptFileError(
             "a spool segment has an unknown version",
             got=f"version {version}",
-            expected=f"{SEGMENT_VERSION} or less",
+            expected=str(SEGMENT_VERSION),
             cure="Open the lake once with the version of tracelake that wrote it, then with this one.",
         )
-    return head, b"" if version == _UNMARKED_VERSION else _mark(body)
+    return head, _mark(body)
 
 
 def _mark(head_body: Packed) -> bytes:
@@ -201,6 +197,7 @@ def _read_event(body: memoryview) -> SpooledEvent:
     text_start = _BODY_HEADER.size + head_size
     head = orjson.loads(body[_BODY_HEADER.size : text_start])
     kind, event_id, key_hash, payload_hash, recorded_at_us, *envelope, sizes = head
+    source_position, provenance, source_uri, source_hash, redactions_json = envelope
     vectors: list[memoryview] = []
     offset = text_start + text_size
     for size in sizes:
@@ -210,7 +207,11 @@ def _read_event(body: memoryview) -> SpooledEvent:
         kind,
         EventIdentity(event_id, key_hash, payload_hash),
         _START + recorded_at_us * _MICROSECOND,
-        *envelope,
+        source_position,
+        provenance,
+        source_uri,
+        source_hash,
+        redactions_json,
         body[text_start : text_start + text_size],
         tuple(vectors),
     )

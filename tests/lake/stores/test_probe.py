@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.lake.store_wrappers import PassingStore
-from tests.s3_servers import Behaviour, drops_metadata, ignores_conditions, in_front_of, checks_then_writes
+from tests.s3_servers import Behaviour, checks_then_writes, drops_metadata, ignores_conditions, in_front_of
 from tracelake.lake import Lake
 from tracelake.lake.stores.local_store import LocalStore
 from tracelake.lake.stores.memory_store import MemoryStore
@@ -69,14 +69,14 @@ def test_a_server_that_drops_metadata_passes(
 class ForgettingStore(PassingStore):
     """Accepts files and drops them."""
 
-    def put_new(self, path: str, data: bytes) -> bool:
+    def put_new(self, path: str, data: bytes | memoryview) -> bool:
         return True
 
 
 class StubbornStore(PassingStore):
     """Refuses files that do not exist."""
 
-    def put_new(self, path: str, data: bytes) -> bool:
+    def put_new(self, path: str, data: bytes | memoryview) -> bool:
         return False
 
 

@@ -26,7 +26,7 @@ class SlowStore(FullStore):
         super().__init__(inner, takes=1000)
         self.go = threading.Event()
 
-    def put_new(self, path: str, data: bytes) -> bool:
+    def put_new(self, path: str, data: bytes | memoryview) -> bool:
         self.go.wait(20)
         return super().put_new(path, data)
 

@@ -166,25 +166,6 @@ def test_a_file_whose_new_segment_was_not_begun_is_empty(fresh_lake: Lake) -> No
     assert list((Path(fresh_lake.uri) / "spool").iterdir()) == []
 
 
-def test_segments_without_marks_are_still_recovered(fresh_lake: Lake) -> None:
-    events: list[Event] = [reward(0), turn(1), reward(2)]
-    body = orjson.dumps([1, HEAD.epoch, HEAD.run_id, HEAD.first_seq])
-    head = (Struct("<II").pack(len(body), zlib.crc32(body)), body)
-    data = b"".join(part for frame in (head, *frames_of(events)) for part in frame)
-    read = read_segment(data, number=3)
-    assert [event.identity for event in read.events] == [event_identity(event) for event in events]
-    assert (read.whole_byte_count, read.torn_byte_count, read.damaged_count) == (len(data), 0, 0)
-    assert read_segment(data + bytes(4096)).torn_byte_count == 4096
-    damaged = bytearray(data)
-    damaged[data.index(b'"r0"') + 1] ^= 1
-    assert (len(read_segment(bytes(damaged)).events), read_segment(bytes(damaged)).damaged_count) == (2, 1)
-    folder = Path(fresh_lake.uri) / "spool" / HEAD.epoch
-    folder.mkdir(parents=True)
-    (folder / "000003.segment").write_bytes(data)
-    assert recover(fresh_lake.store) == (1, 3, 0)
-    assert len(landed_ids(fresh_lake.store)) == 3
-
-
 def test_a_segment_of_a_later_version_is_left_where_it_is(fresh_lake: Lake) -> None:
     body = orjson.dumps([9, "anything", "that", "comes"])
     folder = Path(fresh_lake.uri) / "spool" / "epoch"
