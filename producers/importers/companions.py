@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from tracelake.producers.importers.find_files import FoundFile
-from tracelake.producers.importers.source import SourceFile
+from tracelake.producers.importers.importer import SourceFile
 
 METADATA = "metadata.json"
 

@@ -1,4 +1,6 @@
-"""From paths to files: local or remote, single, folder or glob.
+"""From paths to files and their bytes: local or remote, single, folder or glob.
+
+Flow: `find_files` searches all paths → `load` reads one file after the other.
 
 **A file named by itself is always read**; in a folder or behind a glob only names that could be a trace are.
 **The order is fixed**, and each file is found once, even if several paths lead to it.
@@ -7,7 +9,9 @@
 from __future__ import annotations
 
 import os
+from collections import deque
 from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from glob import has_magic
 from os.path import splitext
 from typing import Any, NamedTuple
@@ -16,9 +20,13 @@ from fsspec.core import url_to_fs
 from fsspec.implementations.local import LocalFileSystem
 
 from tracelake.producers.importers.conversion.fields import well_formed
-from tracelake.schemas.errors import SourceMissingError, TracelakeError
+from tracelake.producers.importers.importer import SourceFile
+from tracelake.producers.importers.source import source_file
+from tracelake.schemas.errors import SourceFormatError, SourceMissingError, TracelakeError
 
 TRACE_SUFFIXES = frozenset({".json", ".jsonl", ".ndjson", ".traj"})
+SOURCE_BYTES_MAX = 2**30
+READ_AHEAD = 4
 
 
 class FoundFile(NamedTuple):
@@ -56,6 +64,14 @@ class FileSearch(NamedTuple):
 
     files: list[FoundFile]
     missing: list[tuple[str, TracelakeError]]
+
+
+class LoadedFile(NamedTuple):
+    """A file with its bytes, or with the error of reading it."""
+
+    file: FoundFile
+    source: SourceFile | None
+    error: Exception | None
 
 
 def find_files(paths: Iterable[str | os.PathLike[str]]) -> FileSearch:
@@ -109,3 +125,42 @@ def _found(filesystem: Any, path: str, *, named: bool) -> FoundFile:
     return FoundFile(
         filesystem, path, well_formed(path if local else filesystem.unstrip_protocol(path)), named
     )
+
+
+def load(files: Iterable[FoundFile]) -> Iterator[LoadedFile]:
+    """Files with their bytes, in order; a thread reads the next few remote ones ahead."""
+    reader: ThreadPoolExecutor | None = None
+    ahead: deque[Future[LoadedFile]] = deque()
+    try:
+        for file in files:
+            if file.is_local:
+                yield from _results(ahead, left_count=0)
+                yield _load_one(file)
+                continue
+            reader = reader or ThreadPoolExecutor(max_workers=1, thread_name_prefix="read")
+            ahead.append(reader.submit(_load_one, file))
+            yield from _results(ahead, left_count=READ_AHEAD)
+        yield from _results(ahead, left_count=0)
+    finally:
+        if reader is not None:
+            reader.shutdown(cancel_futures=True)
+
+
+def _results(ahead: deque[Future[LoadedFile]], *, left_count: int) -> Iterator[LoadedFile]:
+    while len(ahead) > left_count:
+        yield ahead.popleft().result()
+
+
+def _load_one(file: FoundFile) -> LoadedFile:
+    try:
+        size = file.size_bytes()
+        if size is not None and size > SOURCE_BYTES_MAX:
+            raise SourceFormatError(
+                "a file too large to read whole",
+                got=f"{size} bytes",
+                expected=f"{SOURCE_BYTES_MAX} at most",
+                cure="Split it into files of single rollouts or fewer lines.",
+            )
+        return LoadedFile(file, source_file(file.uri, file.content()), None)
+    except (OSError, ValueError) as error:
+        return LoadedFile(file, None, error)

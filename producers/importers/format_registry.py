@@ -6,8 +6,7 @@
 from __future__ import annotations
 
 from tracelake.producers.importers.formats import mini_swe_agent, swe_agent, tau_bench, verifiers
-from tracelake.producers.importers.importer import Importer
-from tracelake.producers.importers.source import ParsedSource
+from tracelake.producers.importers.importer import Importer, ParsedSource
 from tracelake.schemas.errors import SourceFormatError
 
 AUTO = "auto"
@@ -21,28 +20,17 @@ IMPORTERS: tuple[Importer, ...] = (
 FORMATS: tuple[str, ...] = tuple(importer.format for importer in IMPORTERS)
 
 
-def importers_named(format: str) -> tuple[Importer, ...]:
-    """The importer of a format, all for `auto`. Raises SourceFormatError for an unknown name."""
-    if format == AUTO:
-        return IMPORTERS
-    named = tuple(importer for importer in IMPORTERS if importer.format == format)
-    if not named:
-        raise SourceFormatError(
-            "no such trace format", got=format, expected=", ".join((AUTO, *FORMATS)), cure="Name one of them."
-        )
-    return named
-
-
-def importer_for(parsed: ParsedSource, allowed: tuple[Importer, ...]) -> Importer:
-    """Raises SourceFormatError if none of the allowed formats fits; the message names the one that would."""
-    for importer in allowed:
-        if importer.claims(parsed):
+def importer_for(parsed: ParsedSource, format: str = AUTO) -> Importer:
+    """The first importer, of a format or of any, that claims a source. Raises SourceFormatError if there is
+    none; the message names a format that would fit."""
+    for importer in IMPORTERS:
+        if format in (AUTO, importer.format) and importer.claims(parsed):
             return importer
     looks_like = [importer.format for importer in IMPORTERS if importer.claims(parsed)]
     raise SourceFormatError(
-        "not a trace of a known format" if allowed == IMPORTERS else "not a trace of the named format",
+        "not a trace of a known format" if format == AUTO else "not a trace of the named format",
         got=f"looks like {looks_like[0]}" if looks_like else _shape(parsed),
-        expected=", ".join(importer.format for importer in allowed),
+        expected=", ".join(FORMATS) if format == AUTO else format,
     )
 
 

@@ -24,13 +24,17 @@ from tracelake.lake.stores.store import is_local
 from tracelake.lake.writing.deduplicate import Origin
 from tracelake.lake.writing.writer import Writer
 from tracelake.producers.importers.companions import CompanionFiles
-from tracelake.producers.importers.find_files import FoundFile, find_files
-from tracelake.producers.importers.format_registry import AUTO, importer_for, importers_named
+from tracelake.producers.importers.find_files import FoundFile, LoadedFile, find_files, load
+from tracelake.producers.importers.format_registry import AUTO, FORMATS, importer_for
 from tracelake.producers.importers.importer import (
+    SHAPE_ERRORS,
     ImportedRollout,
     Importer,
+    ParsedSource,
     Refusal,
+    SourceFile,
     Submission,
+    excerpt_of,
     refusal_of,
 )
 from tracelake.producers.importers.parallel_import import (
@@ -46,16 +50,10 @@ from tracelake.producers.importers.report import (
     RefusedPiece,
     import_report,
 )
-from tracelake.producers.importers.source import (
-    LoadedFile,
-    SourceFile,
-    excerpt_of,
-    load,
-    parse_source,
-    rows,
-)
+from tracelake.producers.importers.source import parse_source, rows
 from tracelake.producers.importers.swebench_reports import (
     PATCH,
+    REPORT_FORMAT,
     InstanceReport,
     instance_reports_in,
     rewards_from,
@@ -92,7 +90,10 @@ def import_sources(
 
     Raises SourceFormatError for an unknown format and SourceMissingError if no path leads to a file; the
     report lists everything that is wrong with single files."""
-    importers = importers_named(format)
+    if format not in (AUTO, *FORMATS):
+        raise SourceFormatError(
+            "no such trace format", got=format, expected=", ".join((AUTO, *FORMATS)), cure="Name one of them."
+        )
     search = find_files(paths)
     traces = [file for file in search.files if file.may_be_trace]
     run_id = f"import-{datetime.now(UTC):%Y%m%dT%H%M%S}"
@@ -100,9 +101,9 @@ def import_sources(
     # The clients of other stores have threads, which a fork would lose.
     if is_worth_forking(traces) and is_local(lake.store):
         queue = FileQueue(traces)
-        worker = ForkedWorker(partial(_import_in_worker, lake, run_id, search.files, queue, importers))
+        worker = ForkedWorker(partial(_import_in_worker, lake, run_id, search.files, queue, format))
     with _garbage_collection_off(), worker or nullcontext(), lake.writer(run_id) as writer:
-        importing = FileImporter(writer, search.files, importers)
+        importing = FileImporter(writer, search.files, format)
         for index, loaded in enumerate(load(queue or traces), start=1):
             importing.import_file(loaded)
             if on_progress:
@@ -126,11 +127,11 @@ def import_sources(
 
 
 def _import_in_worker(
-    lake: Lake, run_id: str, found: list[FoundFile], queue: FileQueue, importers: tuple[Importer, ...]
+    lake: Lake, run_id: str, found: list[FoundFile], queue: FileQueue, format: str
 ) -> tuple[ImportShare, NewFactIds]:
     """What a second process does: it imports files from the queue through its own writer."""
     with lake.writer(run_id) as writer:
-        importing = FileImporter(writer, found, importers)
+        importing = FileImporter(writer, found, format)
         for loaded in load(queue):
             importing.import_file(loaded)
         writer.flush()
@@ -157,10 +158,10 @@ class ImportShare:
 class FileImporter:
     """Imports files through one writer, and adds up what it did in `share`."""
 
-    def __init__(self, writer: Writer, found: list[FoundFile], importers: tuple[Importer, ...]) -> None:
+    def __init__(self, writer: Writer, found: list[FoundFile], format: str) -> None:
         self.share = ImportShare()
         self._writer = writer
-        self._importers = importers
+        self._format = format
         self._companions = CompanionFiles(found)
         self.share.companions_used = self._companions.used
         self._unflushed_bytes = 0
@@ -180,18 +181,27 @@ class FileImporter:
             self._add_pieces(source, None, [refusal_of(error, data=source.data)])
             return
         try:
-            importer = importer_for(parsed, self._importers)
+            importer = importer_for(parsed, self._format)
         except SourceFormatError as error:
-            reports = instance_reports_in(parsed)
-            self.share.instance_reports += reports
-            if reports:
-                self.share.skipped[file.uri] = READ_WITH_A_TRACE
-            elif not file.named:
-                self.share.skipped[file.uri] = NOT_A_TRACE
-            else:
-                self._add_pieces(source, None, [refusal_of(error, data=source.data)])
+            self._import_unclaimed(file, parsed, error)
             return
         self._add_pieces(source, importer, importer.read(parsed, self._companions))
+
+    def _import_unclaimed(self, file: FoundFile, parsed: ParsedSource, unclaimed: SourceFormatError) -> None:
+        """A file that no format claims: it may be a verifier's report."""
+        source = parsed.source
+        try:
+            reports = instance_reports_in(parsed)
+        except SHAPE_ERRORS as error:
+            self._add_pieces(source, None, [refusal_of(error, data=source.data, format=REPORT_FORMAT)])
+            return
+        if reports:
+            self.share.instance_reports += reports
+            self.share.skipped[file.uri] = READ_WITH_A_TRACE
+        elif not file.named:
+            self.share.skipped[file.uri] = NOT_A_TRACE
+        else:
+            self._add_pieces(source, None, [refusal_of(unclaimed, data=source.data)])
 
     def _add_pieces(
         self, source: SourceFile, importer: Importer | None, pieces: Iterable[ImportedRollout | Refusal]

@@ -17,15 +17,50 @@ from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple, Protocol
 
 from tracelake.producers.importers.conversion.fields import well_formed
-from tracelake.producers.importers.source import ParsedSource, SourceFile, excerpt_of
 from tracelake.schemas.canonical import canonical_json
 from tracelake.schemas.errors import SourceFormatError, explain
 from tracelake.schemas.events.event import Event
 
+LFS_POINTER = b"version https://git-lfs.github.com/spec/"
+EXCERPT_LENGTH = 120
 # What reading a record of an unforeseen shape may raise; pydantic's and our own errors are ValueErrors.
 SHAPE_ERRORS = (KeyError, TypeError, AttributeError, ValueError, IndexError, OverflowError, RecursionError)
 
 _NOT_IN_ID = re.compile(r"[^A-Za-z0-9._-]+")
+
+
+class SourceFile(NamedTuple):
+    """One file, read whole."""
+
+    name: str
+    """Its identity: the last three parts of its path, without the folders of one machine."""
+    uri: str
+    data: bytes
+    sha256: str
+
+    @property
+    def parts(self) -> list[str]:
+        """The whole path, split; longer than `name`, because folders above may name the run."""
+        return self.uri.replace("\\", "/").split("/")
+
+    @property
+    def stem(self) -> str:
+        """The file's name without its extensions `.json`, `.jsonl`, `.traj`."""
+        return re.sub(r"(\.traj)?(\.jsonl?)?$", "", self.parts[-1])
+
+    @property
+    def is_lfs_pointer(self) -> bool:
+        return self.data.startswith(LFS_POINTER)
+
+
+class ParsedSource(NamedTuple):
+    """A source parsed as far as recognising its format needs it."""
+
+    source: SourceFile
+    document: Any
+    """The whole file as one JSON value; null for JSON lines."""
+    first_row: Any
+    """The first readable line of JSON lines; null for one JSON value."""
 
 
 class Submission(NamedTuple):
@@ -101,6 +136,13 @@ def refusal_of(error: Exception, *, line: int | None = None, data: bytes = b"", 
         shape = f"{type(error).__name__}: {error}".split("\n  For further", 1)[0]
         reason = explain(f"not the shape of a {format} record", got=shape)
     return Refusal(well_formed(reason), line, excerpt_of(data))
+
+
+def excerpt_of(data: bytes) -> str | None:
+    """The beginning, escaped so that it can be stored and printed."""
+    if not data:
+        return None
+    return data[:EXCERPT_LENGTH].decode("utf-8", "backslashreplace").encode("unicode_escape").decode()
 
 
 def rollout_id_of(prefix: str, label: object, identity: list[Any]) -> str:

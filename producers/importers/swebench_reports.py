@@ -21,13 +21,13 @@ from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 from tracelake.producers.importers.conversion.fields import flag, well_formed
-from tracelake.producers.importers.importer import Submission
-from tracelake.producers.importers.source import ParsedSource
+from tracelake.producers.importers.importer import ParsedSource, Submission
 from tracelake.schemas.canonical import canonical_text
 from tracelake.schemas.events.rollout_events import RewardAssigned
 
 GRADER = "swebench"
 PATCH = "patch.diff"
+REPORT_FORMAT = "SWE-bench report"
 SUMMARY_LISTS = (("resolved_ids", True), ("unresolved_ids", False), ("error_ids", None))
 
 _SUMMARY_NAME = re.compile(r".+?\.(?P<run>.+)\.json")

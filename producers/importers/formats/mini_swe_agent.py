@@ -42,12 +42,13 @@ from tracelake.producers.importers.importer import (
     Companions,
     ImportedRollout,
     Importer,
+    ParsedSource,
     Refusal,
+    SourceFile,
     Submission,
     refusal_of,
     rollout_id_of,
 )
-from tracelake.producers.importers.source import ParsedSource, SourceFile
 from tracelake.schemas.canonical import canonical_text, hash_of
 from tracelake.schemas.errors import SourceFormatError
 from tracelake.schemas.events.rollout_events import RolloutEnded, RolloutStarted

@@ -28,11 +28,12 @@ from tracelake.producers.importers.importer import (
     Companions,
     ImportedRollout,
     Importer,
+    ParsedSource,
     Refusal,
+    SourceFile,
     refusal_of,
     rollout_id_of,
 )
-from tracelake.producers.importers.source import ParsedSource, SourceFile
 from tracelake.schemas.canonical import canonical_text
 from tracelake.schemas.errors import SourceFormatError
 from tracelake.schemas.events.rollout_events import RolloutEnded, RolloutStarted

@@ -39,11 +39,13 @@ from tracelake.producers.importers.importer import (
     Companions,
     ImportedRollout,
     Importer,
+    ParsedSource,
     Refusal,
+    SourceFile,
     refusal_of,
     rollout_id_of,
 )
-from tracelake.producers.importers.source import ParsedSource, Row, SourceFile, parse_json, rows
+from tracelake.producers.importers.source import Row, parse_json, rows
 from tracelake.schemas.canonical import canonical_text, hash_of
 from tracelake.schemas.events.rollout_events import RewardAssigned, RolloutEnded, RolloutStarted
 from tracelake.schemas.message import Message, content_text, tools_key

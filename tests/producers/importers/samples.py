@@ -6,7 +6,7 @@ import copy
 import json
 from typing import Any
 
-from tracelake.producers.importers.format_registry import IMPORTERS, importer_for
+from tracelake.producers.importers.format_registry import importer_for
 from tracelake.producers.importers.importer import ImportedRollout, NoCompanions, Refusal
 from tracelake.producers.importers.source import parse_source, source_file
 from tracelake.schemas.events.event import Event
@@ -202,7 +202,7 @@ SAMPLES: dict[str, Any] = {
 def read_bytes(data: bytes, uri: str = "runs/one/trace.json") -> list[ImportedRollout | Refusal]:
     """What the format that claims the bytes makes of them."""
     found = parse_source(source_file(uri, data))
-    return list(importer_for(found, IMPORTERS).read(found, NoCompanions()))
+    return list(importer_for(found).read(found, NoCompanions()))
 
 
 def read_document(document: Any, uri: str = "runs/one/trace.json") -> list[ImportedRollout | Refusal]:

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.producers.importers.samples import SAMPLES, mini_text, read_document, swe
-from tracelake.producers.importers.format_registry import IMPORTERS, importer_for
+from tracelake.producers.importers.format_registry import importer_for
 from tracelake.producers.importers.importer import SHAPE_ERRORS, ImportedRollout, NoCompanions, Refusal
 from tracelake.producers.importers.source import parse_source, source_file
 from tracelake.schemas.errors import SourceFormatError
@@ -80,7 +80,7 @@ def read_any(data: bytes) -> list[ImportedRollout | Refusal]:
     """The pieces of bytes that may be nothing at all."""
     try:
         found = parse_source(source_file("a/b/c/trace.json", data))
-        importer = importer_for(found, IMPORTERS)
+        importer = importer_for(found)
     except SourceFormatError:
         return []
     return list(importer.read(found, NoCompanions()))

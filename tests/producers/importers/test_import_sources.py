@@ -112,6 +112,15 @@ def test_a_rollout_without_a_certain_verdict_is_told(fresh_lake: Lake, tree: Pat
     assert report.notes == ["1 rollouts have no verifier report that is certainly theirs: no reward"]
 
 
+def test_a_malformed_report_is_refused_and_its_neighbours_are_imported(fresh_lake: Lake, tree: Path):
+    path = write(tree / "logs/report.json", {INSTANCE: {"patch_exists": True, "resolved": "perhaps"}})
+    report = import_sources(fresh_lake, [tree])
+    assert report.rollouts == 6
+    assert [(piece.path, "wrong type in resolved" in piece.reason) for piece in report.refused] == [
+        (str(path), True)
+    ]
+
+
 def test_metadata_of_the_same_run_is_found_where_an_archive_scattered_it(fresh_lake: Lake, tmp_path: Path):
     run = "evals/wiki-search--gpt-5/7385"
     write(tmp_path / "blob1" / run / "results.jsonl", json.dumps(verifiers_row()))

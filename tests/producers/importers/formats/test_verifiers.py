@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 from tests.producers.importers.samples import of_kind, rollout, verifiers_row
-from tracelake.producers.importers.format_registry import IMPORTERS, importer_for
+from tracelake.producers.importers.format_registry import importer_for
 from tracelake.producers.importers.importer import ImportedRollout, Refusal
 from tracelake.producers.importers.source import parse_source, source_file
 
@@ -32,7 +32,7 @@ class RunFolder:
 def read_rows(rows: list[Any], companions: Any = None, uri: str = URI) -> list[ImportedRollout | Refusal]:
     lines = [row if isinstance(row, str) else json.dumps(row) for row in rows]
     found = parse_source(source_file(uri, "\n".join(lines).encode() + b"\n"))
-    return list(importer_for(found, IMPORTERS).read(found, companions or RunFolder()))
+    return list(importer_for(found).read(found, companions or RunFolder()))
 
 
 def test_calls_as_json_text_and_results_without_ids_are_paired_by_order():
