@@ -1,10 +1,10 @@
-"""Does a small commit cost the same after three thousand others? With upkeep, and without.
+"""Latency of a small commit after three thousand others, with and without maintenance.
 
 Usage: python bench/commit_latency.py [--json] [COMMITS] [EVENTS_PER_COMMIT] [OPENINGS]
 
-Latency is that of `Lake.project` for one landed file of new events, in a process that stays open; the peer is
-the same lake without upkeep, which stops at a third of the commits because it is slow. Openings are writers
-that were opened once and never again: each is an entry of the cursor and a folder of landed files.
+Latency is that of `Lake.project` for one landed file of new events, in a process that stays open. The peer is
+the same lake without maintenance; it stops at a third of the commits because it is slow. Openings are writers
+that write once: each is an entry of the cursor and a folder of landed files.
 """
 
 from __future__ import annotations
@@ -24,10 +24,9 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from bench.report import Figure, report
 from tracelake.lake import Lake
-from tracelake.lake.maintenance.upkeep import UPKEEP
+from tracelake.lake.maintenance.limits import DEFAULT_LIMITS
 from tracelake.lake.tables.derived import open_dataset
-from tracelake.lake.tables.leases import end_lease
-from tracelake.lake.tables.tags import tags_of
+from tracelake.lake.tables.tags import end_lease, tags_of
 from tracelake.schemas.events.rollout_events import RewardAssigned
 
 KIND = "reward_assigned"
@@ -96,9 +95,9 @@ class Openings:
         return measured(self.lake)
 
 
-def beside_a_fresh_one(case: str, old: Callable[[], Spent], fresh: Callable[[], Spent]) -> list[Figure]:
-    """The next hundred of an old table and the first of a fresh one in turn: a drift of the machine meets
-    both."""
+def vs_fresh_table(case: str, old: Callable[[], Spent], fresh: Callable[[], Spent]) -> list[Figure]:
+    """Alternates between the next hundred commits of an old table and the first of a fresh one, so that a
+    drift of the machine affects both."""
     pairs = [(old(), fresh()) for _ in range(WINDOW)]
     figures: list[Figure] = []
     for name in Spent._fields:
@@ -135,7 +134,7 @@ def share_figure(lake: Lake, case: str) -> Figure:
 
 
 def _end_leases(lake: Lake) -> None:
-    """As an hour does."""
+    """As their expiry does after an hour."""
     dataset = open_dataset(lake.store, KIND)
     for tag in tags_of(dataset):
         end_lease(dataset, tag)
@@ -144,12 +143,12 @@ def _end_leases(lake: Lake) -> None:
 def main() -> None:
     numbers = [int(word) for word in sys.argv[1:] if word.isdecimal()]
     commit_count, events, opening_count = (*numbers, *(3000, 10, 3000)[len(numbers) :])
-    age = UPKEEP.version_age.total_seconds()
+    age = DEFAULT_LIMITS.version_age.total_seconds()
     with tempfile.TemporaryDirectory() as folder:
         lake = Lake.create(f"{folder}/maintained")
         commit = Commits(lake, events)
         report(latency_figures("maintained", [commit() for _ in range(commit_count)]))
-        report(beside_a_fresh_one("maintained", commit, Commits(Lake.create(f"{folder}/fresh"), events)))
+        report(vs_fresh_table("maintained", commit, Commits(Lake.create(f"{folder}/fresh"), events)))
         report([share_figure(lake, "right after the last commit")])
         time.sleep(age)
         lake.maintain()
@@ -157,7 +156,7 @@ def main() -> None:
         _end_leases(lake)
         lake.maintain()
         report([share_figure(lake, "once no reader can be left that began before the merges")])
-        with mock.patch("tracelake.lake.projection.project.tend"):
+        with mock.patch("tracelake.lake.projection.project.maintain_if_due"):
             bare = Lake.create(f"{folder}/bare")
             commit = Commits(bare, events)
             report(latency_figures("not maintained", [commit() for _ in range(commit_count // 3)]))
@@ -165,9 +164,7 @@ def main() -> None:
         opening = Openings(Lake.create(f"{folder}/openings"))
         report(latency_figures("a writer each", [opening() for _ in range(opening_count)]))
         report([share_figure(opening.lake, "a writer and one event each, right after the last commit")])
-        report(
-            beside_a_fresh_one("a writer each", opening, Openings(Lake.create(f"{folder}/fresh-openings")))
-        )
+        report(vs_fresh_table("a writer each", opening, Openings(Lake.create(f"{folder}/fresh-openings"))))
 
 
 if __name__ == "__main__":

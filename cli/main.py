@@ -10,11 +10,11 @@ import typer
 
 from tracelake.cli.commands import (
     build,
-    maintenance,
     costs,
     experiments,
     import_traces,
     lake,
+    maintenance,
     register,
     replay,
     teachers,

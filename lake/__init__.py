@@ -1,4 +1,4 @@
-"""The store: landing, projection, pins, scans, audit. The only writer of Parquet and Lance."""
+"""The store: landing, projection, pins, scans, audits. The only writer of Parquet and Lance files."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ if TYPE_CHECKING:
     from tracelake.lake.lake import Lake
 
 if __name__ != "tracelake.lake":
-    raise ImportError("import it as `tracelake.lake`: one module has one name")
+    raise ImportError("import it as `tracelake.lake`, so that each module has one name")
 
 __all__ = ["Lake"]
 
 
 def __getattr__(name: str) -> Any:
-    # Loaded when it is asked for: a process that seals for a writer needs a small part of the store.
+    # Imported on first use: the sealing process of a writer needs only a small part of this package.
     if name == "Lake":
         from tracelake.lake.lake import Lake
 

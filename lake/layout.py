@@ -1,19 +1,19 @@
-"""Where everything lies under a lake's root. The one owner of paths.
+"""The paths of a lake, under its root. No other module builds paths.
 
     lake.json                                            format of the lake
-    events/v1/kind=K/EPOCH/SEQ-SHA256.parquet            landed files: the facts
-    tables/NAME.lance                                    projections (one per kind) and derived tables
+    events/v2/kind=K/EPOCH/SEQ-SHA256.parquet            landed files: the facts
+    tables/NAME.lance                                    event tables (one per kind) and derived tables
     pins/NAME/NUMBER.json                                pin manifests
-    cursors/K/SHA256.json                                where a projection stands, epochs of the past
-    log/NUMBER.txt                                       landed files in the order in which pins met them
-    tables/quarantine/…                                  what was torn, put aside
-    redaction.key                                        makes the tokens that stand for secrets
-    ledger/EPOCH.json                                    what became of a writer's events
+    cursors/K/SHA256.json                                cursors of projections, for many epochs
+    log/NUMBER.txt                                       landed files in the order in which pins saw them
+    tables/quarantine/…                                  torn files that were moved aside
+    redaction.key                                        key of the tokens that replace secrets
+    ledger/EPOCH.json                                    outcomes of one writer's events
     spool/EPOCH/NUMBER.segment                           acknowledged, not landed yet (local lakes)
-    spool/EPOCH/NUMBER.spare                             landed, to be written over by a later segment
+    spool/EPOCH/NUMBER.spare                             landed, to be overwritten by a later segment
 
-**Landed files are named by content** and by the first sequence number that they hold.
-**Ids never become paths**: names that do are checked against a pattern.
+**A landed file is named by the hash of its contents** and by its first sequence number.
+**Ids never become paths**: a name that does is checked against a pattern.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ from tracelake.schemas.errors import BadInputError
 from tracelake.schemas.pin_reference import NAME_PATTERN
 
 MARKER = "lake.json"
-EVENTS = "events/v1"
+FORMAT_VERSION = 2
+EVENTS = f"events/v{FORMAT_VERSION}"
 TABLES = "tables"
 PINS = "pins"
 CURSORS = "cursors"
@@ -32,11 +33,10 @@ LOG = "log"
 QUARANTINE = "quarantine"
 LEDGER = "ledger"
 REDACTION_KEY = "redaction.key"
-FORMAT_VERSION = 1
 
 
 class LandedName(NamedTuple):
-    """What a landed file's path says."""
+    """The parts of a landed file's path."""
 
     kind: str
     writer_epoch: str
@@ -53,12 +53,12 @@ def landed_path(name: LandedName) -> str:
 
 
 def seq_text(seq: int) -> str:
-    """Of one width: file names of an epoch sort as their numbers do."""
+    """Fixed width, so that file names sort as their numbers do."""
     return f"{seq:012d}"
 
 
 def parse_landed_path(path: str) -> LandedName:
-    """Raises BadInputError for a path that is not a landed file's."""
+    """Raises BadInputError for any other path."""
     parts = path.removeprefix(f"{EVENTS}/kind=").split("/")
     stem, dot, suffix = parts[-1].partition(".")
     seq, dash, sha256 = stem.partition("-")
@@ -97,7 +97,7 @@ def pin_path(name: str, number: int) -> str:
 
 
 def parse_pin_path(path: str) -> tuple[str, int]:
-    """Name and number. Raises BadInputError for a path that is not a manifest's."""
+    """Name and number. Raises BadInputError for any other path."""
     parts = path.removeprefix(f"{PINS}/").removesuffix(".json").split("/")
     if len(parts) != 2 or not parts[1].isdecimal() or pin_path(parts[0], int(parts[1])) != path:
         raise BadInputError("not a pin manifest", got=path, expected=f"{PINS}/NAME/NUMBER.json")

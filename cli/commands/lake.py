@@ -1,4 +1,4 @@
-"""Commands about the lake itself: init, doctor, verify, pin, pins."""
+"""Commands about the lake itself: init, doctor, verify, pin, pins, ledger."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from tracelake.cli.output import (
 
 
 def init(lake: LakeOption = LAKE_DEFAULT, output: FormatOption = Format.HUMAN) -> None:
-    """Make an empty lake."""
+    """Create an empty lake."""
     from tracelake.lake import Lake
 
-    made = Lake.create(lake)
+    created = Lake.create(lake)
     if output is Format.JSON:
-        print_json({"lake": made.uri})
+        print_json({"lake": created.uri})
     else:
-        print_text(f"An empty lake lies at {made.uri}.")
+        print_text(f"Created an empty lake at {created.uri}.")
         say("Next: tracelake import PATH…")
 
 
@@ -69,7 +69,7 @@ def verify(
 
 
 def pin(
-    name: Annotated[str, typer.Argument(help="Name of the pin; its number is given.")],
+    name: Annotated[str, typer.Argument(help="Name of the pin; it gets the next free number.")],
     lake: LakeOption = LAKE_DEFAULT,
     output: FormatOption = Format.HUMAN,
     table: Annotated[
@@ -81,18 +81,18 @@ def pin(
         typer.Option("--allow", help="TABLE/EVENT/RULE of a finding that is no secret; may be repeated."),
     ] = None,
 ) -> None:
-    """Name the exact contents of tables, for ever; refused if they hold what looks like a secret."""
+    """Name the exact contents of tables for ever; refused if they contain what looks like a secret."""
     from tracelake.assets.derivations import PINNED_BY_DEFAULT
     from tracelake.lake import Lake
 
-    made = Lake.open(lake).pin(name, table or list(PINNED_BY_DEFAULT), allowed=allow or [])
+    created = Lake.open(lake).pin(name, table or list(PINNED_BY_DEFAULT), allowed=allow or [])
     if output is Format.JSON:
-        print_json(made.model_dump())
+        print_json(created.model_dump())
     else:
-        print_text(f"{made.reference}  {made.digest}")
+        print_text(f"{created.reference}  {created.digest}")
         rows = [
             {"table": key, "rows": value.row_count, "digest": value.digest[:16]}
-            for key, value in made.tables.items()
+            for key, value in created.tables.items()
         ]
         print_rows(rows, ["table", "rows", "digest"])
 
@@ -108,9 +108,9 @@ def pins(
     from tracelake.lake import Lake
 
     opened = Lake.open(lake)
-    made = opened.pins() if check is None else [opened.open_pin(check).pin]
+    listed = opened.pins() if check is None else [opened.open_pin(check).pin]
     if output is Format.JSON:
-        print_json([pin.model_dump() for pin in made])
+        print_json([pin.model_dump() for pin in listed])
     else:
         rows = [
             {
@@ -119,11 +119,30 @@ def pins(
                 "tables": len(pin.tables),
                 "rows": sum(table.row_count for table in pin.tables.values()),
             }
-            for pin in made
+            for pin in listed
         ]
         print_rows(rows, ["pin", "digest", "tables", "rows"])
 
 
+def ledger(lake: LakeOption = LAKE_DEFAULT, output: FormatOption = Format.HUMAN) -> None:
+    """Count every event given to a writer as landed, duplicate, conflict, rejected or lost."""
+    from tracelake.lake import Lake
+    from tracelake.schemas.pin import RunCounts
+
+    found = Lake.open(lake).ledger()
+    if output is Format.JSON:
+        lines = [line.model_dump() for line in found.lines]
+        print_json(found._asdict() | {"lines": lines, "ok": not found.problems})
+    else:
+        print_rows([line.model_dump() for line in found.lines], list(RunCounts.model_fields))
+        state = f"{len(found.problems)} problems" if found.problems else "balanced"
+        print_text(f"{found.closed_writers} writers closed, {found.cut_off_writers} open or cut off: {state}")
+        for problem in found.problems:
+            print_text(f"  {problem}")
+    if found.problems:
+        raise typer.Exit(EXIT_CHECK_FAILED)
+
+
 def register(app: typer.Typer) -> None:
-    for command in (init, doctor, verify, pin, pins):
+    for command in (init, doctor, verify, pin, pins, ledger):
         app.command()(command)

@@ -1,1 +1,1 @@
-"""Whether a lake is what it says: files, rows, tables and pins held against each other."""
+"""Audits compare files, rows, tables and pins of a lake with each other; `audit` is the entry point."""

@@ -1,4 +1,4 @@
-"""Rows of event tables against what has landed, by identity and by hash."""
+"""Rows of event tables compared with landed rows, by identity and by hash."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tracelake.schemas.events.upcast import conformed
 
 
 class RowHashes(NamedTuple):
-    """Hashes over all columns of rows, envelope too; of this process, and sorted."""
+    """Sorted hashes over all columns of rows, envelope included. They differ between processes."""
 
     values: np.ndarray
 
@@ -31,33 +31,34 @@ class RowHashes(NamedTuple):
         return cls(np.unique(np.concatenate([np.zeros(0, np.uint64), *(part.values for part in parts)])))
 
 
-def false_identities(kind: str, rows: pa.Table) -> Iterator[str]:
-    """Events whose fields do not make their id. Of an older schema's events only the file's hash tells."""
+def wrong_identities(kind: str, rows: pa.Table) -> Iterator[str]:
+    """Events whose id is not the hash of their fields. Rows of older schema versions cannot be checked so;
+    their file's hash protects them."""
     cls = class_of_kind(kind)
     envelopes = zip(rows["event_id"].to_pylist(), rows["schema_version"].to_pylist(), strict=True)
-    # A table that an older version made lacks the columns that were added since.
+    # A table of an older version lacks the columns that were added later.
     fields = conformed(rows, arrow_schema(kind)).select(payload_columns(cls)).to_pylist()
     for (event_id, version), row in zip(envelopes, fields, strict=True):
         try:
-            sound = version != cls.SCHEMA_VERSION or row_identity(cls, row).event_id == event_id
+            is_right = version != cls.SCHEMA_VERSION or row_identity(cls, row).event_id == event_id
         except EventInvalidError:
-            sound = False
-        if not sound:
+            is_right = False
+        if not is_right:
             yield f"event {event_id} does not hash to its own id"
 
 
-def strange_rows(kind: str, dataset: LanceDataset, landed: RowHashes) -> Iterator[str]:
-    """Rows whose fields do not make their id, and rows that stand in no readable landed file like that."""
+def unlanded_rows(kind: str, dataset: LanceDataset, landed: RowHashes) -> Iterator[str]:
+    """Rows whose id is not the hash of their fields, and rows that are in no readable landed file."""
     for batch in dataset.to_batches():
         rows = pa.Table.from_batches([batch])
-        false = list(false_identities(kind, rows))
-        yield from false
-        strange = ~np.isin(_hashed(kind, rows), landed.values)
-        # An older schema's rows were upcast by the code of their time.
-        strange &= rows["schema_version"].to_numpy() == class_of_kind(kind).SCHEMA_VERSION
-        if strange.any() and not false:
-            first = rows["event_id"][int(np.argmax(strange))].as_py()
-            yield f"{int(strange.sum())} rows are in no readable file as they are, first of event {first}"
+        wrong = list(wrong_identities(kind, rows))
+        yield from wrong
+        unlanded = ~np.isin(_hashed(kind, rows), landed.values)
+        # Rows of an older schema version were upcast by another version of the code.
+        unlanded &= rows["schema_version"].to_numpy() == class_of_kind(kind).SCHEMA_VERSION
+        if unlanded.any() and not wrong:
+            first = rows["event_id"][int(np.argmax(unlanded))].as_py()
+            yield f"{int(unlanded.sum())} rows differ from every landed row, first of event {first}"
 
 
 def _hashed(kind: str, rows: pa.Table) -> np.ndarray:

@@ -1,5 +1,5 @@
-"""Landed files: immutable Parquet, one kind of event a file.
+"""Landed files: immutable Parquet, one kind of event per file.
 
-Flow: `writing` lands rows → `listing` finds files that a cursor has not passed → `reading` reads them back,
-upcast. `log` orders them under a Merkle root (`merkle`); `ledger` accounts for every event given to a writer.
+Flow: `writing` lands rows → `listing` finds the files behind a cursor → `reading` reads and upcasts them.
+`log` orders the files under a Merkle root; `ledger` accounts for every event that was given to a writer.
 """

@@ -1,11 +1,11 @@
-"""The ledger: every event that a producer gave to a writer is booked as exactly one thing.
+"""The ledger: every event that a producer gives to a writer is counted under exactly one outcome.
 
-Flow: a writer counts → `ledger/EPOCH.json` when it closes → `ledger` holds the books against the rows.
+Flow: a writer counts → it writes `ledger/EPOCH.json` when it closes → `build_ledger` compares all of these
+with the landed rows.
 
-**It closes**: given = landed + duplicate + conflict + rejected + lost, per run and per length of payload.
-**The rows are the proof**: what a book calls landed is counted again in the landed files.
-**A writer that was cut off has no book**: its rows are counted, and what it was given beyond them was never
-acknowledged.
+**It balances**: given = landed + duplicate + conflict + rejected + lost, per run and per length of payload.
+**Rows prove it**: what a writer counted as landed is counted again in the landed files.
+**A crashed writer has no ledger file**: its rows are counted, and events beyond them were never acknowledged.
 """
 
 from __future__ import annotations
@@ -22,146 +22,144 @@ from tracelake.lake.landed.reading import read_envelopes
 from tracelake.lake.layout import EVENTS, LEDGER, ledger_path, parse_landed_path
 from tracelake.lake.stores.store import ObjectStore
 from tracelake.schemas.errors import BadInputError, CorruptFileError
-from tracelake.schemas.pin import RunLine
+from tracelake.schemas.pin import RunCounts
 
-Outcome = Literal["landed", "duplicate", "conflict", "rejected", "lost", "told"]
-"""`told`: the lake's own word on a conflict, which no producer gave."""
-GIVEN: tuple[Outcome, ...] = ("landed", "duplicate", "conflict", "rejected", "lost")
-KEPT: tuple[Outcome, ...] = ("landed", "conflict", "rejected", "told")
+EventOutcome = Literal["landed", "duplicate", "conflict", "rejected", "lost", "conflict_found"]
+"""`conflict_found`: a ConflictFound that the lake itself landed; no producer gave it."""
+GIVEN_OUTCOMES: tuple[EventOutcome, ...] = ("landed", "duplicate", "conflict", "rejected", "lost")
+ROW_OUTCOMES: tuple[EventOutcome, ...] = ("landed", "conflict", "rejected", "conflict_found")
 """Outcomes that leave a row."""
 
 BUCKETS = (("under 1 KiB", 2**10), ("1 to 4 KiB", 2**12), ("4 to 16 KiB", 2**14), ("16 to 64 KiB", 2**16))
 LONGEST = "64 KiB and more"
 _LIMITS = [limit for _, limit in BUCKETS]
 _NAMES = [*(name for name, _ in BUCKETS), LONGEST]
-UNTOLD = "untold"
-"""Rows of before payloads were measured."""
+UNMEASURED = "unmeasured"
+"""Rows without a payload size."""
 
 
-def _known_bucket(name: str) -> str:
+def _check_bucket(name: str) -> str:
     if name not in _NAMES:
         raise ValueError(f"no length bucket: {name}")
     return name
 
 
-Bucket = Annotated[str, AfterValidator(_known_bucket)]
+LengthBucket = Annotated[str, AfterValidator(_check_bucket)]
 
 
-class Book(BaseModel):
-    """What one writer was given, by length of payload and outcome."""
+class WriterLedger(BaseModel):
+    """The events that one writer was given, by length of payload and outcome."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     epoch: str
     run_id: str
-    given: dict[Bucket, NonNegativeInt]
-    counts: dict[Bucket, dict[Outcome, NonNegativeInt]]
+    given: dict[LengthBucket, NonNegativeInt]
+    counts: dict[LengthBucket, dict[EventOutcome, NonNegativeInt]]
 
 
 class Ledger(NamedTuple):
-    """The books of all writers, and where they do not agree with themselves or with the rows."""
+    """The counts of all writers, and their contradictions with themselves and with the rows."""
 
-    lines: list[RunLine]
+    lines: list[RunCounts]
     closed_writers: int
     cut_off_writers: int
-    """They left rows and no book."""
+    """Writers with rows and without a ledger file."""
     problems: list[str]
 
 
-class Counting:
-    """A writer's counts so far."""
+class EventCounter:
+    """One writer's counts so far."""
 
     def __init__(self) -> None:
         self._given: Counter[str] = Counter()
-        self._counts: dict[str, dict[Outcome, int]] = {}
+        self._counts: dict[str, dict[EventOutcome, int]] = {}
 
-    def book(self, outcome: Outcome, *byte_counts: int) -> None:
-        """Events of these sizes."""
+    def count(self, outcome: EventOutcome, *byte_counts: int) -> None:
+        """Add one event for each payload size."""
         for bucket, count in Counter(map(bucket_of, byte_counts)).items():
-            if outcome != "told":
+            if outcome in GIVEN_OUTCOMES:
                 self._given[bucket] += count
             counts = self._counts.setdefault(bucket, {})
             counts[outcome] = counts.get(outcome, 0) + count
 
-    def closed(self, epoch: str, run_id: str) -> Book | None:
-        """Null if nothing was given."""
+    def writer_ledger(self, epoch: str, run_id: str) -> WriterLedger | None:
+        """None if no event was given."""
         if not self._counts:
             return None
-        return Book(epoch=epoch, run_id=run_id, given=dict(self._given), counts=self._counts)
+        return WriterLedger(epoch=epoch, run_id=run_id, given=dict(self._given), counts=self._counts)
 
 
 def bucket_of(byte_count: int | None) -> str:
     """The length bucket of a payload."""
     if byte_count is None:
-        return UNTOLD
+        return UNMEASURED
     return _NAMES[bisect_right(_LIMITS, byte_count)]
 
 
-def put_book(store: ObjectStore, book: Book) -> None:
-    store.put_new(ledger_path(book.epoch), json.dumps(book.model_dump(), sort_keys=True, indent=1).encode())
+def put_writer_ledger(store: ObjectStore, writer: WriterLedger) -> None:
+    text = json.dumps(writer.model_dump(), sort_keys=True, indent=1)
+    store.put_new(ledger_path(writer.epoch), text.encode())
 
 
-def books(store: ObjectStore) -> list[Book]:
+def read_writer_ledgers(store: ObjectStore) -> list[WriterLedger]:
     """Raises CorruptFileError."""
-    return [_read(store, path) for path in store.list(LEDGER, ".json")]
+    return [_read_writer_ledger(store, path) for path in store.list(LEDGER, ".json")]
 
 
-def ledger(store: ObjectStore) -> Ledger:
-    """The books as they stand. Raises CorruptFileError."""
-    told = books(store)
-    rows = _rows(store)
-    problems = [problem for book in told for problem in _problems(book, rows)]
-    of_epoch = {book.epoch: book for book in told}
-    unbooked = {epoch for epoch, _, _ in rows} - of_epoch.keys()
-    return Ledger(_lines(told, rows), len(told), len(unbooked), problems)
+def build_ledger(store: ObjectStore) -> Ledger:
+    """Raises CorruptFileError."""
+    writers = read_writer_ledgers(store)
+    rows = _count_rows(store)
+    problems = [problem for writer in writers for problem in _problems(writer, rows)]
+    cut_off = {epoch for epoch, _, _ in rows} - {writer.epoch for writer in writers}
+    return Ledger(_run_counts(writers, rows), len(writers), len(cut_off), problems)
 
 
-def _problems(book: Book, rows: Counter[tuple[str, str, str]]) -> Iterable[str]:
-    for bucket, counts in sorted(book.counts.items()):
-        booked = sum(counts.get(outcome, 0) for outcome in GIVEN)
-        if booked != book.given.get(bucket, 0):
+def _problems(writer: WriterLedger, rows: Counter[tuple[str, str, str]]) -> Iterable[str]:
+    name = f"writer {writer.epoch} of run {writer.run_id}"
+    for bucket, counts in sorted(writer.counts.items()):
+        given = writer.given.get(bucket, 0)
+        counted = sum(counts.get(outcome, 0) for outcome in GIVEN_OUTCOMES)
+        if counted != given:
+            yield f"{name}: {given} events {bucket} were given and {counted} are counted"
+        expected_rows = sum(counts.get(outcome, 0) for outcome in ROW_OUTCOMES)
+        found_rows = rows[writer.epoch, writer.run_id, bucket]
+        if found_rows != expected_rows:
             yield (
-                f"writer {book.epoch} of run {book.run_id}: {book.given.get(bucket, 0)} events {bucket} "
-                f"were given and {booked} are booked"
-            )
-        kept = sum(counts.get(outcome, 0) for outcome in KEPT)
-        found = rows[book.epoch, book.run_id, bucket]
-        if found != kept:
-            yield (
-                f"writer {book.epoch} of run {book.run_id}: {kept} events {bucket} are booked as kept and "
-                f"{found} have landed"
+                f"{name}: {expected_rows} events {bucket} are counted as landed and {found_rows} have landed"
             )
     for (epoch, _, bucket), count in rows.items():
-        if epoch == book.epoch and bucket not in book.counts:
-            yield f"writer {epoch} of run {book.run_id}: {count} events {bucket} have landed, none booked"
+        if epoch == writer.epoch and bucket not in writer.counts:
+            yield f"{name}: {count} events {bucket} have landed and none is counted"
 
 
-def _lines(told: list[Book], rows: Counter[tuple[str, str, str]]) -> list[RunLine]:
+def _run_counts(writers: list[WriterLedger], rows: Counter[tuple[str, str, str]]) -> list[RunCounts]:
     total: dict[tuple[str, str], Counter[str]] = {}
-    for book in told:
-        for bucket, counts in book.counts.items():
-            line = total.setdefault((book.run_id, bucket), Counter())
+    for writer in writers:
+        for bucket, counts in writer.counts.items():
+            line = total.setdefault((writer.run_id, bucket), Counter())
             line.update(counts)
-            line["given"] += book.given.get(bucket, 0)
+            line["given"] += writer.given.get(bucket, 0)
     for (_, run_id, bucket), count in rows.items():
         total.setdefault((run_id, bucket), Counter())["rows"] += count
-    order = {name: index for index, name in enumerate([*_NAMES, UNTOLD])}
-    counted = [name for name in RunLine.model_fields if name not in ("run_id", "bucket")]
+    order = {name: index for index, name in enumerate([*_NAMES, UNMEASURED])}
+    columns = [name for name in RunCounts.model_fields if name not in ("run_id", "bucket")]
     return [
-        RunLine(run_id=run_id, bucket=bucket, **{name: total[run_id, bucket][name] for name in counted})
+        RunCounts(run_id=run_id, bucket=bucket, **{name: total[run_id, bucket][name] for name in columns})
         for run_id, bucket in sorted(total, key=lambda key: (key[0], order[key[1]]))
     ]
 
 
-def _rows(store: ObjectStore) -> Counter[tuple[str, str, str]]:
-    """Landed rows by writer epoch, run and length bucket. Not the tables': a fact that two writers landed is
-    one row there."""
+def _count_rows(store: ObjectStore) -> Counter[tuple[str, str, str]]:
+    """Landed rows by epoch, run and length bucket. Rows of tables would not do: an event that two writers
+    landed is one row there."""
     found: Counter[tuple[str, str, str]] = Counter()
     for path in store.list(EVENTS, ".parquet"):
         try:
             epoch = parse_landed_path(path).writer_epoch
         except BadInputError:
-            # A stranger among the files is an audit's affair.
+            # An audit reports foreign files.
             continue
         rows = read_envelopes(store, path, ["run_id", "payload_byte_count"])
         for run_id, byte_count in zip(*(column.to_pylist() for column in rows.columns), strict=True):
@@ -169,15 +167,15 @@ def _rows(store: ObjectStore) -> Counter[tuple[str, str, str]]:
     return found
 
 
-def _read(store: ObjectStore, path: str) -> Book:
+def _read_writer_ledger(store: ObjectStore, path: str) -> WriterLedger:
     try:
-        book = Book.model_validate_json(store.read(path))
+        writer = WriterLedger.model_validate_json(store.read(path))
     except ValidationError as error:
         raise CorruptFileError(
-            f"ledger book {path} is damaged", got=str(error), expected="a writer's book"
+            f"ledger file {path} is damaged", got=str(error), expected="the counts of one writer"
         ) from error
-    if ledger_path(book.epoch) != path:
+    if ledger_path(writer.epoch) != path:
         raise CorruptFileError(
-            f"ledger book {path} is damaged", got=book.epoch, expected="the epoch of its name"
+            f"ledger file {path} is damaged", got=writer.epoch, expected="the epoch in its name"
         )
-    return book
+    return writer

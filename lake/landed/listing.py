@@ -1,149 +1,134 @@
-"""Which files have landed: listings for projectors that ask again and again.
+"""Which files have landed, for projectors that ask again and again.
 
-**On a local disk a folder that did not change is not read again**: landed files are never rewritten, and a
-new one moves its folder's time. A folder that changed just now is not trusted: its time may not have moved
-since.
-**A projector passes over what it has taken to its end**: a writer that has closed lands no more.
-**Other stores are listed whole.**
+Flow: `files_to_project` finds the kinds → `landed_past` lists the files behind a cursor → `without_gaps`
+drops files that landed after one that the listing missed.
+
+**A local disk is listed per epoch**, and epochs that closed and were read to their end are skipped. Which
+ones these are is remembered for the process, not per lake object: epoch names are unique and a closed epoch
+never grows, so an entry is never wrong. With 3,000 closed writers this saves 4 ms of a commit of 16 ms.
+**Object stores are listed as a whole**: one request returns a thousand files.
 """
 
 from __future__ import annotations
 
 import os
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
-from pathlib import Path
-from typing import NamedTuple
 
-from tracelake.lake.landed.reading import without_holes
+from tracelake.lake.landed.reading import drop_files_after_gaps
 from tracelake.lake.layout import EVENTS, LandedName, kind_prefix, ledger_path, parse_landed_path, seq_text
 from tracelake.lake.stores.local_store import LocalStore
 from tracelake.lake.stores.store import ObjectStore
 from tracelake.schemas.events.kinds import CLASS_OF_KIND
 
 SUFFIX = ".parquet"
-SETTLED_AFTER_NS = 2 * 10**9
-PATHS_REMEMBERED = 2**18
+PARSED_NAMES_MAX = 2**18
 EPOCHS_LISTED_SINGLY_MAX = 16
 
-
-class _Folder(NamedTuple):
-    """An epoch's folder as it was when it was read."""
-
-    changed_ns: int
-    paths: tuple[str, ...]
+_finished_epochs: dict[str, dict[str, int]] = {}
+"""By a kind's folder: closed epochs, with the first sequence number of their last file."""
 
 
-_folders: dict[str, _Folder] = {}
-_ended: dict[str, dict[str, int]] = {}
-"""By a kind's folder: closed epochs, with the number at which their last file begins."""
-
-
-def landed_by_kind(store: ObjectStore, kinds: Sequence[str] | None = None) -> dict[str, list[str]]:
-    """Landed files of the kinds named, or of those that have any."""
+def files_to_project(store: ObjectStore, kinds: Sequence[str] | None) -> dict[str, list[str] | None]:
+    """The kinds named, or those that have landed, with their files; None where `landed_past` lists them for
+    less, once the cursor is known."""
+    if isinstance(store, LocalStore):
+        if kinds is None:
+            kinds = [kind for kind in CLASS_OF_KIND if os.path.isdir(store.location(kind_prefix(kind)))]
+        return dict.fromkeys(kinds)
     if kinds is not None:
-        return {kind: landed_of(store, kind) for kind in kinds}
+        return {kind: landed_files_of(store, kind) for kind in kinds}
+    # One listing for all kinds costs as much as for one.
     files: dict[str, list[str]] = {}
     for path in store.list(EVENTS, SUFFIX):
         files.setdefault(path.removeprefix(f"{EVENTS}/kind=").partition("/")[0], []).append(path)
     return {kind: files[kind] for kind in CLASS_OF_KIND if kind in files}
 
 
-def landed_of(store: ObjectStore, kind: str) -> list[str]:
-    """Sorted."""
+def landed_files_of(store: ObjectStore, kind: str) -> list[str]:
+    """Sorted. Foreign files outside of the epochs' folders are left out."""
     prefix = kind_prefix(kind)
-    # A store that only passes calls on may have reasons of its own to show less.
-    if not isinstance(store, LocalStore):
-        return store.list(prefix, SUFFIX)
-    return [path for folder in _epochs(Path(store.location(prefix))) for path in _read(folder, prefix)]
+    depth = prefix.count("/") + 2
+    return [path for path in store.list(prefix, SUFFIX) if path.count("/") == depth]
+
+
+def has_more_files(store: ObjectStore, kind: str, count: int) -> bool:
+    """True if more than `count` files of the kind have landed; may count empty folders of epochs too."""
+    if isinstance(store, LocalStore) and len(_folder_names(store.location(kind_prefix(kind)))) > count:
+        return True
+    return len(landed_files_of(store, kind)) > count
 
 
 def files_past(files: Sequence[str], cursor: dict[str, int]) -> list[str]:
-    """Files that begin behind the last sequence number taken from their epoch."""
+    """Files that begin behind the cursor of their epoch."""
     past: list[str] = []
     for path in files:
-        name = landed_name(path)
+        name = parsed_name(path)
         if name.first_seq > cursor.get(name.writer_epoch, -1):
             past.append(path)
     return past
 
 
-def to_project(
-    store: ObjectStore, kinds: Sequence[str] | None
-) -> dict[str, list[str]] | dict[str, list[str] | None]:
-    """Kinds, with their files; null where a projector that knows how far it is asks for less."""
-    if not isinstance(store, LocalStore):
-        # One listing for all kinds costs what it costs for one.
-        return landed_by_kind(store, kinds)
-    folders = {kind: store.location(kind_prefix(kind)) for kind in kinds or CLASS_OF_KIND}
-    landed = {kind: os.path.isdir(folder) for kind, folder in folders.items()}
-    return {kind: None if landed[kind] else [] for kind in landed if kinds is not None or landed[kind]}
-
-
-def are_more_than(store: ObjectStore, kind: str, count: int) -> bool:
-    """Whether more files of the kind have landed."""
-    if isinstance(store, LocalStore) and len(list(_epochs(Path(store.location(kind_prefix(kind)))))) > count:
-        return True
-    return len(landed_of(store, kind)) > count
-
-
 def landed_past(store: ObjectStore, kind: str, cursor: dict[str, int]) -> list[str]:
-    """As `files_past` of all landed files."""
+    """`files_past` of all landed files of a kind."""
     if not isinstance(store, LocalStore):
-        return files_past(landed_of(store, kind), cursor)
+        return files_past(landed_files_of(store, kind), cursor)
     prefix = kind_prefix(kind)
     root = store.location(prefix)
+    finished = _finished_epochs.setdefault(root, {})
     past: list[str] = []
-    for epoch in _unfinished(root, cursor):
-        taken = cursor.get(epoch)
-        # Asked before the folder is read: what a closed writer landed is all there.
-        closed = taken is not None and store.exists(ledger_path(epoch))
-        names = _names(f"{root}/{epoch}")
-        past += _past(f"{prefix}/{epoch}", names, taken)
-        if closed and names:
-            _ended.setdefault(root, {})[epoch] = landed_name(f"{prefix}/{epoch}/{max(names)}").first_seq
+    for epoch in sorted(_folder_names(root)):
+        last_taken = cursor.get(epoch)
+        # A table that lost its newest versions has a cursor behind what it once had taken.
+        if epoch in finished and last_taken is not None and last_taken >= finished[epoch]:
+            continue
+        # Checked before the folder is listed: a closed writer lands nothing more.
+        is_closed = last_taken is not None and store.exists(ledger_path(epoch))
+        names = _file_names(f"{root}/{epoch}")
+        past += _paths_past(f"{prefix}/{epoch}", names, last_taken)
+        if is_closed and names:
+            finished[epoch] = parsed_name(f"{prefix}/{epoch}/{max(names)}").first_seq
     return past
 
 
-def files_ahead(store: ObjectStore, kind: str, past: Sequence[str], cursor: dict[str, int]) -> list[str]:
-    """Files less those before which one of their epoch misses, sorted: a second listing tells, where numbers
-    do not."""
+def without_gaps(store: ObjectStore, kind: str, past: Sequence[str], cursor: dict[str, int]) -> list[str]:
+    """The listed files behind which no file of their epoch can be missing, sorted.
+
+    The file that continues an epoch's numbers is safe by its name; for other epochs a second listing decides.
+    """
     of_epoch: dict[str, list[str]] = {}
     for path in past:
-        of_epoch.setdefault(landed_name(path).writer_epoch, []).append(path)
-    plain = [epoch for epoch, paths in of_epoch.items() if _is_next(paths, cursor.get(epoch))]
-    unsure = sorted(of_epoch.keys() - set(plain))
-    shown = [path for epoch in unsure for path in of_epoch[epoch]]
-    again = _listed(store, kind, unsure, cursor)
-    return sorted([*(of_epoch[epoch][0] for epoch in plain), *without_holes(shown, again)])
+        of_epoch.setdefault(parsed_name(path).writer_epoch, []).append(path)
+    safe = [epoch for epoch, paths in of_epoch.items() if _continues(paths, cursor.get(epoch))]
+    unsure = sorted(of_epoch.keys() - set(safe))
+    first_listing = [path for epoch in unsure for path in of_epoch[epoch]]
+    second_listing = _list_again(store, kind, unsure, cursor)
+    return sorted(
+        [*(of_epoch[epoch][0] for epoch in safe), *drop_files_after_gaps(first_listing, second_listing)]
+    )
 
 
-@lru_cache(maxsize=PATHS_REMEMBERED)
-def landed_name(path: str) -> LandedName:
+@lru_cache(maxsize=PARSED_NAMES_MAX)
+def parsed_name(path: str) -> LandedName:
     return parse_landed_path(path)
 
 
-def _unfinished(root: str, cursor: dict[str, int]) -> list[str]:
-    """Epochs of a kind that are not known to be taken to their end, sorted."""
+def _folder_names(folder: str) -> list[str]:
     try:
-        epochs = os.listdir(root)
+        return os.listdir(folder)
     except FileNotFoundError:
         return []
-    ended = _ended.get(root, {})
-    # A table that lost its newest versions stands before what it had taken once.
-    return sorted(epoch for epoch in epochs if epoch not in ended or cursor.get(epoch, -1) < ended[epoch])
 
 
-def _names(folder: str) -> list[str]:
-    """Of the landed files in an epoch's folder, in no order."""
+def _file_names(folder: str) -> list[str]:
+    """Names of the landed files in an epoch's folder, unsorted."""
     try:
         return [name for name in os.listdir(folder) if name.endswith(SUFFIX) and name[0] != "."]
     except (FileNotFoundError, NotADirectoryError):
         return []
 
 
-def _listed(store: ObjectStore, kind: str, epochs: Sequence[str], cursor: dict[str, int]) -> list[str]:
+def _list_again(store: ObjectStore, kind: str, epochs: Sequence[str], cursor: dict[str, int]) -> list[str]:
     """Files past the cursor, of these epochs at least."""
     prefix = kind_prefix(kind)
     folders = [f"{prefix}/{epoch}" for epoch in epochs]
@@ -151,40 +136,22 @@ def _listed(store: ObjectStore, kind: str, epochs: Sequence[str], cursor: dict[s
         return [
             path
             for epoch, folder in zip(epochs, folders, strict=True)
-            for path in _past(folder, _names(store.location(folder)), cursor.get(epoch))
+            for path in _paths_past(folder, _file_names(store.location(folder)), cursor.get(epoch))
         ]
     if len(epochs) > EPOCHS_LISTED_SINGLY_MAX:
         folders = [prefix]
     return files_past([path for folder in folders for path in store.list(folder, SUFFIX)], cursor)
 
 
-def _past(folder: str, names: list[str], taken: int | None) -> list[str]:
-    """Paths of files that begin behind a number. Names begin with theirs, in digits of one width: no name
-    is taken apart to see that it is behind."""
-    floor = "" if taken is None else seq_text(taken + 1)
+def _paths_past(folder: str, names: list[str], last_taken: int | None) -> list[str]:
+    """Paths of files that begin behind a sequence number. Names start with their number in a fixed width, so
+    comparing text is enough."""
+    floor = "" if last_taken is None else seq_text(last_taken + 1)
     return [f"{folder}/{name}" for name in sorted(name for name in names if name >= floor)]
 
 
-def _is_next(paths: list[str], taken: int | None) -> bool:
-    """Nothing can lie between what was taken and the one file."""
-    return len(paths) == 1 and landed_name(paths[0]).first_seq == (-1 if taken is None else taken) + 1
-
-
-def _epochs(folder: Path) -> Iterator[os.DirEntry[str]]:
-    try:
-        entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
-    except FileNotFoundError:
-        return
-    yield from (entry for entry in entries if entry.is_dir(follow_symlinks=False))
-
-
-def _read(entry: os.DirEntry[str], prefix: str) -> tuple[str, ...]:
-    known = _folders.get(entry.path)
-    changed_ns = os.stat(entry.path).st_mtime_ns
-    if known is not None and known.changed_ns == changed_ns:
-        return known.paths
-    before = f"{prefix}/{entry.name}/"
-    found = _Folder(changed_ns, tuple(before + name for name in sorted(_names(entry.path))))
-    if time.time_ns() - changed_ns > SETTLED_AFTER_NS:
-        _folders[entry.path] = found
-    return found.paths
+def _continues(paths: list[str], last_taken: int | None) -> bool:
+    """True for a single file whose numbers follow what was taken: nothing can be missing in between."""
+    return len(paths) == 1 and parsed_name(paths[0]).first_seq == (
+        0 if last_taken is None else last_taken + 1
+    )

@@ -1,6 +1,7 @@
 """Landed Parquet files, read back.
 
-**Reading upcasts** older schema versions and refuses bytes that differ from the hash in the file's name.
+**Reading upcasts** rows of older schema versions, and rejects files whose bytes do not match the hash in
+their name.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tracelake.lake.landed.writing import checked
+from tracelake.lake.landed.writing import read_verified
 from tracelake.lake.layout import parse_landed_path
 from tracelake.lake.stores.store import ObjectStore
 from tracelake.schemas.errors import CorruptFileError
@@ -19,28 +20,29 @@ from tracelake.schemas.events.columns import ENVELOPE_COLUMNS, arrow_schema
 from tracelake.schemas.events.upcast import upcast
 
 
-def without_holes(shown: Sequence[str], again: Sequence[str]) -> list[str]:
-    """Of two listings of landed files, one after the other: files before which none of their epoch misses.
+def drop_files_after_gaps(first_listing: Sequence[str], second_listing: Sequence[str]) -> list[str]:
+    """The files of the second listing up to the newest file of each epoch in the first one.
 
-    A listing that runs while files land may show a later one and miss an earlier one. The second listing
-    shows whatever had landed before anything that the first one shows.
+    A listing that runs while files land may contain a later file and miss an earlier one. A second listing,
+    started after the first one ended, contains all files that landed before any file of the first one.
     """
     newest: dict[str, int] = {}
-    for name in map(parse_landed_path, shown):
+    for name in map(parse_landed_path, first_listing):
         newest[name.writer_epoch] = max(name.first_seq, newest.get(name.writer_epoch, -1))
-    names = [(path, parse_landed_path(path)) for path in again]
+    names = [(path, parse_landed_path(path)) for path in second_listing]
     return [path for path, name in names if name.first_seq <= newest.get(name.writer_epoch, -1)]
 
 
 def read_envelopes(store: ObjectStore, path: str, columns: list[str]) -> pa.Table:
-    """Envelope columns of one landed file, pages checked but not the whole file; null where it lacks one that
-    came with a later version. Raises CorruptFileError."""
+    """Envelope columns of one landed file; page checksums are verified, the file's hash is not. A column that
+    a later version added is null. Raises CorruptFileError."""
     source = store.location(path) if store.spool_folder is not None else pa.BufferReader(store.read(path))
     rows = _parquet_rows(path, source, columns)
     fields = [arrow_schema(parse_landed_path(path).kind).field(name) for name in columns]
-    if lost := [field.name for field in fields if not field.nullable and field.name not in rows.column_names]:
-        # No page of the footer that names the columns has a checksum.
-        raise CorruptFileError(f"{path} is no landed file", got=f"no column {', '.join(lost)}")
+    required = [field.name for field in fields if not field.nullable]
+    if missing := [name for name in required if name not in rows.column_names]:
+        # The footer, which names the columns, has no checksum.
+        raise CorruptFileError(f"{path} is not a landed file", got=f"no column {', '.join(missing)}")
     return pa.Table.from_arrays(
         [
             rows[field.name] if field.name in rows.column_names else pa.nulls(rows.num_rows, field.type)
@@ -51,12 +53,12 @@ def read_envelopes(store: ObjectStore, path: str, columns: list[str]) -> pa.Tabl
 
 
 def read_landed(store: ObjectStore, path: str, columns: list[str] | None = None) -> pa.Table:
-    """Rows of one landed file, upcast; `columns` are envelope columns only and are not upcast.
+    """Rows of one landed file, upcast. `columns` selects envelope columns, which need no upcast.
 
-    Raises CorruptFileError if the bytes are not those that the name says, or are no landed file.
+    Raises CorruptFileError if the bytes do not match the name's hash, or are not a landed file.
     """
     name = parse_landed_path(path)
-    data = checked(store, path)
+    data = read_verified(store, path)
     wanted = None if columns is None else [name for name in columns if name in ENVELOPE_COLUMNS]
     table = _parquet_rows(path, pa.BufferReader(data), wanted)
     if columns is not None:
@@ -66,15 +68,17 @@ def read_landed(store: ObjectStore, path: str, columns: list[str] | None = None)
 
 
 def _parquet_rows(path: str, source: Any, columns: list[str] | None) -> pa.Table:
-    """Columns as far as the file has them; each page is checked."""
+    """Those of the columns that the file has; page checksums are verified."""
     try:
         parquet = pq.ParquetFile(source, page_checksum_verification=True)
         known = parquet.schema_arrow.names
         return parquet.read(None if columns is None else [name for name in columns if name in known])
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         if isinstance(error, OSError) and error.errno is not None:
-            # The disk's word, and none about the file.
+            # An error of the disk, not of the file.
             raise
         raise CorruptFileError(
-            f"{path} is no landed file", got=str(error), expected="the Parquet file that its name promises"
+            f"{path} is not a landed file",
+            got=str(error),
+            expected="a Parquet file with the hash in its name",
         ) from error

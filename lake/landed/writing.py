@@ -2,9 +2,9 @@
 
 Flow: rows of one kind (`lake/writing/columns.py`) → Parquet bytes → create-only file named by their hash.
 
-**A landed file is a fact**: never rewritten, self-describing (kind, schema version, sequence range in its
-footer), zstd-compressed, every page with a checksum.
-**No event class is needed**: the process that seals for a writer loads none.
+**A landed file is a fact**: never rewritten, self-describing (kind, schema version and sequence range in its
+footer), zstd-compressed, with a checksum on every page.
+**No event class is imported**: the sealing process of a writer loads none.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from tracelake.lake.stores.store import ObjectStore
 from tracelake.schemas.errors import CorruptFileError
 
 ZSTD_LEVEL = 1
-# Columns of few distinct values; for the others a dictionary only costs time.
+# Columns with few distinct values; for others a dictionary only costs time.
 DICTIONARY_COLUMNS = frozenset(
     {
         "kind",
@@ -46,15 +46,15 @@ STATISTICS_COLUMNS = frozenset({"rollout_id", "writer_seq", "occurred_at"})
 
 
 class LandedFile(NamedTuple):
-    """A landed file before it is one."""
+    """A file to land: its path and contents."""
 
     path: str
     data: memoryview
-    """Of Arrow's own buffer: a copy would be made of everything that lands."""
+    """A view of Arrow's buffer: copying it would copy everything that lands."""
 
 
 def landed_file(table: pa.Table) -> LandedFile:
-    """One kind's rows as Parquet bytes, under the name that these bytes have."""
+    """Rows of one kind as Parquet bytes, named by their hash."""
     kind = table.column("kind")[0].as_py()
     epoch = table.column("writer_epoch")[0].as_py()
     first_seq = table.column("writer_seq")[0].as_py()
@@ -63,19 +63,22 @@ def landed_file(table: pa.Table) -> LandedFile:
 
 
 def land(store: ObjectStore, file: LandedFile) -> None:
-    """Returns once the file is durable. That its name is taken already is the success of an earlier try, if
-    it holds what its name says. Raises CorruptFileError if not."""
+    """Returns once the file is durable. An existing file with this name and the right contents is the success
+    of an earlier attempt. Raises CorruptFileError if its contents are wrong."""
     if not store.put_new(file.path, file.data):
-        checked(store, file.path)
+        read_verified(store, file.path)
 
 
 def parquet_bytes(table: pa.Table) -> memoryview:
     sink = pa.BufferOutputStream()
     sequence = table.column("writer_seq")
-    notes = {"tracelake.first_seq": str(sequence[0]), "tracelake.last_seq": str(sequence[table.num_rows - 1])}
+    footer = {
+        "tracelake.first_seq": str(sequence[0]),
+        "tracelake.last_seq": str(sequence[table.num_rows - 1]),
+    }
     metadata = {
         **(table.schema.metadata or {}),
-        **{key.encode(): value.encode() for key, value in notes.items()},
+        **{key.encode(): value.encode() for key, value in footer.items()},
     }
     names: list[str] = table.column_names
     options: dict[str, Any] = {
@@ -83,24 +86,24 @@ def parquet_bytes(table: pa.Table) -> memoryview:
         "compression_level": ZSTD_LEVEL,
         "use_dictionary": [name for name in names if name in DICTIONARY_COLUMNS],
         "write_statistics": [name for name in names if name in STATISTICS_COLUMNS],
-        # A token id's high bytes are alike from one to the next: apart, they compress in less time to less.
+        # The high bytes of successive token ids are similar: split by byte, they compress faster and smaller.
         "use_byte_stream_split": [
-            f"{field.name}.list.element" for field in table.schema if _holds_32_bits(field.type)
+            f"{field.name}.list.element" for field in table.schema if _is_list_of_32_bits(field.type)
         ],
         "write_page_checksum": True,
-        # Of a vector's values: the default of 1,024 goes through the writer's own work for each thousand.
+        # For long vectors: the default of 1,024 repeats the writer's overhead for every thousand values.
         "write_batch_size": 2**16,
     }
     pq.write_table(table.replace_schema_metadata(metadata), sink, **options)
     return memoryview(sink.getvalue()).cast("B")
 
 
-def _holds_32_bits(column_type: pa.DataType) -> bool:
+def _is_list_of_32_bits(column_type: pa.DataType) -> bool:
     return pa.types.is_list(column_type) and column_type.value_type.bit_width == 32
 
 
-def checked(store: ObjectStore, path: str) -> bytes:
-    """A landed file's bytes, if they are those that its name says."""
+def read_verified(store: ObjectStore, path: str) -> bytes:
+    """A landed file's bytes. Raises CorruptFileError if they do not match the hash in its name."""
     data = store.read(path)
     expected, found = parse_landed_path(path).sha256, hashlib.sha256(data).hexdigest()
     if found != expected:
@@ -108,6 +111,6 @@ def checked(store: ObjectStore, path: str) -> bytes:
             f"landed file {path} is damaged",
             got=f"sha256 {found}",
             expected=f"sha256 {expected}",
-            cure="Restore the file from a copy; `tracelake verify --deep` lists what is derived from it.",
+            cure="Restore the file from a copy; `tracelake verify --deep` lists what depends on it.",
         )
     return data

@@ -1,5 +1,5 @@
-"""Tables are kept small in files and versions.
+"""Maintenance keeps tables small in files and versions.
 
-Flow: `upkeep` says when → `maintain` decides per table → `merging` merges small fragments; old versions
-that no tag names are removed.
+Flow: `limits` says when → `maintain` decides per table → `merging` merges small fragments → versions that no
+tag names are removed.
 """

@@ -1,11 +1,13 @@
-"""Tables kept in shape: few files, few old versions, whatever is pinned or held untouched.
+"""Maintenance of tables: few files, few old versions; pinned and leased versions stay.
 
-**A commit costs what the table's fragments number**, so small ones are merged (`merging.py`) when
-they have become many.
-**No reader loses a file that it opened**: old versions without a tag lose their manifest alone.
-**Manifests never outgrow rows**: each names all fragments, so that of a table in a storm of commits only the
-newest versions can be opened by number, and those that a tag holds.
-**Tags are kept, and what was never committed is left to Lance's own floor of seven days.**
+Flow: `maintain_if_due` after a commit, or `maintain` on request → merge small fragments (`merging.py`) → end
+expired leases → remove old versions without a tag.
+
+**A commit costs in proportion to the table's fragments**, so many small ones are merged.
+**No reader loses a file that it has open**: an old version without a tag loses only its manifest at first.
+**Manifests never outgrow rows**: every manifest names all fragments, so after fast commits only the newest
+versions and the tagged ones can still be opened.
+**Uncommitted files are left to Lance**, which removes them after seven days.
 """
 
 from __future__ import annotations
@@ -18,14 +20,13 @@ from lance import LanceDataset
 from pydantic import BaseModel, ConfigDict
 
 from tracelake.lake.layout import pin_tag
-from tracelake.lake.maintenance.merging import merge_fragments, mergeable
-from tracelake.lake.maintenance.upkeep import UPKEEP, Upkeep
+from tracelake.lake.maintenance.limits import DEFAULT_LIMITS, MaintenanceLimits
+from tracelake.lake.maintenance.merging import merge_fragments, mergeable_fragments
 from tracelake.lake.pins.manifests import manifest_paths, read_manifest
 from tracelake.lake.stores.store import ObjectStore
 from tracelake.lake.tables.derived import open_dataset, table_names
-from tracelake.lake.tables.lance_errors import is_gone, outrun
-from tracelake.lake.tables.leases import end_outdated
-from tracelake.lake.tables.tags import protect, tags_of
+from tracelake.lake.tables.lance_errors import is_gone, retry_on_conflict
+from tracelake.lake.tables.tags import create_tag, end_expired_leases, tags_of
 from tracelake.schemas.errors import CheckFailedError, TracelakeError
 from tracelake.schemas.events.kinds import CLASS_OF_KIND
 from tracelake.schemas.pin import Pin
@@ -33,8 +34,8 @@ from tracelake.schemas.pin import Pin
 _log = logging.getLogger("tracelake")
 
 
-class TableUpkeep(BaseModel):
-    """What maintenance did to one table."""
+class TableMaintenance(BaseModel):
+    """The effect of maintenance on one table."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
@@ -44,84 +45,89 @@ class TableUpkeep(BaseModel):
     version_counts: tuple[int, int]
     """Before and after."""
     data_byte_counts: tuple[int, int]
-    """Before and after; files of kept versions count."""
+    """Before and after; files of older versions that stay are included."""
     metadata_byte_counts: tuple[int, int]
-    """Before and after: everything that is not rows."""
+    """Before and after: all files that contain no rows."""
     ended_lease_count: int
-    """Leases whose time was over."""
+    """Expired leases."""
     restored_tag_count: int
     """Pinned versions that had lost their tag."""
     problem: str | None = None
-    """Why the table was left as it is; null if it was not."""
+    """The error that stopped maintenance of the table; null if there was none."""
 
 
-def tend(dataset: LanceDataset, upkeep: Upkeep = UPKEEP) -> None:
-    """Put an event table in order if it is time. What goes wrong is logged: the rows are committed anyway."""
-    if len(mergeable(dataset.get_fragments(), upkeep)) <= upkeep.fragments_max:
+def maintain_if_due(dataset: LanceDataset, limits: MaintenanceLimits = DEFAULT_LIMITS) -> None:
+    """Maintain an event table if it has too many small fragments. Errors are logged only, because the
+    caller's rows are committed already."""
+    if len(mergeable_fragments(dataset.get_fragments(), limits)) <= limits.fragments_max:
         return
     try:
-        if merge_fragments(dataset, upkeep):
-            end_outdated(dataset)
-            keep_newest(dataset, upkeep.versions_kept)
+        if merge_fragments(dataset, limits):
+            end_expired_leases(dataset)
+            keep_newest_versions(dataset, limits.versions_kept)
     except (TracelakeError, OSError, ValueError, RuntimeError) as error:
-        _log.warning("upkeep of %s was put off: %s", dataset.uri, error)
+        _log.warning("maintenance of %s was postponed: %s", dataset.uri, error)
 
 
 def maintain(
-    store: ObjectStore, tables: list[str] | None = None, upkeep: Upkeep = UPKEEP
-) -> list[TableUpkeep]:
-    """Put tables in order now, all of them or those named. Raises TableMissingError."""
+    store: ObjectStore, tables: list[str] | None = None, limits: MaintenanceLimits = DEFAULT_LIMITS
+) -> list[TableMaintenance]:
+    """Maintain all tables, or those named, now. Raises TableMissingError."""
     pins = _readable_pins(store)
-    return [_maintained(store, name, pins, upkeep) for name in tables or table_names(store)]
+    return [_maintain_table(store, name, pins, limits) for name in tables or table_names(store)]
 
 
-def remove_versions(dataset: LanceDataset, age: timedelta) -> None:
-    """Versions of at least this age, without a tag and not the newest, and files that only they name."""
+def remove_old_versions(dataset: LanceDataset, age: timedelta) -> None:
+    """Remove versions of at least this age, and files that only they name; not the newest version, and none
+    with a tag."""
     _clean_up(dataset, older_than=age)
 
 
-def keep_newest(dataset: LanceDataset, count: int) -> None:
-    """As `remove_versions`, all but the newest ones."""
+def keep_newest_versions(dataset: LanceDataset, count: int) -> None:
+    """`remove_old_versions` for all but the newest ones."""
     _clean_up(dataset, retain_versions=count)
 
 
 def _clean_up(dataset: LanceDataset, **which: Any) -> None:
-    # A lease that ends while the tags are read is looked for in vain, as is what another cleanup takes.
-    outrun(
+    # A lease that ends, or another cleanup, may remove files while this one reads them.
+    retry_on_conflict(
         f"cleaning up {dataset.uri}",
         lambda: dataset.cleanup_old_versions(error_if_tagged_old_versions=False, **which),
         is_gone,
     )
 
 
-def _maintained(store: ObjectStore, name: str, pins: list[Pin], upkeep: Upkeep) -> TableUpkeep:
+def _maintain_table(
+    store: ObjectStore, name: str, pins: list[Pin], limits: MaintenanceLimits
+) -> TableMaintenance:
     dataset = open_dataset(store, name)
-    before = _measured(dataset)
-    ended = restored = 0
+    before = _sizes(dataset)
+    ended_leases = restored_tags = 0
     problem: str | None = None
     try:
-        restored = _restored_tags(dataset, name, pins)
+        restored_tags = _restore_tags(dataset, name, pins)
         if name in CLASS_OF_KIND:
-            merge_fragments(dataset, upkeep)
-        ended = end_outdated(dataset)
-        age = upkeep.version_age if name in CLASS_OF_KIND else upkeep.derived_version_age
-        remove_versions(open_dataset(store, name), age)
+            merge_fragments(dataset, limits)
+        ended_leases = end_expired_leases(dataset)
+        age = limits.version_age if name in CLASS_OF_KIND else limits.derived_version_age
+        remove_old_versions(open_dataset(store, name), age)
     except (TracelakeError, OSError, ValueError, RuntimeError) as error:
         problem = str(error)
-    after = _measured(open_dataset(store, name))
-    counts = dict(
-        zip(
-            ("fragment_counts", "version_counts", "data_byte_counts", "metadata_byte_counts"),
-            zip(before, after, strict=True),
-            strict=True,
-        )
-    )
-    return TableUpkeep(
-        table=name, ended_lease_count=ended, restored_tag_count=restored, problem=problem, **counts
+    after = _sizes(open_dataset(store, name))
+    fragments, versions, data, metadata = zip(before, after, strict=True)
+    return TableMaintenance(
+        table=name,
+        fragment_counts=fragments,
+        version_counts=versions,
+        data_byte_counts=data,
+        metadata_byte_counts=metadata,
+        ended_lease_count=ended_leases,
+        restored_tag_count=restored_tags,
+        problem=problem,
     )
 
 
-def _measured(dataset: LanceDataset) -> tuple[int, int, int, int]:
+def _sizes(dataset: LanceDataset) -> tuple[int, int, int, int]:
     """Fragments, versions, bytes of rows, other bytes."""
     files = dataset.all_files().read_all().to_pylist()
     data = sum(each["size_bytes"] for each in files if each["path"].startswith("data/"))
@@ -129,11 +135,13 @@ def _measured(dataset: LanceDataset) -> tuple[int, int, int, int]:
     return len(dataset.get_fragments()), versions, data, sum(each["size_bytes"] for each in files) - data
 
 
-def _restored_tags(dataset: LanceDataset, name: str, pins: list[Pin]) -> int:
-    """Pins whose tag was lost: a version that a pin names is never cleaned away."""
+def _restore_tags(dataset: LanceDataset, name: str, pins: list[Pin]) -> int:
+    """Tag pinned versions again that have lost their tag, before cleanup can remove them."""
     tags = tags_of(dataset)
-    lost = [pin for pin in pins if name in pin.tables and pin_tag(pin.name, pin.number) not in tags]
-    return sum(protect(dataset, pin_tag(pin.name, pin.number), pin.tables[name].version) for pin in lost)
+    untagged = [pin for pin in pins if name in pin.tables and pin_tag(pin.name, pin.number) not in tags]
+    return sum(
+        create_tag(dataset, pin_tag(pin.name, pin.number), pin.tables[name].version) for pin in untagged
+    )
 
 
 def _readable_pins(store: ObjectStore) -> list[Pin]:
@@ -142,5 +150,5 @@ def _readable_pins(store: ObjectStore) -> list[Pin]:
         try:
             pins.append(read_manifest(store, path))
         except CheckFailedError as error:
-            _log.warning("a pin was passed over: %s", error)
+            _log.warning("skipped an unreadable pin: %s", error)
     return pins

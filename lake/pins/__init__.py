@@ -1,5 +1,5 @@
 """Pins: immutable names for exact contents of several tables.
 
-Flow: `pins` digests the tables, protects their versions with a tag and writes the manifest → `manifests`
-reads and checks it → `pins` opens it and recomputes the digests.
+Flow: `pins` digests the tables, protects their versions with tags and writes the manifest → `manifests` reads
+and verifies it → `pins` opens it and computes the digests again.
 """

@@ -1,4 +1,4 @@
-"""Pin manifests: create-only JSON files, each checked when it is read: its path, digest and seal."""
+"""Pin manifests: create-only JSON files. Path, digest and seal are verified at every read."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from tracelake.schemas.pin_reference import parse_reference
 
 
 def create_manifest(store: ObjectStore, pin: Pin) -> bool:
-    """False if the number is taken. Seals what it writes."""
+    """Seal and write the manifest; False if the number is taken."""
     pin = pin.model_copy(update={"seal": pin_seal(pin)})
     return store.put_new(pin_path(pin.name, pin.number), pin.model_dump_json(indent=1).encode())
 
 
 def list_pins(store: ObjectStore, name: str | None = None) -> list[Pin]:
-    """In the order of name and number. Raises PinChangedError."""
+    """Sorted by name and number. Raises PinChangedError."""
     return [read_manifest(store, path) for path in manifest_paths(store, name)]
 
 
@@ -27,8 +27,8 @@ def manifest_paths(store: ObjectStore, name: str | None = None) -> list[str]:
 
 
 def read_pin(store: ObjectStore, reference: str) -> Pin:
-    """The manifest alone, its own digest checked. `name` without a number is the newest. Raises
-    PinMissingError."""
+    """The manifest without its tables; `name` alone is the newest number. Raises PinMissingError,
+    PinChangedError."""
     name, number = parse_reference(reference)
     if number is None:
         known = list_pins(store, name)
@@ -48,7 +48,7 @@ def read_pin(store: ObjectStore, reference: str) -> Pin:
 
 
 def read_manifest(store: ObjectStore, path: str) -> Pin:
-    """Raises PinChangedError if it is no manifest, or not the one that was written under this path."""
+    """Raises PinChangedError if it is not the manifest that was written under this path."""
     try:
         pin = Pin.model_validate_json(store.read(path))
         name, number = parse_pin_path(path)
@@ -63,11 +63,6 @@ def read_manifest(store: ObjectStore, path: str) -> Pin:
         raise PinChangedError(
             f"manifest {path} was changed", got=f"digest {found}", expected=f"digest {pin.digest}"
         )
-    _check_seal(pin, path)
-    return pin
-
-
-def _check_seal(pin: Pin, path: str) -> None:
     if pin.manifest_format != MANIFEST_FORMAT:
         raise PinChangedError(
             f"manifest {path} has another format",
@@ -80,3 +75,4 @@ def _check_seal(pin: Pin, path: str) -> None:
         raise PinChangedError(
             f"manifest {path} was changed", got=f"seal {pin.seal}", expected=f"seal {expected}"
         )
+    return pin

@@ -1,10 +1,14 @@
-"""Making, listing and opening pins.
+"""Creating and opening pins.
 
-**A tag first, then the manifest**: the versions are kept from cleanup before anyone can hold the pin.
-**A pin says what had landed**: the size and the Merkle root of the log of landed files.
-**A pin opens identically or fails loudly**: digests are recomputed from the rows when it is opened.
+Flow: lease the tables → digest them → search their rows for secrets → tag their versions → write the
+manifest.
+
+**Tags come before the manifest**: cleanup can no longer remove the versions when the first reader gets the
+pin.
+**A pin records what had landed**: size and Merkle root of the log of landed files.
+**A pin opens unchanged or fails loudly**: opening it computes the digests again from the rows.
 **The same contents under the same name are the same pin.**
-**Events in conflict are in no pin**: their ids are listed in it, and its scans leave them out.
+**Events in conflict are in no pin**: it lists their ids, and its scans leave them out.
 """
 
 from __future__ import annotations
@@ -12,22 +16,20 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Sequence
-from typing import Any
 
 import polars as pl
 
-from tracelake.lake.landed.ledger import ledger as ledger_of
+from tracelake.lake.landed.ledger import build_ledger
 from tracelake.lake.landed.log import append_to_log
-from tracelake.lake.layout import pin_tag
+from tracelake.lake.layout import pin_tag, table_path
 from tracelake.lake.pins.manifests import create_manifest, list_pins, read_pin
 from tracelake.lake.secrets.known_secrets import secrets_of
 from tracelake.lake.secrets.secret_check import check_for_secrets
 from tracelake.lake.stores.store import ObjectStore
-from tracelake.lake.tables.torn_manifests import panics_as_errors
-from tracelake.lake.tables.commits import scan_table
+from tracelake.lake.tables.commits import open_table, scan_table
 from tracelake.lake.tables.derived import derived_note, open_dataset, table_state
-from tracelake.lake.tables.tags import leased
-from tracelake.lake.tables.tags import create_tag
+from tracelake.lake.tables.lance_errors import panics_as_errors
+from tracelake.lake.tables.tags import create_tag, leased
 from tracelake.schemas.errors import (
     BadInputError,
     CommitContendedError,
@@ -47,7 +49,7 @@ RACES_MAX = 100
 
 
 class OpenPin:
-    """A pin that was checked; scans read the pinned versions only."""
+    """A verified pin; scans read the pinned versions only."""
 
     def __init__(self, store: ObjectStore, pin: Pin) -> None:
         self._store = store
@@ -67,62 +69,29 @@ class OpenPin:
 
 
 def create_pin(store: ObjectStore, name: str, tables: Sequence[str], allowed: Sequence[str] = ()) -> Pin:
-    """`allowed` are places of findings that are no secrets. Raises TableMissingError, BadInputError for an
-    empty list, PinChangedError for a derived table that does not hold what was derived, and
-    SecretFoundError."""
+    """`allowed` lists findings that are no secrets. Raises TableMissingError, BadInputError without tables,
+    PinChangedError for a derived table whose rows do not match its digest, and SecretFoundError."""
     if not tables:
-        raise BadInputError("a pin of nothing", got="no tables", expected="one table at least")
-    names = sorted(set(tables))
-    with contextlib.ExitStack() as holds:
-        # KnownRows until tagged: to read a large table takes longer than its version is kept.
-        held = {name: holds.enter_context(leased(store, name)) for name in names}
-        states = {table: _state_to_pin(store, table, held[table]) for table in names}
-        return _numbered(store, _described(store, name, states), allowed)
-
-
-def _described(store: ObjectStore, name: str, states: dict[str, PinnedTable]) -> Pin:
-    """The pin without its number."""
-    ledger = _ledger(store, sorted(_kinds_behind(store, list(states))))
-    versions = {kind: CLASS_OF_KIND[kind].SCHEMA_VERSION for kind in ledger}
-    return Pin(
-        name=name,
-        number=0,
-        digest=pin_digest(states, ledger, TRACELAKE_VERSION, versions),
-        tables=states,
-        ledger=ledger,
-        tracelake_version=TRACELAKE_VERSION,
-        schema_versions=versions,
-        manifest_format=MANIFEST_FORMAT,
-        landed=append_to_log(store),
-        run_counts=tuple(ledger_of(store).lines),
-    )
-
-
-def _numbered(store: ObjectStore, pin: Pin, allowed: Sequence[str]) -> Pin:
-    """The pin under the first number that is free; an older one of the same contents if it stands."""
-    for _ in range(RACES_MAX):
-        known = list_pins(store, pin.name)
-        for older in reversed(known):
-            if older.digest == pin.digest and _stands(store, older):
-                return older
-        if not pin.number:
-            _search_for_secrets(store, pin.tables, allowed)
-        # A number whose tag another pin took, and left without a manifest, is passed over.
-        number = max(pin.number, *(older.number for older in known), 0) + 1
-        pin = pin.model_copy(update={"number": number})
-        if _protected(store, pin) and create_manifest(store, pin):
-            return pin.model_copy(update={"seal": pin_seal(pin)})
-    raise CommitContendedError(
-        f"pin {pin.name} found no number that is free",
-        got=f"{RACES_MAX} tries, the last one {pin.reference}",
-        cure="Derive the tables anew and try again: the versions to be pinned may have been cleaned away.",
-    )
-
-
-def _search_for_secrets(store: ObjectStore, states: dict[str, PinnedTable], allowed: Sequence[str]) -> None:
-    """Of what is about to be handed out. Raises SecretFoundError."""
-    rows = ((name, open_dataset(store, name, state.version).to_table()) for name, state in states.items())
-    check_for_secrets(rows, secrets=secrets_of(os.environ), allowed=allowed)
+        raise BadInputError("a pin needs tables", got="no tables", expected="at least one table")
+    with contextlib.ExitStack() as leases:
+        # Digesting a large table can take longer than cleanup keeps its version.
+        versions = {table: leases.enter_context(leased(store, table)) for table in sorted(set(tables))}
+        states = {table: _state_to_pin(store, table, version) for table, version in versions.items()}
+        ledger = _kind_counts(store, sorted(_source_kinds(store, list(states))))
+        schema_versions = {kind: CLASS_OF_KIND[kind].SCHEMA_VERSION for kind in ledger}
+        unnumbered = Pin(
+            name=name,
+            number=0,
+            digest=pin_digest(states, ledger, TRACELAKE_VERSION, schema_versions),
+            tables=states,
+            ledger=ledger,
+            tracelake_version=TRACELAKE_VERSION,
+            schema_versions=schema_versions,
+            manifest_format=MANIFEST_FORMAT,
+            landed=append_to_log(store),
+            run_counts=tuple(build_ledger(store).lines),
+        )
+        return _write_under_free_number(store, unnumbered, allowed)
 
 
 def open_pin(store: ObjectStore, reference: str) -> OpenPin:
@@ -134,27 +103,70 @@ def open_pin(store: ObjectStore, reference: str) -> OpenPin:
 
 
 def check_table(store: ObjectStore, pin: Pin, name: str, pinned: PinnedTable) -> None:
-    """Recompute one table's digests from its rows. Raises PinChangedError, StoreUnavailableError."""
+    """Compute one table's digests again from its rows. Raises PinChangedError, StoreUnavailableError."""
     try:
         with panics_as_errors(f"table {name}"):
             found = table_state(store, name, pinned.version, recompute=True)
     except StoreUnavailableError:
-        # Nothing is known about the table.
+        # This says nothing about the table.
         raise
     except (OSError, ValueError, RuntimeError, LookupError, CorruptFileError) as error:
         raise PinChangedError(
             f"table {name} of pin {pin.reference} cannot be read",
             got=str(error),
             expected=f"{pinned.row_count} rows, digest {pinned.digest}",
-            cure="Restore the table from a copy, or run `tracelake rebuild` and pin it anew.",
+            cure="Restore the table from a copy, or run `tracelake rebuild` and pin it again.",
         ) from error
     if _contents(found) != _contents(pinned):
         raise PinChangedError(
             f"table {name} of pin {pin.reference} is not what was pinned",
             got=f"{found.row_count} rows, digests {_contents(found)}",
             expected=f"{pinned.row_count} rows, digests {_contents(pinned)}",
-            cure="Restore the table from a copy, or run `tracelake rebuild` and pin it anew.",
+            cure="Restore the table from a copy, or run `tracelake rebuild` and pin it again.",
         )
+
+
+def _write_under_free_number(store: ObjectStore, pin: Pin, allowed: Sequence[str]) -> Pin:
+    """The pin under the first free number, or an older pin of the same contents that can still be opened."""
+    for _ in range(RACES_MAX):
+        known = list_pins(store, pin.name)
+        for older in reversed(known):
+            if older.digest == pin.digest and _versions_exist(store, older):
+                return older
+        if not pin.number:
+            _search_for_secrets(store, pin.tables, allowed)
+        # Skips a number that another process tagged without writing a manifest.
+        number = max(pin.number, *(older.number for older in known), 0) + 1
+        pin = pin.model_copy(update={"number": number})
+        if _tag_versions(store, pin) and create_manifest(store, pin):
+            return pin.model_copy(update={"seal": pin_seal(pin)})
+    raise CommitContendedError(
+        f"pin {pin.name} found no free number",
+        got=f"{RACES_MAX} attempts, the last one {pin.reference}",
+        cure="Derive the tables again and retry: cleanup may have removed the versions to pin.",
+    )
+
+
+def _search_for_secrets(store: ObjectStore, states: dict[str, PinnedTable], allowed: Sequence[str]) -> None:
+    """Raises SecretFoundError."""
+    rows = ((name, open_dataset(store, name, state.version).to_table()) for name, state in states.items())
+    check_for_secrets(rows, secrets=secrets_of(os.environ), allowed=allowed)
+
+
+def _tag_versions(store: ObjectStore, pin: Pin) -> bool:
+    tag = pin_tag(pin.name, pin.number)
+    return all(
+        create_tag(open_dataset(store, name), tag, table.version) for name, table in pin.tables.items()
+    )
+
+
+def _versions_exist(store: ObjectStore, pin: Pin) -> bool:
+    try:
+        for name, table in pin.tables.items():
+            open_dataset(store, name, table.version)
+    except TableMissingError:
+        return False
+    return True
 
 
 def _contents(table: PinnedTable) -> tuple[int, str, str, str | None]:
@@ -169,13 +181,13 @@ def _state_to_pin(store: ObjectStore, name: str, version: int) -> PinnedTable:
             f"table {name} is not what was derived",
             got=f"digest {state.digest}",
             expected=f"digest {stored.digest}",
-            cure="Run `tracelake build` to derive it anew.",
+            cure="Run `tracelake build` to derive it again.",
         )
-    return state.model_copy(update={"quarantined": _quarantined(store, name, state.version)})
+    return state.model_copy(update={"quarantined": _events_in_conflict(store, name, state.version)})
 
 
-def _quarantined(store: ObjectStore, name: str, version: int) -> tuple[str, ...]:
-    """Events of an event table whose key is in conflict, sorted."""
+def _events_in_conflict(store: ObjectStore, name: str, version: int) -> tuple[str, ...]:
+    """Sorted ids of an event table's events whose key is in conflict."""
     keys = {key_hash for kind, key_hash in _conflicts(store) if kind == name}
     if not keys:
         return ()
@@ -183,58 +195,45 @@ def _quarantined(store: ObjectStore, name: str, version: int) -> tuple[str, ...]
     return tuple(sorted(row["event_id"] for row in rows if row["key_hash"] in keys))
 
 
-def _stands(store: ObjectStore, pin: Pin) -> bool:
-    """Whether the versions that the pin names are still there."""
-    try:
-        for name, table in pin.tables.items():
-            open_dataset(store, name, table.version)
-    except TableMissingError:
-        return False
-    return True
-
-
-def _protected(store: ObjectStore, pin: Pin) -> bool:
-    tag = pin_tag(pin.name, pin.number)
-    return all(create_tag(open_dataset(store, name), tag, table.version) for name, table in pin.tables.items())
-
-
-def _kinds_behind(store: ObjectStore, tables: list[str]) -> set[str]:
+def _source_kinds(store: ObjectStore, tables: list[str]) -> set[str]:
     """Kinds of event that the tables are derived from, through any number of derivations."""
     kinds: set[str] = set()
-    waiting, seen = list(tables), set[str]()
-    while waiting:
-        name = waiting.pop()
+    queue, seen = list(tables), set[str]()
+    while queue:
+        name = queue.pop()
         if name in seen:
             continue
         seen.add(name)
         if name in CLASS_OF_KIND:
             kinds.add(name)
         elif (note := derived_note(store, name)) is not None:
-            waiting.extend(note.inputs)
+            queue.extend(note.inputs)
     return kinds
 
 
-def _ledger(store: ObjectStore, kinds: list[str]) -> dict[str, KindCounts]:
+def _kind_counts(store: ObjectStore, kinds: list[str]) -> dict[str, KindCounts]:
     conflicting = [kind for kind, _ in _conflicts(store)]
-    rejected = len(_rows(store, EventRejected.KIND, ["event_id"]))
-    lines: dict[str, KindCounts] = {}
-    for kind in kinds:
-        landed = len(_rows(store, kind, ["event_id"]))
-        # What was refused had no kind yet; it is told where rollouts begin.
-        refused = rejected if kind == RolloutStarted.KIND else 0
-        lines[kind] = KindCounts(landed=landed, conflicting=conflicting.count(kind), rejected=refused)
-    return lines
+    rejected = _row_count(store, EventRejected.KIND)
+    return {
+        kind: KindCounts(
+            landed=_row_count(store, kind),
+            conflicting=conflicting.count(kind),
+            # A rejected piece of a source has no kind; it is counted where rollouts begin.
+            rejected=rejected if kind == RolloutStarted.KIND else 0,
+        )
+        for kind in kinds
+    }
 
 
 def _conflicts(store: ObjectStore) -> list[tuple[str, str]]:
-    """(kind, key hash) of each conflict that was told."""
-    rows = _rows(store, ConflictFound.KIND, ["conflict_kind", "conflict_key_hash"])
+    """(kind, key hash) of each `ConflictFound`."""
+    dataset = open_table(store.location(table_path(ConflictFound.KIND)))
+    if dataset is None:
+        return []
+    rows = dataset.to_table(columns=["conflict_kind", "conflict_key_hash"]).to_pylist()
     return [(row["conflict_kind"], row["conflict_key_hash"]) for row in rows]
 
 
-def _rows(store: ObjectStore, kind: str, columns: list[str]) -> list[dict[str, Any]]:
-    """Of an event table as it is now; none if nothing of the kind has landed."""
-    try:
-        return open_dataset(store, kind).to_table(columns=columns).to_pylist()
-    except TableMissingError:
-        return []
+def _row_count(store: ObjectStore, kind: str) -> int:
+    dataset = open_table(store.location(table_path(kind)))
+    return 0 if dataset is None else dataset.count_rows()

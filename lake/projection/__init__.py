@@ -1,5 +1,5 @@
-"""Landed files to event tables.
+"""Projection: landed files to event tables.
 
-Flow: `project` adds what a table's cursor has not passed yet, exactly once. `rebuild` makes a table again
-from all landed files.
+Flow: `project` adds the files behind a table's cursor, exactly once → the table is maintained if it is due.
+`rebuild` creates a table again from all landed files.
 """

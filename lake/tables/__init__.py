@@ -1,6 +1,7 @@
-"""Lance tables: opened, committed onto by compare-and-swap, made durable, digested, protected by tags.
+"""Lance tables: opened, committed by compare-and-swap, synced, digested, protected by tags.
 
-Flow: `commits` opens and commits → `fsync` makes a commit durable → `care` sets a torn head aside.
-Around it: `derived` writes fold results with their `digest`; `cursors` and `seen` say what a projection has
-taken; `tags` and `leases` protect versions from cleanup; `lance_errors` reads what Lance raises.
+Flow: `commits` opens a table and commits to it → `fsync` makes the commit durable → `torn_manifests` moves a
+torn version aside when the table is next opened.
+`derived` writes fold results with their `digest`; `cursors` and `fingerprints` say which events a table has;
+`tags` keeps versions from cleanup; `lance_errors` interprets what Lance raises.
 """

@@ -1,9 +1,9 @@
-"""Where a projection stands: the last sequence number that it took from each writer's epoch.
+"""How far a projection has read: the last sequence number that it took from each writer's epoch.
 
-**The cursor travels with the rows**, in the table's own metadata; each commit writes all of that again. So
-what it says of many epochs is folded into a file named by its hash, and the metadata names the file.
-**A folded file is durable before a commit names it.** One that is missing costs time and no truth: its
-epochs are read again, and the table knows their events.
+**The cursor is stored in the table's own metadata, with the rows**, and every commit writes all of it again.
+So the epochs of a long cursor are moved into a file named by its hash, and the metadata names the file.
+**A cursor file is durable before a commit names it.** A missing file costs time, not correctness: its epochs
+are read again, and rows that the table already contains are skipped.
 """
 
 from __future__ import annotations
@@ -17,66 +17,69 @@ from tracelake.lake.stores.store import ObjectStore
 from tracelake.schemas.canonical import canonical_json, sha256_hex
 from tracelake.schemas.errors import LakeMissingError
 
-FOLD_AT = 64
-FOLDED = "folded/"
-# The file before the last is kept for one fold more: a racing projector may be reading it.
-FOLDED_BEFORE = "folded-before/"
+EPOCHS_IN_NOTE_MAX = 64
+# Key prefixes of a note, before the hash of a cursor file.
+FILE = "file/"
+# The previous file stays until the next one is written: a racing projector may be reading it.
+PREVIOUS_FILE = "previous-file/"
 
 Cursor = dict[str, int]
 """Epoch to last sequence number."""
 
 
-class Noted(NamedTuple):
-    """A cursor in the form in which a table's metadata holds it."""
+class CursorNote(NamedTuple):
+    """A cursor as a table's metadata stores it."""
 
     note: Cursor
-    """Epochs, and the folded files as `folded/SHA256` to the number of their epochs."""
-    outdated: str | None
-    """A folded file that nothing needs once the note is committed."""
+    """Epochs, and cursor files as `file/SHA256` to the number of their epochs."""
+    obsolete_file: str | None
+    """A cursor file to delete once the note is committed."""
 
 
 def read_cursor(store: ObjectStore, kind: str, note: Cursor) -> Cursor:
-    """All epochs, those of the folded file too."""
+    """All epochs, those in the cursor file too."""
     cursor: Cursor = {}
     for key in note:
-        if key.startswith(FOLDED):
-            cursor |= _folded(store, cursor_path(kind, key.removeprefix(FOLDED)))
-    return cursor | _own(note)
+        if key.startswith(FILE):
+            cursor |= _read_file(store, cursor_path(kind, key.removeprefix(FILE)))
+    return cursor | _epochs_in(note)
 
 
-def noted(store: ObjectStore, kind: str, note: Cursor, reached: Cursor) -> Noted:
-    """The note after more was taken; epochs are folded when they have become many."""
-    kept = {key: value for key, value in note.items() if key.startswith((FOLDED, FOLDED_BEFORE))}
-    own = _own(note) | reached
-    if len(own) <= FOLD_AT:
-        return Noted(kept | own, None)
+def advance_note(store: ObjectStore, kind: str, note: Cursor, reached: Cursor) -> CursorNote:
+    """The note after a projection has reached these numbers; many epochs move into a file."""
+    files = {key: value for key, value in note.items() if key.startswith((FILE, PREVIOUS_FILE))}
+    epochs = _epochs_in(note) | reached
+    if len(epochs) <= EPOCHS_IN_NOTE_MAX:
+        return CursorNote(files | epochs, None)
     whole = read_cursor(store, kind, note) | reached
     data = canonical_json(whole)
     name = sha256_hex(data)
     path = cursor_path(kind, name)
     if not store.put_new(path, data) and store.read(path) != data:
-        # A damaged one under this name would be read as nothing, for ever.
+        # A damaged file under this name would always be read as an empty cursor.
         store.delete(path)
         store.put_new(path, data)
-    # A file that was lost and is made again has its old name: it is not outdated.
-    older = [key for key in kept if key.rpartition("/")[2] != name]
-    before = {FOLDED_BEFORE + key.removeprefix(FOLDED): 0 for key in older if key.startswith(FOLDED)}
-    outdated = [key.removeprefix(FOLDED_BEFORE) for key in older if key.startswith(FOLDED_BEFORE)]
-    return Noted({FOLDED + name: len(whole)} | before, cursor_path(kind, outdated[0]) if outdated else None)
+    # A lost file that is written again has its old name: it is not obsolete.
+    older = [key for key in files if key.rpartition("/")[2] != name]
+    previous = {PREVIOUS_FILE + key.removeprefix(FILE): 0 for key in older if key.startswith(FILE)}
+    obsolete = [key.removeprefix(PREVIOUS_FILE) for key in older if key.startswith(PREVIOUS_FILE)]
+    return CursorNote(
+        {FILE + name: len(whole)} | previous, cursor_path(kind, obsolete[0]) if obsolete else None
+    )
 
 
-def _own(note: Cursor) -> Cursor:
-    return {key: value for key, value in note.items() if not key.startswith((FOLDED, FOLDED_BEFORE))}
+def _epochs_in(note: Cursor) -> Cursor:
+    return {key: value for key, value in note.items() if not key.startswith((FILE, PREVIOUS_FILE))}
 
 
 @lru_cache(maxsize=128)
-def _checked(path: str, data: bytes) -> Cursor:
-    # Bytes that are not those of the name say nothing that can be relied on.
+def _parse_checked(path: str, data: bytes) -> Cursor:
+    # Bytes that do not match the hash in the name are ignored.
     return json.loads(data) if sha256_hex(data) in path else {}
 
 
-def _folded(store: ObjectStore, path: str) -> Cursor:
+def _read_file(store: ObjectStore, path: str) -> Cursor:
     try:
-        return _checked(path, store.read(path))
+        return _parse_checked(path, store.read(path))
     except LakeMissingError:
         return {}

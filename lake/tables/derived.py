@@ -1,8 +1,8 @@
-"""Derived tables: written whole, with what they were derived from.
+"""Derived tables: rewritten as a whole, with a note of their inputs; and the state of any table.
 
-**Derivation is a function** of input digests, code version and parameters; its result is digested in key
-order.
-**An unchanged result makes no new version.**
+**A derivation is a function** of input digests, code version and parameters. Its note has the digest of the
+result.
+**An unchanged result creates no new version.**
 """
 
 from __future__ import annotations
@@ -17,21 +17,21 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from tracelake.lake.layout import TABLES, table_path
 from tracelake.lake.stores.store import ObjectStore
-from tracelake.lake.tables.commits import DERIVATION, open_table, replace_rows, schema_note
+from tracelake.lake.tables.commits import DERIVATION, open_table, replace_rows, scan_table, schema_note
 from tracelake.lake.tables.digest import columns_digest, event_ids_digest, schema_digest, table_digest
 from tracelake.schemas.errors import BadInputError, LakeError, TableMissingError
-from tracelake.schemas.events.columns import COMPRESSED
+from tracelake.schemas.events.columns import COMPRESSED, arrow_schema
 from tracelake.schemas.events.kinds import CLASS_OF_KIND
 from tracelake.schemas.pin import PinnedTable
 
 
 class Derivation(BaseModel):
-    """What a derived table is a function of."""
+    """The inputs of a derived table."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     key: tuple[str, ...]
-    """Columns that order the rows totally."""
+    """Columns that identify a row and order all rows."""
     code_version: str
     inputs: dict[str, str] = {}
     """Digest of each input table."""
@@ -39,13 +39,13 @@ class Derivation(BaseModel):
 
 
 class DerivedNote(Derivation):
-    """A derivation together with the digest of what came out."""
+    """A derivation and the digest of its result."""
 
     digest: str
 
 
 def write_derived(store: ObjectStore, name: str, frame: pl.DataFrame, derivation: Derivation) -> PinnedTable:
-    """Raises BadInputError if the key does not tell all rows apart, or a column's type has no digest."""
+    """Raises BadInputError if two rows share a key, or a column's type has no digest."""
     if name in CLASS_OF_KIND:
         raise BadInputError(
             "an event table cannot be written", got=name, expected="the name of a derived table"
@@ -73,7 +73,7 @@ def write_derived(store: ObjectStore, name: str, frame: pl.DataFrame, derivation
 def table_state(
     store: ObjectStore, name: str, version: int | None = None, *, recompute: bool = False
 ) -> PinnedTable:
-    """A table as it is at a version; `recompute` reads all rows and does not trust the stored digest.
+    """The state of a table at a version; `recompute` reads all rows instead of trusting the stored digest.
 
     Raises TableMissingError, LakeError for a table that the lake did not write.
     """
@@ -103,7 +103,7 @@ def table_names(store: ObjectStore) -> list[str]:
 
 
 def derived_note(store: ObjectStore, name: str) -> DerivedNote | None:
-    """How the current version came about; null for event tables and tables that are not there."""
+    """The note of the current version; None for event tables and missing tables."""
     dataset = open_table(store.location(table_path(name)))
     return None if dataset is None or name in CLASS_OF_KIND else _note(dataset, name)
 
@@ -115,10 +115,18 @@ def open_dataset(store: ObjectStore, name: str, version: int | None = None) -> L
         raise TableMissingError(
             "the lake has no such table",
             got=name,
-            expected="one that `tracelake query` lists",
+            expected="a table that `tracelake query` lists",
             cure="Run `tracelake build` to derive it.",
         )
     return dataset
+
+
+def scan_events(store: ObjectStore, kind: str) -> pl.LazyFrame:
+    """An event table as of its last projection; without rows, but with all columns, before the first one."""
+    dataset = open_table(store.location(table_path(kind)))
+    if dataset is None:
+        return pl.LazyFrame(arrow_schema(kind).empty_table())
+    return scan_table(dataset, None)
 
 
 def _note(dataset: LanceDataset, name: str) -> DerivedNote:
@@ -126,7 +134,7 @@ def _note(dataset: LanceDataset, name: str) -> DerivedNote:
         return DerivedNote.model_validate(schema_note(dataset, DERIVATION))
     except ValidationError as error:
         raise LakeError(
-            f"table {name} does not say how it was derived",
+            f"table {name} has no note of its derivation",
             got="rows that the lake did not write",
             expected="a table that `tracelake build` wrote",
         ) from error
@@ -137,13 +145,13 @@ def _stored_digest(dataset: LanceDataset, key: Sequence[str]) -> str:
         return dataset.to_table(columns=[name])[name]
 
     for fragment in dataset.get_fragments():
-        # A damaged file may tell another length of each column: one by one they read as if they were whole.
+        # In a damaged file the columns may differ in length, which reading them one by one would not show.
         fragment.head(1)
     return columns_digest(dataset.schema, dataset.to_table(columns=list(key)), load)
 
 
 def _plain_arrow(frame: pl.DataFrame) -> pa.Table:
-    """Text as large_string with compression declared: a view type cannot be written to Lance."""
+    """Text as large_string with compression declared: Lance cannot write view types."""
     table = frame.to_arrow(compat_level=pl.CompatLevel.oldest())
     fields: list[pa.Field] = []
     for field in table.schema:

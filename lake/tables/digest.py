@@ -1,7 +1,7 @@
-"""What makes two tables the same: a digest over values in key order, blind to storage.
+"""Digests of tables: a hash over values in key order, independent of storage.
 
-**Order, chunks, file names and encodings do not count**; values, nulls, column names and types do.
-**Event tables are digested by their event ids**, which are hashes of everything that they say.
+**Row order, chunks, file names and encodings do not matter**; values, nulls, column names and types do.
+**The digest of an event table covers its event ids**, which are hashes of all payload fields.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _POSITION = "\0position"
 
 
 def event_ids_digest(event_ids: pa.ChunkedArray | pa.Array) -> str:
-    """Of an event table: SHA-256 over its sorted event ids."""
+    """SHA-256 over the sorted event ids of an event table."""
     return sha256_hex("\n".join(sorted(event_ids.to_pylist())).encode())
 
 
@@ -34,18 +34,18 @@ def table_digest(table: pa.Table, key: Sequence[str]) -> str:
 
 
 def columns_digest(schema: pa.Schema, keys: pa.Table, load: Callable[[str], pa.ChunkedArray]) -> str:
-    """`table_digest` of a table that is not in memory: `load` reads one column in the row order of `keys`."""
+    """`table_digest` of a table on disk: `load` reads one column in the row order of `keys`."""
     whole = hashlib.sha256(schema_digest(schema).encode())
     whole.update(str(keys.num_rows).encode())
     order = _order(keys)
     for name in sorted(schema.names):
-        # One column at a time: sorting the table would hold all of it twice.
+        # One column at a time: sorting the whole table would need twice its memory.
         _update(whole, _combined(_sortable(load(name)).take(order)), name)
     return whole.hexdigest()
 
 
 def schema_digest(schema: pa.Schema) -> str:
-    """Over names and logical types; string widths are storage."""
+    """SHA-256 over column names and logical types; string widths count as storage."""
     return hash_of(sorted([field.name, _logical(field.type)] for field in schema))
 
 
@@ -57,7 +57,7 @@ def _order(keys: pa.Table) -> pa.ChunkedArray:
 
 
 def _sortable(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """The column in a type that Arrow can sort and take: it cannot do so with views."""
+    """Arrow can neither sort nor take string views."""
     return column.cast(pa.large_string()) if pa.types.is_string_view(column.type) else column
 
 
@@ -104,7 +104,7 @@ def _little_endian(array: pa.Array, name: str) -> bytes:
         return np.asarray(pc.fill_null(array, 0)).astype("<i8").tobytes()
     if pa.types.is_floating(kind):
         numbers = np.asarray(pc.fill_null(array, 0.0)).astype("<f8")
-        # Which of its many bit patterns a NaN has depends on the machine that made it.
+        # The bit pattern of a NaN depends on the machine.
         return np.where(np.isnan(numbers), np.nan, numbers).tobytes()
     raise BadInputError(
         f"column {name} cannot be digested",

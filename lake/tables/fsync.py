@@ -1,7 +1,7 @@
-"""Commits of Lance made durable on a local disk; nothing is done for other places.
+"""Fsync of Lance commits on a local disk; object stores need none.
 
-**Data before the manifest that names it, the manifest before anyone is told.** Lance syncs nothing: the data
-files of a commit are synced before it is made, its manifest and transaction after.
+**Data before the manifest that names it, the manifest before the commit is reported.** Lance syncs nothing:
+the data files of a commit are synced before the commit, its manifest and transaction after it.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from tracelake.lake.stores.sync import sync_folder
 VERSIONS, TRANSACTIONS, DATA, TAGS = "_versions", "_transactions", "data", "_refs/tags"
 MANIFEST_SUFFIX = ".manifest"
 MANIFEST_NAMES_END = 2**64 - 1
-"""A manifest's name is this less its version, so that the newest is listed first."""
+"""A manifest is named by this number minus its version, so that the newest is listed first."""
 CLOCK_SLACK_S = 2.0
 
 
 def local_folder(uri: str) -> Path | None:
-    """The folder of a table on a local disk; null for any other place."""
+    """The folder of a table on a local disk; None for an object store."""
     scheme, separator, rest = uri.partition("://")
     if not separator:
         return Path(uri)
@@ -34,7 +34,7 @@ def local_folder(uri: str) -> Path | None:
 
 
 def sync_data(dataset_uri: str, fragments: Iterable[Any]) -> None:
-    """Make data files durable that no manifest names yet. Raises OSError for one that is not whole."""
+    """Sync data files that no manifest names yet. Raises OSError for an incomplete one."""
     folder = local_folder(dataset_uri)
     files = [file for fragment in fragments for file in fragment.files]
     if folder is None or not files:
@@ -42,20 +42,20 @@ def sync_data(dataset_uri: str, fragments: Iterable[Any]) -> None:
     for file in files:
         path = folder / DATA / file.path
         _sync_file(path)
-        # Lance loses the error of a file's last write, and gives the file its name all the same.
+        # Lance ignores an error of a file's last write.
         if file.file_size_bytes not in (None, path.stat().st_size):
             raise OSError(errno.EIO, "a data file was not written whole; is the disk full?", str(path))
     sync_folder(folder / DATA)
 
 
 def sync_commit(dataset: LanceDataset, transaction_uuid: str) -> None:
-    """Make a commit durable whose data files are."""
+    """Sync a commit whose data files are synced already."""
     folder = local_folder(dataset.uri)
     if folder is None:
         return
     transactions = folder / TRANSACTIONS
     name = f"{dataset.version - 1}-{transaction_uuid}.txn"
-    # Lance's own way of naming; where it has another one, what bears the identifier is looked for.
+    # Lance's naming scheme today; under another scheme, search for the identifier.
     found = [name] if (transactions / name).exists() else os.listdir(transactions)
     for name in found:
         if transaction_uuid in name:
@@ -66,7 +66,7 @@ def sync_commit(dataset: LanceDataset, transaction_uuid: str) -> None:
 
 
 def sync_recent(uri: str, began: float) -> None:
-    """Make everything durable that was written to a table since `began`, seconds since 1970."""
+    """Sync everything that was written to a table since `began`, seconds since 1970."""
     folder = local_folder(uri)
     if folder is None or not folder.is_dir():
         return
@@ -78,7 +78,7 @@ def sync_recent(uri: str, began: float) -> None:
 
 
 def sync_recent_commits(uri: str, began: float) -> None:
-    """As `sync_recent`, of commits whose data files are durable: they may be thousands."""
+    """`sync_recent` without the data files: there may be thousands, and they are synced already."""
     folder = local_folder(uri)
     if folder is not None:
         _sync_new([folder / TRANSACTIONS, folder / VERSIONS], began)
@@ -93,7 +93,7 @@ def sync_tag(dataset: LanceDataset, tag: str) -> None:
 
 
 def now() -> float:
-    """The clock that file times are compared with."""
+    """The clock that sets file times."""
     return time.time()
 
 
@@ -102,7 +102,7 @@ def manifest_path(folder: Path, version: int) -> Path:
 
 
 def _sync_new(folders: Iterable[Path], began: float) -> None:
-    """Files of these folders, and the folders."""
+    """Sync new files of these folders, and the folders."""
     for folder in folders:
         with contextlib.suppress(FileNotFoundError):
             for entry in os.scandir(folder):

@@ -1,32 +1,35 @@
-"""What other processes do to a table meanwhile, told from what is wrong with it.
+"""What Lance's errors mean, and retries after lost races. The one place that matches Lance's error texts.
 
-**A lost race is no error**: whoever lost looks at the table as it is now and begins again, `RACES_MAX` times.
-**A manifest that is gone was cleaned away.** Lance lists manifests and then reads one; a process that was
-held up in between finds that newer commits have made it an old one.
+**A lost race is no error**: the loser reopens the table and starts over, up to `RACES_MAX` times.
+**A manifest that is not found was cleaned away.** Lance lists manifests and then reads one; a process that
+was suspended in between finds that newer commits replaced it.
+**Rust panics are not `Exception`s**: `panics_as_errors` turns them into CorruptFileError.
+
+Texts of failed requests come from the `object_store` library that Lance and obstore share; they are matched
+in lake/stores/location.py.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Generator
 from typing import TypeVar
 
 from lance.commit import CommitConflictError
 
+from tracelake.lake.stores.location import raise_if_unavailable, was_reset
 from tracelake.lake.tables.fsync import MANIFEST_SUFFIX, VERSIONS
-from tracelake.schemas.errors import CommitContendedError
+from tracelake.schemas.errors import CommitContendedError, CorruptFileError
 
 RACES_MAX = 100
+# Errors of the machine or of a newer format: they do not show that a file is damaged.
+ENVIRONMENT_TEXTS = ("os error", "errno", "permission", "too many open", "supported", "feature", "upgrade")
 
 Answer = TypeVar("Answer")
 
 
-def lost_race(error: Exception) -> bool:
-    """Another commit came first. Some of Lance's conflicts come as their own class, others as text."""
-    return (
-        isinstance(error, CommitConflictError)
-        or "commit conflict" in str(error).lower()
-        or manifest_gone(error)
-    )
+def is_gone(error: Exception) -> bool:
+    return "not found" in str(error).lower()
 
 
 def manifest_gone(error: Exception) -> bool:
@@ -34,31 +37,75 @@ def manifest_gone(error: Exception) -> bool:
     return is_gone(error) and MANIFEST_SUFFIX in text and f"{VERSIONS}/" in text
 
 
-def is_gone(error: Exception) -> bool:
-    return "not found" in str(error).lower()
+def lost_race(error: Exception) -> bool:
+    """Another commit came first. Lance raises some conflicts as their own class, others as plain text."""
+    return (
+        isinstance(error, CommitConflictError)
+        or "commit conflict" in str(error).lower()
+        or manifest_gone(error)
+    )
 
 
-def outrun(what: str, ask: Callable[[], Answer], lost: Callable[[Exception], bool] = manifest_gone) -> Answer:
-    """The first answer that no other process spoils. Raises CommitContendedError."""
+def should_retry(location: str, error: Exception) -> bool:
+    """True if another commit came first, or if a connection reset hides whether this one was committed.
+    Raises StoreUnavailableError."""
+    if was_reset(error):
+        return True
+    raise_if_unavailable(location, error)
+    return lost_race(error)
+
+
+def is_tag_conflict(error: Exception) -> bool:
+    """True after a reset, or a 409 that Lance reports as an existing tag."""
+    return was_reset(error) or "conflict" in str(error).lower()
+
+
+def blames_environment(error: Exception) -> bool:
+    """True for an error that says nothing about the file's contents."""
+    return any(text in str(error).lower() for text in ENVIRONMENT_TEXTS)
+
+
+def retry_on_conflict(
+    action: str, attempt: Callable[[], Answer], is_conflict: Callable[[Exception], bool] = manifest_gone
+) -> Answer:
+    """The first result that no other process spoils. Raises CommitContendedError."""
     for _ in range(RACES_MAX):
         try:
-            return ask()
+            return attempt()
         except (ValueError, OSError) as error:
-            if not lost(error):
+            if not is_conflict(error):
                 raise
             last = error
     raise CommitContendedError(
-        f"{what} lost {RACES_MAX} races",
+        f"{action} lost {RACES_MAX} races",
         got=str(last).partition("\n")[0],
-        expected="an answer before the table changes",
+        expected="a result before the table changes",
         cure="Stop some of the processes that work on the table, then try again.",
     )
 
 
-def contended(doing: str) -> CommitContendedError:
+def contended(action: str) -> CommitContendedError:
     return CommitContendedError(
-        f"{doing} lost {RACES_MAX} races",
-        got="other commits, or a connection that was reset, at each try",
-        expected="a commit that stands",
-        cure="Let one process do it; look at the store's server.",
+        f"{action} lost {RACES_MAX} races",
+        got="other commits, or a reset connection, at each attempt",
+        expected="one successful commit",
+        cure="Use one process for it; check the store's server.",
     )
+
+
+@contextlib.contextmanager
+def panics_as_errors(subject: str) -> Generator[None]:
+    """Raises CorruptFileError instead of a panic of the Rust libraries."""
+    try:
+        yield
+    except Exception:
+        raise
+    except BaseException as error:
+        if type(error).__name__ != "PanicException":
+            raise
+        raise CorruptFileError(
+            f"{subject} cannot be read",
+            got=str(error),
+            expected="files that Lance wrote",
+            cure="Run `tracelake rebuild`.",
+        ) from error

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from tests.event_strategies import events_of
 from tests.lake.facts import reward
-from tracelake.lake.landed.reading import read_envelopes, read_landed, drop_files_after_gaps
+from tracelake.lake.landed.reading import drop_files_after_gaps, read_envelopes, read_landed
 from tracelake.lake.landed.writing import LandedFile, land, landed_file
 from tracelake.lake.layout import LandedName, landed_path, parse_landed_path
 from tracelake.lake.stores.local_store import LocalStore
@@ -130,7 +130,7 @@ def test_a_stranger_under_a_true_name_is_noticed(tmp_path: Path, data: bytes) ->
     path = landed_path(LandedName("reward_assigned", EPOCH, 0, hashlib.sha256(data).hexdigest()))
     store = LocalStore(tmp_path)
     store.put_new(path, data)
-    with pytest.raises(CorruptFileError, match="no landed file"):
+    with pytest.raises(CorruptFileError, match="is not a landed file"):
         read_landed(store, path)
 
 
@@ -155,13 +155,13 @@ def test_a_path_says_what_its_name_said(kind: str, seq: int, digest: bytes) -> N
 @pytest.mark.parametrize(
     "path",
     [
-        "events/v1/kind=a/e/0-short.parquet",
-        f"events/v1/kind=a/e/x-{'0' * 64}.parquet",
-        f"events/v1/kind=a/e/{'0' * 64}.parquet",
-        f"events/v1/kind=a/0-{'0' * 64}.parquet",
-        f"events/v1/kind=a/e/f/0-{'0' * 64}.parquet",
-        f"events/v1/kind=a/e/0-{'0' * 64}.json",
-        f"events/v1/kind=a/e/0-{'0' * 64}",
+        "events/v2/kind=a/e/0-short.parquet",
+        f"events/v2/kind=a/e/x-{'0' * 64}.parquet",
+        f"events/v2/kind=a/e/{'0' * 64}.parquet",
+        f"events/v2/kind=a/0-{'0' * 64}.parquet",
+        f"events/v2/kind=a/e/f/0-{'0' * 64}.parquet",
+        f"events/v2/kind=a/e/0-{'0' * 64}.json",
+        f"events/v2/kind=a/e/0-{'0' * 64}",
         "",
     ],
 )

@@ -19,13 +19,12 @@ from tests.lake.facts import digests, reward, table_ids
 from tests.lake.store_wrappers import InterruptedReadStore
 from tracelake.lake import Lake
 from tracelake.lake.layout import pin_tag
-from tracelake.lake.maintenance.maintain import maintain, remove_old_versions, maintain_if_due
 from tracelake.lake.maintenance.limits import DEFAULT_LIMITS
+from tracelake.lake.maintenance.maintain import maintain, maintain_if_due, remove_old_versions
 from tracelake.lake.stores.local_store import LocalStore
 from tracelake.lake.tables.derived import Derivation, open_dataset
 from tracelake.lake.tables.fsync import manifest_path
-from tracelake.lake.tables.tags import leased, take_lease, lease_newest
-from tracelake.lake.tables.tags import tags_of
+from tracelake.lake.tables.tags import lease_newest, leased, tags_of, take_lease
 from tracelake.schemas.errors import TableMissingError
 
 KIND = "reward_assigned"
@@ -119,7 +118,7 @@ def test_a_lease_keeps_a_version_while_it_lasts_and_no_longer(fresh_lake: Lake) 
 
 def test_a_lease_whose_reader_died_ends_by_itself(fresh_lake: Lake) -> None:
     grow(fresh_lake, range(2))
-    lease = leased(fresh_lake.store, KIND, lasts=timedelta(seconds=-5))
+    lease = leased(fresh_lake.store, KIND, duration=timedelta(seconds=-5))
     version = lease.__enter__()
     grow(fresh_lake, range(2, 4))
     [done] = maintain(fresh_lake.store, [KIND], EAGER)
@@ -140,7 +139,7 @@ def test_a_reader_that_was_overtaken_before_it_held_a_version_holds_the_newest(f
     version, tag = lease_newest(overtaken, timedelta(minutes=1))
     assert version == dataset(fresh_lake).version
     assert tags_of(overtaken)[tag]["version"] == version
-    with pytest.raises(TableMissingError, match="cannot be held"):
+    with pytest.raises(TableMissingError, match="cannot be leased"):
         take_lease(overtaken, overtaken.version, timedelta(minutes=1))
 
 

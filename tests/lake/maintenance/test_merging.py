@@ -1,6 +1,6 @@
 """Goal: a merge changes where rows lie and nothing else, whatever is committed while it runs.
 
-Method: handles of a table that others have outrun meanwhile, as in a process that was held up.
+Method: handles of a table that others have retry_on_conflict meanwhile, as in a process that was held up.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ from tests.lake.facts import reward, table_ids
 from tests.lake.maintenance.test_maintain import KIND, dataset, grow
 from tracelake.lake import Lake
 from tracelake.lake.layout import table_path
-from tracelake.lake.maintenance.maintain import tend
-from tracelake.lake.maintenance.merging import merge_fragments, mergeable
-from tracelake.lake.maintenance.upkeep import UPKEEP
+from tracelake.lake.maintenance.limits import DEFAULT_LIMITS
+from tracelake.lake.maintenance.maintain import maintain_if_due
+from tracelake.lake.maintenance.merging import merge_fragments, mergeable_fragments
 from tracelake.lake.tables.tags import tags_of
 
 
@@ -23,11 +23,11 @@ def test_what_is_large_is_not_rewritten_for_what_is_small(fresh_lake: Lake) -> N
     fresh_lake.project()
     [large] = dataset(fresh_lake).get_fragments()
     grow(fresh_lake, range(3))
-    small = UPKEEP._replace(small_bytes=large.metadata.files[0].file_size_bytes // 4)
+    small = DEFAULT_LIMITS._replace(small_bytes=large.metadata.files[0].file_size_bytes // 4)
     assert merge_fragments(dataset(fresh_lake), small)
     first, _ = dataset(fresh_lake).get_fragments()
     assert first.metadata.files[0].path == large.metadata.files[0].path
-    assert not merge_fragments(dataset(fresh_lake), UPKEEP._replace(fragment_bytes_max=1))
+    assert not merge_fragments(dataset(fresh_lake), DEFAULT_LIMITS._replace(fragment_bytes_max=1))
 
 
 def test_fragments_that_cannot_be_merged_are_no_reason_to_merge_others(fresh_lake: Lake) -> None:
@@ -37,13 +37,13 @@ def test_fragments_that_cannot_be_merged_are_no_reason_to_merge_others(fresh_lak
         fresh_lake.project()
     larges = dataset(fresh_lake).get_fragments()
     size = max(each.metadata.files[0].file_size_bytes for each in larges)
-    narrow = UPKEEP._replace(fragments_max=3, small_bytes=1, fragment_bytes_max=int(1.5 * size))
+    narrow = DEFAULT_LIMITS._replace(fragments_max=3, small_bytes=1, fragment_bytes_max=int(1.5 * size))
     grow(fresh_lake, range(5000, 5003))
-    assert len(mergeable(dataset(fresh_lake).get_fragments(), narrow)) == 3
-    tend(dataset(fresh_lake), narrow)
+    assert len(mergeable_fragments(dataset(fresh_lake).get_fragments(), narrow)) == 3
+    maintain_if_due(dataset(fresh_lake), narrow)
     assert len(dataset(fresh_lake).get_fragments()) == 6
     grow(fresh_lake, range(5003, 5004))
-    tend(dataset(fresh_lake), narrow)
+    maintain_if_due(dataset(fresh_lake), narrow)
     assert [each.count_rows() for each in dataset(fresh_lake).get_fragments()] == [1000, 1000, 1000, 4]
 
 

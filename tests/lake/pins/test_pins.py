@@ -1,6 +1,6 @@
-"""Goal: a pin says the same for ever, or fails loudly: never something else.
+"""Goal: a pin always opens with the same contents, or fails loudly.
 
-Method: pins are made, then everything around them is changed: late events, overwriting, compaction, cleanup,
+Method: pins are created, then everything around them changes: late events, overwriting, compaction, cleanup,
 and then the pinned bytes themselves.
 """
 
@@ -21,6 +21,7 @@ from polars.testing import assert_frame_equal
 
 from tests.lake.facts import ended, of_three_kinds, reward
 from tracelake.lake import Lake
+from tracelake.lake.layout import EVENTS as LANDED
 from tracelake.lake.layout import parse_pin_path, pin_path, pin_tag, table_path
 from tracelake.lake.tables.derived import Derivation
 from tracelake.lake.tables.tags import create_tag
@@ -34,7 +35,7 @@ from tracelake.schemas.errors import (
 from tracelake.schemas.events.event import event_identity
 
 EVENTS, PAIRS = "reward_assigned", "pairs"
-MADE = Derivation(key=("id",), code_version="1", inputs={EVENTS: "d"})
+DERIVATION = Derivation(key=("id",), code_version="1", inputs={EVENTS: "d"})
 
 
 def frame(*ids: str) -> pl.DataFrame:
@@ -51,7 +52,7 @@ def add(lake: Lake, *indices: int, score: float = 1.0) -> None:
 def pinned_lake(fresh_lake: Lake) -> Lake:
     """An event table and a table derived from it, both in pin `p@1`."""
     add(fresh_lake, 0, 1, 2)
-    fresh_lake.derive(PAIRS, frame("a", "b"), MADE)
+    fresh_lake.derive(PAIRS, frame("a", "b"), DERIVATION)
     assert fresh_lake.pin("p", [EVENTS, PAIRS]).reference == "p@1"
     return fresh_lake
 
@@ -69,12 +70,12 @@ def compact_and_clean(lake: Lake) -> None:
         dataset.cleanup_old_versions(older_than=timedelta(0), error_if_tagged_old_versions=False)
 
 
-def test_a_pin_opens_the_same_after_all_that_may_happen_to_a_lake(pinned_lake: Lake) -> None:
+def test_a_pin_opens_unchanged_after_all_that_may_happen_to_a_lake(pinned_lake: Lake) -> None:
     before = contents(pinned_lake)
     pin = pinned_lake.open_pin("p@1").pin
     add(pinned_lake, 3, 4)
     add(pinned_lake, 0, score=0.0)
-    pinned_lake.derive(PAIRS, frame("c"), MADE)
+    pinned_lake.derive(PAIRS, frame("c"), DERIVATION)
     add(pinned_lake, 5)
     compact_and_clean(pinned_lake)
     assert len(lance.dataset(pinned_lake.store.location(table_path(PAIRS))).versions()) == 2
@@ -92,28 +93,26 @@ def test_the_same_contents_are_the_same_pin(pinned_lake: Lake) -> None:
     pinned_lake.project()
     compact_and_clean(pinned_lake)
     assert pinned_lake.pin("p", [EVENTS, PAIRS]) == first
-    pinned_lake.derive(PAIRS, frame("c"), MADE)
+    pinned_lake.derive(PAIRS, frame("c"), DERIVATION)
     second = pinned_lake.pin("p", [EVENTS, PAIRS])
     assert (second.number, second.digest == first.digest) == (2, False)
-    pinned_lake.derive(PAIRS, frame("a", "b"), MADE)
+    pinned_lake.derive(PAIRS, frame("a", "b"), DERIVATION)
     assert pinned_lake.pin("p", [EVENTS, PAIRS]) == first
     other = pinned_lake.pin("other", [EVENTS, PAIRS])
     assert (other.reference, other.digest) == ("other@1", first.digest)
 
 
-def test_lakes_that_were_told_the_same_make_pins_of_the_same_digest(
-    pinned_lake: Lake, tmp_path: Path
-) -> None:
+def test_lakes_with_the_same_events_create_pins_of_the_same_digest(pinned_lake: Lake, tmp_path: Path) -> None:
     again = Lake.create(str(tmp_path / "again"))
     for index in (2, 0, 1):
         add(again, index)
-    again.derive(PAIRS, frame("b", "a"), MADE)
+    again.derive(PAIRS, frame("b", "a"), DERIVATION)
     pins = [lake.pin("p", [EVENTS, PAIRS]) for lake in (pinned_lake, again)]
     assert pins[0].digest == pins[1].digest
     assert pins[0].tables[EVENTS].version != pins[1].tables[EVENTS].version
 
 
-def test_a_late_reward_is_another_pin(pinned_lake: Lake) -> None:
+def test_a_late_reward_gives_another_pin(pinned_lake: Lake) -> None:
     add(pinned_lake, 9)
     second = pinned_lake.pin("p", [EVENTS, PAIRS])
     assert second.reference == "p@2"
@@ -138,9 +137,9 @@ def test_the_ledger_covers_the_kinds_behind_derived_tables(fresh_lake: Lake) -> 
     with fresh_lake.writer("run") as writer:
         writer.append(of_three_kinds(range(2)))
     fresh_lake.project()
-    fresh_lake.derive("turns", frame("a"), MADE.model_copy(update={"inputs": {"turn_completed": "d"}}))
+    fresh_lake.derive("turns", frame("a"), DERIVATION.model_copy(update={"inputs": {"turn_completed": "d"}}))
     fresh_lake.derive(
-        PAIRS, frame("a"), MADE.model_copy(update={"inputs": {"turns": "d", "rollout_ended": "e"}})
+        PAIRS, frame("a"), DERIVATION.model_copy(update={"inputs": {"turns": "d", "rollout_ended": "e"}})
     )
     pin = fresh_lake.pin("p", [PAIRS])
     assert {kind: line.landed for kind, line in pin.ledger.items()} == {
@@ -150,8 +149,8 @@ def test_the_ledger_covers_the_kinds_behind_derived_tables(fresh_lake: Lake) -> 
     assert set(pin.schema_versions) == set(pin.ledger)
 
 
-def test_a_pin_of_nothing_or_of_what_is_not_there_is_refused(pinned_lake: Lake) -> None:
-    with pytest.raises(BadInputError, match="nothing"):
+def test_a_pin_without_tables_or_of_missing_tables_is_refused(pinned_lake: Lake) -> None:
+    with pytest.raises(BadInputError, match="a pin needs tables"):
         pinned_lake.pin("q", [])
     with pytest.raises(TableMissingError, match="absent"):
         pinned_lake.pin("q", [PAIRS, "absent"])
@@ -161,7 +160,7 @@ def test_a_pin_of_nothing_or_of_what_is_not_there_is_refused(pinned_lake: Lake) 
     assert [pin.reference for pin in pinned_lake.pins()] == ["p@1"]
 
 
-def test_a_pin_or_a_table_that_was_not_pinned_is_not_found(pinned_lake: Lake) -> None:
+def test_an_unknown_pin_and_an_unpinned_table_are_not_found(pinned_lake: Lake) -> None:
     for reference in ("p@2", "p@0", "q@1", "q"):
         with pytest.raises(PinMissingError, match=r"p@1"):
             pinned_lake.open_pin(reference)
@@ -173,10 +172,10 @@ def manifest(lake: Lake) -> Path:
     return Path(lake.store.location(pin_path("p", 1)))
 
 
-def test_every_changed_byte_of_a_manifest_is_noticed_or_changes_nothing(pinned_lake: Lake) -> None:
+def test_every_changed_byte_of_a_manifest_is_detected_or_changes_nothing(pinned_lake: Lake) -> None:
     path, pin = manifest(pinned_lake), pinned_lake.open_pin("p@1").pin
     data = path.read_bytes()
-    unnoticed: list[int] = []
+    undetected: list[int] = []
     for position in range(len(data)):
         path.write_bytes(data[:position] + bytes([data[position] ^ 1]) + data[position + 1 :])
         try:
@@ -184,12 +183,12 @@ def test_every_changed_byte_of_a_manifest_is_noticed_or_changes_nothing(pinned_l
         except PinChangedError:
             continue
         if not same:
-            unnoticed.append(position)
-    assert unnoticed == []
+            undetected.append(position)
+    assert undetected == []
 
 
 @pytest.mark.parametrize("change", ["cut", "emptied", "of another pin", "with a key too many"])
-def test_another_manifest_is_refused_by_name(pinned_lake: Lake, change: str) -> None:
+def test_a_wrong_manifest_is_refused_with_its_path(pinned_lake: Lake, change: str) -> None:
     path = manifest(pinned_lake)
     data = path.read_bytes()
     fields = json.loads(data)
@@ -211,7 +210,7 @@ def test_another_manifest_is_refused_by_name(pinned_lake: Lake, change: str) -> 
 
 
 def rewrite(lake: Lake, name: str, change: Callable[[pa.Table], pa.Table]) -> None:
-    """Another table with the same history length under the same name, as a careless copy leaves it."""
+    """Replace a table by another one with as many versions, as a careless copy does."""
     location = lake.store.location(table_path(name))
     dataset = lance.dataset(location)
     rows, version = change(dataset.to_table()), dataset.version
@@ -247,7 +246,7 @@ CHANGES: dict[str, tuple[str, Callable[[pa.Table], pa.Table]]] = {
 
 
 @pytest.mark.parametrize("change", CHANGES)
-def test_a_changed_table_is_noticed(pinned_lake: Lake, change: str) -> None:
+def test_a_changed_table_is_detected(pinned_lake: Lake, change: str) -> None:
     name, apply = CHANGES[change]
     rewrite(pinned_lake, name, lambda table: table)
     pinned_lake.open_pin("p@1")
@@ -257,7 +256,7 @@ def test_a_changed_table_is_noticed(pinned_lake: Lake, change: str) -> None:
     assert any(name in problem for problem in pinned_lake.verify(deep=True).problems)
 
 
-def test_a_table_that_the_lake_did_not_write_is_noticed(pinned_lake: Lake) -> None:
+def test_a_foreign_table_is_detected(pinned_lake: Lake) -> None:
     location = pinned_lake.store.location(table_path(PAIRS))
     shutil.rmtree(location)
     lance.write_dataset(frame("a", "b").to_arrow(), location)
@@ -267,7 +266,7 @@ def test_a_table_that_the_lake_did_not_write_is_noticed(pinned_lake: Lake) -> No
 
 @pytest.mark.parametrize("name", [EVENTS, PAIRS])
 @pytest.mark.parametrize("files", ["*.lance", "*.manifest"])
-def test_lost_files_of_a_pinned_version_are_noticed(pinned_lake: Lake, name: str, files: str) -> None:
+def test_lost_files_of_a_pinned_version_are_detected(pinned_lake: Lake, name: str, files: str) -> None:
     for path in Path(pinned_lake.store.location(table_path(name))).rglob(files):
         path.unlink()
     with pytest.raises(PinChangedError, match=name):
@@ -275,55 +274,55 @@ def test_lost_files_of_a_pinned_version_are_noticed(pinned_lake: Lake, name: str
     assert not pinned_lake.verify().ok or not pinned_lake.verify(deep=True).ok
 
 
-def test_a_version_that_was_cleaned_away_in_spite_of_its_tag_is_noticed_and_can_be_pinned_anew(
+def test_a_removed_pinned_version_is_detected_and_can_be_pinned_again(
     pinned_lake: Lake,
 ) -> None:
-    pinned_lake.derive(PAIRS, frame("c"), MADE)
+    pinned_lake.derive(PAIRS, frame("c"), DERIVATION)
     dataset = lance.dataset(pinned_lake.store.location(table_path(PAIRS)))
     dataset.tags.delete(pin_tag("p", 1))
     compact_and_clean(pinned_lake)
     with pytest.raises(PinChangedError, match=r"pairs of pin p@1 cannot be read.*no version 1"):
         pinned_lake.open_pin("p@1")
     assert not pinned_lake.verify().ok
-    pinned_lake.derive(PAIRS, frame("a", "b"), MADE)
+    pinned_lake.derive(PAIRS, frame("a", "b"), DERIVATION)
     assert pinned_lake.pin("p", [EVENTS, PAIRS]).reference == "p@2"
     assert contents(pinned_lake, "p@2")[1]["id"].to_list() == ["a", "b"]
 
 
-def test_rows_that_are_not_those_that_were_derived_are_not_pinned(pinned_lake: Lake) -> None:
+def test_rows_that_do_not_match_their_digest_are_not_pinned(pinned_lake: Lake) -> None:
     rewrite(pinned_lake, PAIRS, with_column("text", ["pair a", "pair x"]))
     with pytest.raises(PinChangedError, match="not what was derived"):
         pinned_lake.pin("q", [PAIRS])
 
 
-def test_a_number_whose_tag_was_left_without_a_manifest_is_passed_over(pinned_lake: Lake) -> None:
+def test_a_number_with_a_tag_and_no_manifest_is_skipped(pinned_lake: Lake) -> None:
     location = pinned_lake.store.location(table_path(PAIRS))
     assert create_tag(lance.dataset(location), pin_tag("p", 2), 1)
-    pinned_lake.derive(PAIRS, frame("c"), MADE)
+    pinned_lake.derive(PAIRS, frame("c"), DERIVATION)
     assert pinned_lake.pin("p", [EVENTS, PAIRS]).reference == "p@3"
-    pinned_lake.derive(PAIRS, frame("d"), MADE)
+    pinned_lake.derive(PAIRS, frame("d"), DERIVATION)
     assert pinned_lake.pin("p", [EVENTS, PAIRS]).reference == "p@4"
     assert [pin.number for pin in pinned_lake.pins()] == [1, 3, 4]
 
 
-def test_versions_that_can_no_longer_be_protected_end_in_a_typed_error(pinned_lake: Lake) -> None:
-    pinned_lake.derive(PAIRS, frame("c"), MADE)
+def test_versions_that_cannot_be_tagged_end_in_a_typed_error(pinned_lake: Lake) -> None:
+    pinned_lake.derive(PAIRS, frame("c"), DERIVATION)
     dataset = lance.dataset(pinned_lake.store.location(table_path(PAIRS)))
     for number in range(2, 200):
         dataset.tags.create(pin_tag("p", number), 1)
-    with pytest.raises(CommitContendedError, match="no number"):
+    with pytest.raises(CommitContendedError, match="no free number"):
         pinned_lake.pin("p", [PAIRS])
 
 
-def make_pins(uri: str, contents_of: int) -> None:
+def create_pins(uri: str, contents_of: int) -> None:
     lake = Lake.open(uri)
     for _ in range(3):
         lake.pin("raced", [EVENTS if contents_of else PAIRS])
 
 
-def test_processes_that_race_for_a_name_make_one_pin_of_each_contents(pinned_lake: Lake) -> None:
+def test_racing_processes_create_one_pin_per_contents(pinned_lake: Lake) -> None:
     spawn = multiprocessing.get_context("spawn")
-    tasks = [spawn.Process(target=make_pins, args=(pinned_lake.uri, number % 2)) for number in range(3)]
+    tasks = [spawn.Process(target=create_pins, args=(pinned_lake.uri, number % 2)) for number in range(3)]
     for task in tasks:
         task.start()
     for task in tasks:
@@ -335,7 +334,7 @@ def test_processes_that_race_for_a_name_make_one_pin_of_each_contents(pinned_lak
         pinned_lake.open_pin(pin.reference)
 
 
-def test_a_manifest_path_says_its_name_and_number() -> None:
+def test_a_manifest_path_contains_name_and_number() -> None:
     assert parse_pin_path(pin_path("a.b-1", 12)) == ("a.b-1", 12)
     for path in (
         "pins/a/12.json",
@@ -349,20 +348,20 @@ def test_a_manifest_path_says_its_name_and_number() -> None:
 
 
 def test_an_empty_table_can_be_pinned(fresh_lake: Lake) -> None:
-    fresh_lake.derive(PAIRS, frame().cast(pl.String), MADE)
+    fresh_lake.derive(PAIRS, frame().cast(pl.String), DERIVATION)
     assert fresh_lake.pin("p", [PAIRS]).tables[PAIRS].row_count == 0
     assert fresh_lake.pin("p", [PAIRS]).reference == "p@1"
     assert fresh_lake.open_pin("p@1").scan(PAIRS).collect().height == 0
 
 
-def test_an_ended_rollout_of_another_kind_does_not_touch_the_pin(pinned_lake: Lake) -> None:
+def test_events_of_another_kind_do_not_change_the_pin(pinned_lake: Lake) -> None:
     with pinned_lake.writer("run") as writer:
         writer.append([ended(0)])
     pinned_lake.project()
     assert pinned_lake.pin("p", [EVENTS, PAIRS]).reference == "p@1"
 
 
-def test_a_seal_cannot_be_taken_off(pinned_lake: Lake) -> None:
+def test_a_manifest_without_its_seal_is_refused(pinned_lake: Lake) -> None:
     path = manifest(pinned_lake)
     fields = json.loads(path.read_bytes())
     for change in ({"seal": None}, {"landed": None}, {"manifest_format": 1}, {"manifest_format": 3}):
@@ -371,9 +370,9 @@ def test_a_seal_cannot_be_taken_off(pinned_lake: Lake) -> None:
             pinned_lake.open_pin("p@1")
 
 
-def test_a_pin_made_again_is_the_same_pin_whatever_else_has_landed(pinned_lake: Lake) -> None:
+def test_a_second_pin_of_the_same_contents_is_the_same_pin_whatever_else_landed(pinned_lake: Lake) -> None:
     before = pinned_lake.open_pin("p@1").pin
     with pinned_lake.writer("more") as writer:
         writer.append([ended(99)])
-    assert before.landed.size == len(pinned_lake.store.list("events/v1")) - 1
+    assert before.landed.size == len(pinned_lake.store.list(LANDED)) - 1
     assert pinned_lake.pin("p", list(before.tables)) == before

@@ -12,7 +12,7 @@ from tracelake.lake import Lake
 from tracelake.lake.layout import CURSORS
 from tracelake.lake.stores.memory_store import MemoryStore
 from tracelake.lake.tables.commits import CURSOR, open_table, schema_note
-from tracelake.lake.tables.cursors import FOLD_AT, noted, read_cursor
+from tracelake.lake.tables.cursors import EPOCHS_IN_NOTE_MAX, advance_note, read_cursor
 
 KIND = "reward_assigned"
 REACHED = st.lists(
@@ -27,17 +27,17 @@ def test_folded_or_not_a_cursor_says_what_was_reached_last(reached: list[dict[st
     note: dict[str, int] = {}
     expected: dict[str, int] = {}
     for part in reached:
-        made = noted(store, KIND, note, part)
-        if made.outdated is not None:
-            store.delete(made.outdated)
+        made = advance_note(store, KIND, note, part)
+        if made.obsolete_file is not None:
+            store.delete(made.obsolete_file)
         note, expected = made.note, expected | part
-        assert len(note) <= FOLD_AT + 2
+        assert len(note) <= EPOCHS_IN_NOTE_MAX + 2
         assert read_cursor(store, KIND, note) == expected
     assert len(store.list(CURSORS)) <= 2
 
 
 def test_a_folded_file_that_is_lost_or_damaged_costs_no_event(fresh_lake: Lake) -> None:
-    for index in range(FOLD_AT + 2):
+    for index in range(EPOCHS_IN_NOTE_MAX + 2):
         with fresh_lake.writer("run") as writer:
             writer.append([reward(index)])
     fresh_lake.project()
@@ -51,4 +51,4 @@ def test_a_folded_file_that_is_lost_or_damaged_costs_no_event(fresh_lake: Lake) 
     fresh_lake.store.delete(folded)
     fresh_lake.store.put_new(folded, b"{}")
     assert fresh_lake.project() == {KIND: 0}
-    assert len(set(table_ids(fresh_lake, KIND))) == len(table_ids(fresh_lake, KIND)) == FOLD_AT + 2
+    assert len(set(table_ids(fresh_lake, KIND))) == len(table_ids(fresh_lake, KIND)) == EPOCHS_IN_NOTE_MAX + 2

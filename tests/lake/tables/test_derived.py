@@ -119,9 +119,12 @@ def test_an_event_table_or_an_odd_name_is_refused(fresh_lake: Lake, name: str) -
 
 
 def test_a_table_or_version_that_is_not_there_is_a_typed_error(fresh_lake: Lake) -> None:
-    for absent in ("pairs", "turn_completed"):
-        with pytest.raises(TableMissingError, match=absent):
-            fresh_lake.scan(absent)
+    for look in (fresh_lake.scan, fresh_lake.state):
+        with pytest.raises(TableMissingError, match="pairs"):
+            look("pairs")
+    for look in (lambda: fresh_lake.scan("turn_completed", at=1), lambda: fresh_lake.state("turn_completed")):
+        with pytest.raises(TableMissingError, match="turn_completed"):
+            look()
     fresh_lake.derive("pairs", FRAME, MADE)
     with pytest.raises(TableMissingError, match="no version 7"):
         fresh_lake.scan("pairs", at=7)

@@ -1,4 +1,5 @@
-"""Goal: a process that others outrun sees a lost race, whichever file of a table went away under its hands.
+"""Goal: a process that others retry_on_conflict sees a lost race, whichever file of a table went away under
+its hands.
 
 Method: processes commit to one table, as fast as they can, while cleanups leave the newest version alone; the
 same without luck, with questions that fail as Lance was seen to fail.
@@ -14,9 +15,9 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from tracelake.lake.maintenance.maintain import remove_versions
+from tracelake.lake.maintenance.maintain import remove_old_versions
 from tracelake.lake.tables.commits import append_with_cursor, create_table, open_table
-from tracelake.lake.tables.lance_errors import RACES_MAX, lost_race, outrun
+from tracelake.lake.tables.lance_errors import RACES_MAX, lost_race, retry_on_conflict
 from tracelake.schemas.errors import CommitContendedError, TracelakeError
 
 SCHEMA = pa.schema([("number", pa.int64())])
@@ -50,7 +51,7 @@ def test_commits_and_cleanups_that_race_lose_and_double_nothing(tmp_path: Path) 
             try:
                 dataset = open_table(location)
                 assert dataset is not None
-                remove_versions(dataset, timedelta(0))
+                remove_old_versions(dataset, timedelta(0))
             except (OSError, ValueError, TracelakeError) as error:
                 problems.append(error)
 
@@ -86,11 +87,11 @@ def test_a_question_is_asked_again_until_no_other_process_spoils_its_answer() ->
             raise answer
         return answer
 
-    assert outrun("a question", ask) == 7
+    assert retry_on_conflict("a question", ask) == 7
     answers.append(OTHER)
     with pytest.raises(OSError, match="Permission denied"):
-        outrun("a question", ask)
+        retry_on_conflict("a question", ask)
     answers.extend([GONE] * RACES_MAX)
     with pytest.raises(CommitContendedError, match=f"lost {RACES_MAX} races"):
-        outrun("a question", ask)
+        retry_on_conflict("a question", ask)
     assert answers == []

@@ -13,7 +13,7 @@ import pytest
 from lance import LanceDataset
 
 from tests.s3_servers import Answer, Faults, Pass, Request, in_front_of
-from tracelake.lake.tables.tags import protect, tags_of
+from tracelake.lake.tables.tags import create_tag, tags_of
 from tracelake.schemas.errors import StoreUnavailableError
 
 ROWS = pa.table({"number": [1]})
@@ -27,14 +27,14 @@ def table(tmp_path: Path) -> LanceDataset:
 
 
 def test_a_tag_that_is_there_holds_for_its_own_version_alone(table: LanceDataset) -> None:
-    assert protect(table, "mine", 1)
-    assert protect(table, "mine", 1)
-    assert not protect(table, "mine", 2)
+    assert create_tag(table, "mine", 1)
+    assert create_tag(table, "mine", 1)
+    assert not create_tag(table, "mine", 2)
     assert tags_of(table)["mine"]["version"] == 1
 
 
 def test_a_version_that_is_gone_is_not_protected(table: LanceDataset) -> None:
-    assert not protect(table, "mine", 7)
+    assert not create_tag(table, "mine", 7)
     assert tags_of(table) == {}
 
 
@@ -51,7 +51,7 @@ def test_a_tag_is_made_whatever_became_of_the_first_answer(
     lance.write_dataset(ROWS, f"s3://{bucket}/t.lance", storage_options={"allow_http": "true"})
     with in_front_of(s3_server, Faults(fault)) as endpoint:
         table = remote(bucket, endpoint, monkeypatch)
-        assert protect(table, "mine", 1)
+        assert create_tag(table, "mine", 1)
         assert tags_of(table)["mine"]["version"] == 1
 
 
@@ -65,4 +65,4 @@ def test_a_store_that_refuses_is_not_a_version_that_is_gone(
     with in_front_of(s3_server, refuse) as endpoint:
         table = remote(bucket, endpoint, monkeypatch)
         with pytest.raises(StoreUnavailableError, match="403"):
-            protect(table, "mine", 1)
+            create_tag(table, "mine", 1)

@@ -1,4 +1,4 @@
-"""`tracelake maintain` and `tracelake rebuild`: what they say, and their exit codes."""
+"""`tracelake maintain` and `tracelake rebuild`: their output and exit codes."""
 
 from __future__ import annotations
 
@@ -13,25 +13,25 @@ from tests.lake.facts import of_three_kinds
 from tracelake.cli.main import main
 from tracelake.lake import Lake
 from tracelake.lake.layout import table_path
-from tracelake.lake.tables import care
+from tracelake.lake.tables import torn_manifests
 
 KINDS = ["reward_assigned", "rollout_ended", "turn_completed"]
 
 
 @pytest.fixture
 def lake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Lake:
-    made = Lake.create(str(tmp_path / "lake"))
-    monkeypatch.setenv("TRACELAKE_LAKE", made.uri)
+    created = Lake.create(str(tmp_path / "lake"))
+    monkeypatch.setenv("TRACELAKE_LAKE", created.uri)
     for index in range(2):
-        with made.writer("run") as writer:
+        with created.writer("run") as writer:
             writer.append(of_three_kinds([index]))
-        made.project()
-    made.pin("p", KINDS)
-    return made
+        created.project()
+    created.pin("p", KINDS)
+    return created
 
 
 def run(capfd: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, Any]:
-    """Exit code, and stdout as JSON where it was asked for."""
+    """Exit code, and stdout, parsed if it is JSON."""
     capfd.readouterr()
     with pytest.raises(SystemExit) as stop:
         main(list(arguments))
@@ -39,7 +39,7 @@ def run(capfd: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, Any]:
     return int(stop.value.code or 0), json.loads(out) if "json" in arguments and out else out
 
 
-def test_maintain_tells_what_it_did_to_each_table(lake: Lake, capfd: pytest.CaptureFixture[str]) -> None:
+def test_maintain_reports_its_effect_on_each_table(lake: Lake, capfd: pytest.CaptureFixture[str]) -> None:
     code, done = run(capfd, "maintain", "--format", "json")
     assert code == 0
     assert [each["table"] for each in done] == KINDS
@@ -51,11 +51,11 @@ def test_maintain_tells_what_it_did_to_each_table(lake: Lake, capfd: pytest.Capt
     assert lake.verify(deep=True).ok
 
 
-def test_maintain_of_what_is_not_there_fails(lake: Lake, capfd: pytest.CaptureFixture[str]) -> None:
+def test_maintain_of_a_missing_table_fails(lake: Lake, capfd: pytest.CaptureFixture[str]) -> None:
     assert run(capfd, "maintain", "absent")[0] == 1
 
 
-def test_rebuild_tells_that_nothing_changed(lake: Lake, capfd: pytest.CaptureFixture[str]) -> None:
+def test_rebuild_reports_unchanged_tables(lake: Lake, capfd: pytest.CaptureFixture[str]) -> None:
     code, done = run(capfd, "rebuild", "--format", "json")
     assert code == 0
     assert sorted(each["table"] for each in done) == KINDS
@@ -63,13 +63,13 @@ def test_rebuild_tells_that_nothing_changed(lake: Lake, capfd: pytest.CaptureFix
     code, text = run(capfd, "rebuild", "reward_assigned")
     assert code == 0
     assert "2 rows" in text
-    assert "as before" in text
+    assert "unchanged" in text
 
 
-def test_rebuild_names_the_pins_that_are_lost(lake: Lake, capfd: pytest.CaptureFixture[str]) -> None:
+def test_rebuild_names_broken_pins(lake: Lake, capfd: pytest.CaptureFixture[str]) -> None:
     for path in Path(lake.store.location(table_path(KINDS[0])), "_versions").glob("*.manifest"):
         os.truncate(path, 0)
-    care.forget_tables()
+    torn_manifests.forget_checked_tables()
     code, text = run(capfd, "rebuild", KINDS[0])
     assert code == 3
     assert "pins that cannot be opened: p@1" in text

@@ -21,10 +21,11 @@ import pytest
 from tests.lake.facts import digests, reward, table_ids
 from tracelake.lake import Lake
 from tracelake.lake.layout import table_path
-from tracelake.lake.tables import care
-from tracelake.lake.tables.care import heal, torn_head, typed_panics
+from tracelake.lake.tables import torn_manifests
 from tracelake.lake.tables.derived import Derivation
 from tracelake.lake.tables.fsync import local_folder
+from tracelake.lake.tables.lance_errors import panics_as_errors
+from tracelake.lake.tables.torn_manifests import quarantine_torn_manifests, torn_newest_manifest
 from tracelake.schemas.errors import CorruptFileError, PinChangedError
 
 KIND = "reward_assigned"
@@ -54,7 +55,7 @@ def lake(fresh_lake: Lake) -> Lake:
             writer.append([reward(index)])
         fresh_lake.project()
     fresh_lake.pin("p", [KIND])
-    care.forget_tables()
+    torn_manifests.forget_checked_tables()
     return fresh_lake
 
 
@@ -107,7 +108,7 @@ TEARS: dict[str, Callable[[Path], None]] = {
 @pytest.mark.parametrize("tear", TEARS)
 def test_a_torn_head_is_put_aside_and_its_rows_are_projected_again(lake: Lake, tear: str) -> None:
     before, torn = digests(lake), head(lake)
-    care.forget_tables()
+    torn_manifests.forget_checked_tables()
     TEARS[tear](torn)
     left = torn.read_bytes()
     assert "is torn (on which depend: pins p@1)" in "\n".join(lake.verify().problems)
@@ -123,9 +124,9 @@ def test_a_torn_head_is_put_aside_and_its_rows_are_projected_again(lake: Lake, t
 @pytest.mark.parametrize("cut", [0, 100])
 def test_a_head_whose_data_file_was_cut_is_put_aside(lake: Lake, cut: int) -> None:
     before, data = digests(lake), newest_data(lake)
-    care.forget_tables()
+    torn_manifests.forget_checked_tables()
     os.truncate(data, cut)
-    assert torn_head(str(folder(lake))) == head(lake)
+    assert torn_newest_manifest(str(folder(lake))) == head(lake)
     assert lake.project() == {KIND: 1}
     assert digests(lake) == before
     assert len(set(table_ids(lake, KIND))) == 3
@@ -133,7 +134,7 @@ def test_a_head_whose_data_file_was_cut_is_put_aside(lake: Lake, cut: int) -> No
 
 def test_several_torn_heads_are_put_aside_one_after_the_other(lake: Lake) -> None:
     before = digests(lake)
-    care.forget_tables()
+    torn_manifests.forget_checked_tables()
     for path in sorted((folder(lake) / "_versions").glob("*.manifest"))[:2]:
         os.truncate(path, 0)
     assert lake.project() == {KIND: 2}
@@ -146,7 +147,7 @@ def test_a_torn_version_that_is_not_the_head_is_left_and_its_pin_fails_loudly(la
         writer.append([reward(9)])
     lake.project()
     os.truncate(pinned, 0)
-    care.forget_tables()
+    torn_manifests.forget_checked_tables()
     assert lake.project() == {KIND: 0}
     assert pinned.exists()
     with pytest.raises(PinChangedError, match="tracelake rebuild"):
@@ -158,7 +159,7 @@ def test_a_torn_derived_table_is_derived_anew(lake: Lake) -> None:
     made = Derivation(key=("id",), code_version="1")
     lake.derive("pairs", pl.DataFrame({"id": [1]}), made)
     second = lake.derive("pairs", pl.DataFrame({"id": [1, 2]}), made)
-    care.forget_tables()
+    torn_manifests.forget_checked_tables()
     os.truncate(min(Path(lake.store.location(table_path("pairs")), "_versions").glob("*.manifest")), 0)
     again = lake.derive("pairs", pl.DataFrame({"id": [1, 2]}), made)
     assert again.digest == second.digest
@@ -169,7 +170,7 @@ def test_a_torn_derived_table_is_put_aside_by_whoever_projects(lake: Lake) -> No
     made = Derivation(key=("id",), code_version="1")
     lake.derive("pairs", pl.DataFrame({"id": [1]}), made)
     lake.derive("pairs", pl.DataFrame({"id": [1, 2]}), made)
-    care.forget_tables()
+    torn_manifests.forget_checked_tables()
     os.truncate(min(Path(lake.store.location(table_path("pairs")), "_versions").glob("*.manifest")), 0)
     assert not lake.verify().ok
     lake.project([KIND])
@@ -180,9 +181,9 @@ def test_a_torn_derived_table_is_put_aside_by_whoever_projects(lake: Lake) -> No
 
 
 def test_a_sound_table_and_one_that_is_no_folder_are_left_alone(lake: Lake) -> None:
-    assert not heal(str(folder(lake)))
-    assert not heal("s3://bucket/tables/x.lance")
-    assert not heal(str(folder(lake)) + "-absent")
+    assert not quarantine_torn_manifests(str(folder(lake)))
+    assert not quarantine_torn_manifests("s3://bucket/tables/x.lance")
+    assert not quarantine_torn_manifests(str(folder(lake)) + "-absent")
     assert local_folder("file:///x") == Path("/x")
 
 
@@ -191,9 +192,9 @@ class PanicException(BaseException):
 
 
 def test_a_panic_becomes_an_error_and_an_interrupt_does_not() -> None:
-    with pytest.raises(CorruptFileError, match="table x cannot be read"), typed_panics("table x"):
+    with pytest.raises(CorruptFileError, match="table x cannot be read"), panics_as_errors("table x"):
         raise PanicException("called `Option::unwrap()` on a `None` value")
-    with pytest.raises(KeyboardInterrupt), typed_panics("table x"):
+    with pytest.raises(KeyboardInterrupt), panics_as_errors("table x"):
         raise KeyboardInterrupt
-    with pytest.raises(OSError, match="gone"), typed_panics("table x"):
+    with pytest.raises(OSError, match="gone"), panics_as_errors("table x"):
         raise OSError("gone")

@@ -1,4 +1,4 @@
-"""Commands that keep a lake in shape: maintain, rebuild."""
+"""Commands that maintain a lake: maintain, rebuild."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ TablesArgument = Annotated[list[str] | None, typer.Argument(help="Names of table
 def maintain(
     tables: TablesArgument = None, lake: LakeOption = LAKE_DEFAULT, output: FormatOption = Format.HUMAN
 ) -> None:
-    """Merge small files of tables, drop old versions that no pin and no reader holds."""
+    """Merge small files of tables and remove old versions that no pin and no reader uses."""
     from tracelake.lake import Lake
 
     done = Lake.open(lake).maintain(tables)
@@ -40,9 +40,9 @@ def maintain(
                 f"versions {_change(each.version_counts)}, rows {data} MiB, other files {other} MiB"
             )
             if each.restored_tag_count:
-                print_text(f"  {each.restored_tag_count} pins had lost their tag; they have one again")
+                print_text(f"  {each.restored_tag_count} pins had lost their tag; it is restored")
             if each.problem is not None:
-                print_text(f"  left as it is: {each.problem}")
+                print_text(f"  not maintained: {each.problem}")
     if any(each.problem is not None for each in done):
         raise typer.Exit(EXIT_FAILED)
 
@@ -50,7 +50,7 @@ def maintain(
 def rebuild(
     tables: TablesArgument = None, lake: LakeOption = LAKE_DEFAULT, output: FormatOption = Format.HUMAN
 ) -> None:
-    """Make event tables anew from landed files; says which pins cannot be opened any more."""
+    """Create event tables again from landed files; lists the pins that can no longer be opened."""
     from tracelake.lake import Lake
 
     done = Lake.open(lake).rebuild(tables)
@@ -58,12 +58,14 @@ def rebuild(
         print_json([each.model_dump() for each in done])
     else:
         for each in done:
-            was = "as before" if each.digest == each.digest_before else "was not readable, or another one"
-            print_text(f"{each.table}: {each.row_count} rows, digest {each.digest[:16]} ({was})")
-            if each.put_aside is not None:
-                print_text(f"  the table that could not be opened lies at {each.put_aside}")
+            change = "unchanged" if each.digest == each.digest_before else "changed, or not readable before"
+            print_text(f"{each.table}: {each.row_count} rows, digest {each.digest[:16]} ({change})")
+            if each.quarantined_at is not None:
+                print_text(f"  the unreadable table was moved to {each.quarantined_at}")
             if each.broken_pins:
-                print_text(f"  pins that cannot be opened: {', '.join(each.broken_pins)}; pin anew")
+                print_text(
+                    f"  pins that cannot be opened: {', '.join(each.broken_pins)}; pin the tables again"
+                )
     if any(each.broken_pins for each in done):
         raise typer.Exit(EXIT_CHECK_FAILED)
 

@@ -1,4 +1,4 @@
-"""`tracelake ledger`: figures for people and for programs, and an exit code that can fail."""
+"""`tracelake ledger`: figures for people and for programs, and an exit code for an unbalanced ledger."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tracelake.lake import Lake
 from tracelake.lake.layout import EVENTS
 
 
-def test_a_ledger_that_closes_and_one_that_does_not(
+def test_the_exit_code_says_whether_the_ledger_balances(
     fresh_lake: Lake, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with fresh_lake.writer("run-a") as writer:
@@ -21,9 +21,9 @@ def test_a_ledger_that_closes_and_one_that_does_not(
     with pytest.raises(SystemExit) as ended:
         main(["ledger", "--lake", fresh_lake.uri, "--format", "json"])
     assert ended.value.code == 0
-    told = json.loads(capsys.readouterr().out)
-    [line] = told["lines"]
-    assert told["ok"]
+    printed = json.loads(capsys.readouterr().out)
+    [line] = printed["lines"]
+    assert printed["ok"]
     assert (line["run_id"], line["given"], line["landed"], line["duplicate"]) == ("run-a", 3, 2, 1)
 
     [path] = fresh_lake.store.list(EVENTS)
@@ -31,4 +31,4 @@ def test_a_ledger_that_closes_and_one_that_does_not(
     with pytest.raises(SystemExit) as ended:
         main(["ledger", "--lake", fresh_lake.uri])
     assert ended.value.code == 3
-    assert "2 events under 1 KiB are booked as kept and 0 have landed" in capsys.readouterr().out
+    assert "2 events under 1 KiB are counted as landed and 0 have landed" in capsys.readouterr().out

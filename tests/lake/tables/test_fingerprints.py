@@ -15,7 +15,7 @@ from tracelake.lake import Lake
 from tracelake.lake.layout import table_path
 from tracelake.lake.maintenance.merging import merge_fragments
 from tracelake.lake.tables.commits import append_with_cursor, open_table
-from tracelake.lake.tables.seen import FILTER_VALUES_MAX, SeenRows, quoted, seen_rows
+from tracelake.lake.tables.fingerprints import FILTER_VALUES_MAX, TableFingerprints, fingerprints_of, quoted
 from tracelake.schemas.events.event import event_identity
 
 KIND = "reward_assigned"
@@ -39,10 +39,10 @@ def asked(indices: range) -> tuple[pa.ChunkedArray, pa.ChunkedArray]:
     )
 
 
-def known(seen: SeenRows, location: str, indices: range = range(20)) -> set[str]:
+def known(seen: TableFingerprints, location: str, indices: range = range(20)) -> set[str]:
     dataset = open_table(location)
     assert dataset is not None
-    held = seen.held(dataset, *asked(indices))
+    held = seen.known_rows(dataset, *asked(indices))
     assert set(held.first_of_key.values()) == held.event_ids
     return held.event_ids & {event_identity(reward(index)).event_id for index in indices}
 
@@ -52,7 +52,7 @@ def expected(*indices: int) -> set[str]:
 
 
 def test_a_memory_follows_what_others_bring_merge_and_take_away(location: str) -> None:
-    seen = SeenRows()
+    seen = TableFingerprints()
     assert known(seen, location) == expected(*range(6))
     rows = lance.dataset(location).to_table()
     other = pa.table({**{name: rows[name] for name in rows.column_names}}).slice(0, 1)
@@ -68,14 +68,14 @@ def test_a_memory_follows_what_others_bring_merge_and_take_away(location: str) -
 
 
 def test_a_memory_survives_a_merge_of_its_own(location: str) -> None:
-    seen = seen_rows(lance.dataset(location))
+    seen = fingerprints_of(lance.dataset(location))
     assert known(seen, location) == expected(*range(6))
     assert merge_fragments(lance.dataset(location))
     assert known(seen, location) == expected(*range(6))
 
 
 def test_a_table_that_was_written_anew_is_learnt_anew(fresh_lake: Lake, location: str) -> None:
-    seen = SeenRows()
+    seen = TableFingerprints()
     known(seen, location)
     fresh_lake.rebuild([KIND])
     assert known(seen, location) == expected(*range(6))
@@ -86,7 +86,7 @@ def test_many_questions_at_once_are_answered_as_few_are(fresh_lake: Lake, locati
     with fresh_lake.writer("more") as writer:
         writer.append([reward(index) for index in range(count)])
     fresh_lake.project()
-    assert known(SeenRows(), location, range(count + 5)) == expected(*range(count))
+    assert known(TableFingerprints(), location, range(count + 5)) == expected(*range(count))
     assert len(set(table_ids(fresh_lake, KIND))) == count
 
 
