@@ -34,7 +34,7 @@ Everything is under one root. A file that is named by its own hash, or created o
 |---|---|---|---|
 | `lake.json` | the lake's format version | once, by `Lake.create` \
 | a lake of another format is refused, not misread |
-| `events/v1/kind=K/EPOCH/SEQ-SHA256.parquet` | landed events of one kind: the facts \
+| `events/v2/kind=K/EPOCH/SEQ-SHA256.parquet` | landed events of one kind: the facts \
 | once each, when they land | everything else can be rebuilt from these |
 | `tables/K.lance` | one kind's events, projected from landed files \
 | by `Lake.project`, rows and cursor in one commit | a query reads one table and not thousands of files |
