@@ -1,9 +1,9 @@
-"""Deriving tables in this process: what `tracelake build` does, and each Dagster asset for its one table.
+"""Derive tables in this process: all of them for `tracelake build`, one for each Dagster asset.
 
 Flow: project landed events → derive `turns` → harvest answers that rollouts give each other → derive the
 rest.
 
-**Inputs are resolved once** at the start of a derivation; what came out names the digest of each.
+**Inputs are resolved once** at the start of a derivation; the derived table records the digest of each.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ OnTable = Callable[[str, PinnedTable], None]
 
 
 def build(lake: Lake, parameters: BuildParameters, on_table: OnTable | None = None) -> dict[str, PinnedTable]:
-    """Derive every table from the events as they are now; states by name, in the order of derivation."""
+    """Derive every table from the current events. Returns states by name, in the order of derivation."""
     lake.project()
     quarantine = load_quarantine(lake)
     loaded: dict[str, InputTable] = {}
@@ -50,25 +50,28 @@ def derive(
     quarantine: Quarantine,
     loaded: dict[str, InputTable] | None = None,
 ) -> tuple[pl.DataFrame, PinnedTable]:
-    """One table; `loaded` holds frames of this build and is added to. Raises TableMissingError for an
-    underived input.
+    """Derive one table. `loaded` caches the inputs of this build and is extended.
+
+    Raises: TableMissingError if an input is not derived yet.
     """
     loaded = {} if loaded is None else loaded
     for name in table.inputs:
         if name not in loaded:
             loaded[name] = load_input(lake, name, quarantine)
-    frame = table.fold({name: loaded[name].frame for name in table.inputs}, parameters).sort(list(table.key))
+    inputs = [loaded[name].frame for name in table.inputs]
+    settings = {name: getattr(parameters, name) for name in table.parameters}
+    frame = table.fold(*inputs, **settings).sort(list(table.key))
     derivation = Derivation(
         key=table.key,
         code_version=table.code_version,
         inputs={name: loaded[name].digest for name in table.inputs},
-        parameters={name: getattr(parameters, name) for name in table.parameters},
+        parameters=settings,
     )
     return frame, lake.derive(table.name, frame, derivation)
 
 
 def load_input(lake: Lake, name: str, quarantine: Quarantine) -> InputTable:
-    """An event table or a derived one as it is now, in key order."""
+    """The newest version of an event table or a derived table; a derived one in key order."""
     if name in CLASS_OF_KIND:
         return load_events(lake, name, quarantine)
     with lake.lease(name) as version:
@@ -77,9 +80,9 @@ def load_input(lake: Lake, name: str, quarantine: Quarantine) -> InputTable:
 
 
 def harvest_answers(lake: Lake, turns: pl.DataFrame) -> Receipt:
-    """Land what models that passed through the same state have to say to each other.
+    """Land each model's actions as teacher answers to other models at the same state.
 
-    Policies in training are left out: a teacher is frozen.
+    Policies in training are left out, because a teacher is frozen.
     """
     frozen = turns.filter(pl.col("policy_version_start").is_null())
     with lake.writer(HARVEST_RUN) as writer:

@@ -1,11 +1,10 @@
-"""Event tables as folds read them: payload columns of one version, without what is quarantined.
+"""Event tables as folds read them: payload columns of one version, without quarantined events.
 
-**A version is resolved once** and read at that version, so that a table which moves meanwhile cannot mix
-two states.
-**Nothing of the envelope but the event's id** enters a fold: when and by whom a fact was told must not
-change what is derived.
-**A conflict quarantines** both events under its key and, where they belong to a rollout's own record, the
-whole rollout: a context with a hole is no context.
+**A version is resolved once** and read at that version, so that a concurrent commit cannot mix two states.
+**Of the envelope only the event id** enters a fold: the writer of a fact and its time must not change derived
+tables.
+**A conflict quarantines** both events under its key and, if they belong to a rollout's own record, the whole
+rollout: a context with a missing turn is wrong.
 """
 
 from __future__ import annotations
@@ -37,7 +36,7 @@ ROLLOUT_RECORD: tuple[type[Event], ...] = (
 
 
 class InputTable(NamedTuple):
-    """Rows, and the digest of the table that they were read from."""
+    """Rows, and the digest of the table version they come from."""
 
     frame: pl.DataFrame
     digest: str
@@ -52,27 +51,23 @@ def load_events(lake: Lake, kind: str, quarantine: Quarantine) -> InputTable:
     """Event id and payload columns, sorted by event id; no rows if the lake has no such events yet."""
     columns = ["event_id", "key_hash", *payload_columns(class_of_kind(kind))]
     try:
-        # Held: what is digested is what is read, however long either takes.
+        # The lease protects this version from cleanup while it is digested and read.
         with lake.lease(kind) as version:
             digest = lake.state(kind, version).digest
             frame = lake.scan(kind, at=version).select(columns).collect()
     except TableMissingError:
         empty = pl.DataFrame(arrow_schema(kind).empty_table()).select(columns)
         return InputTable(empty.drop("key_hash", "source_position"), "empty")
-    kept = frame.filter(~pl.col("key_hash").is_in(list(quarantine.key_hashes)))
+    frame = frame.filter(~pl.col("key_hash").is_in(list(quarantine.key_hashes)))
     if "rollout_id" in columns and kind in {cls.KIND for cls in ROLLOUT_RECORD}:
-        kept = kept.filter(~pl.col("rollout_id").is_in(list(quarantine.rollout_ids)))
-    return InputTable(kept.drop("key_hash", "source_position").sort("event_id"), digest)
+        frame = frame.filter(~pl.col("rollout_id").is_in(list(quarantine.rollout_ids)))
+    return InputTable(frame.drop("key_hash", "source_position").sort("event_id"), digest)
 
 
 def load_quarantine(lake: Lake) -> Quarantine:
-    """What no derived table may contain."""
-    try:
-        conflicts = (
-            lake.scan("conflict_found").select("conflict_kind", "conflict_key_hash", "rollout_id").collect()
-        )
-    except TableMissingError:
-        return Quarantine(frozenset(), frozenset())
+    """Keys and rollouts that no derived table may contain."""
+    columns = ["conflict_kind", "conflict_key_hash", "rollout_id"]
+    conflicts = lake.scan("conflict_found").select(columns).collect()
     record = [cls.KIND for cls in ROLLOUT_RECORD]
     rollouts = conflicts.filter(pl.col("conflict_kind").is_in(record))["rollout_id"].drop_nulls()
     return Quarantine(frozenset(conflicts["conflict_key_hash"]), frozenset(rollouts))

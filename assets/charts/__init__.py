@@ -1,1 +1,4 @@
-"""Charts as SVG or PNG, rendered in this process and offline; `style` is how all of them look."""
+"""Charts of verdicts and of disagreement.
+
+Flow: a verdict or a frame → one chart per file → `style` (look, SVG and PNG bytes).
+"""

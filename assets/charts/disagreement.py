@@ -1,5 +1,4 @@
-"""The chart of teachers' disagreement: how votes fell, and how evenly they split, at each level of
-equivalence."""
+"""The chart of teachers' disagreement: vote patterns and vote entropy, at each level of equivalence."""
 
 from __future__ import annotations
 
@@ -9,7 +8,7 @@ import altair as alt
 import polars as pl
 
 from tracelake.assets.charts.style import DATA, DATA_PALE, INK, styled, title_style
-from tracelake.assets.folds.verdict.reasons import counted
+from tracelake.assets.folds.verdict.verdict_base import counted
 
 _LEVEL_COLOURS = [DATA_PALE, DATA]
 _ENTROPY_BIN_NATS = 0.1
@@ -17,7 +16,7 @@ _COUNT_AXIS = alt.Axis(tickMinStep=1, format=",d", tickCount=4)
 
 
 def disagreement_chart(disagreement: pl.DataFrame) -> alt.HConcatChart:
-    """Counts of vote patterns, and the histogram of vote entropy, per level; from the disagreement frame."""
+    """Counts of vote patterns and the histogram of vote entropy, per level, from the table `disagreement`."""
     counts = disagreement.group_by("level", "pattern").agg(pl.len().alias("states")).sort("level", "pattern")
     levels = sorted(disagreement["level"].unique())
     colour = alt.Color("level:N", title="equivalence", scale=alt.Scale(domain=levels, range=_LEVEL_COLOURS))
@@ -45,7 +44,7 @@ def disagreement_chart(disagreement: pl.DataFrame) -> alt.HConcatChart:
 def _entropy_histograms(
     disagreement: pl.DataFrame, levels: Sequence[str], colour: alt.Color
 ) -> alt.VConcatChart:
-    """One per level, on the same axes."""
+    """One histogram per level, on the same axes."""
     answered = disagreement.filter(pl.col("vote_entropy_nats").is_not_null())
     start = (pl.col("vote_entropy_nats") / _ENTROPY_BIN_NATS).floor() * _ENTROPY_BIN_NATS
     binned = (

@@ -1,8 +1,9 @@
 """Pure functions from frames to frames: no reading, no writing, no clock, no global randomness.
 
-Flow: answers → votes → disagreement → preference pairs; evaluations → verdict.
+Flow: traces → actions → pairs (answers, votes, disagreement, preference pairs, training rows); scores →
+verdict; teacher calls → replay_cost. `statistics` serves both verdicts.
 
-**Equal rows give equal frames**: input order and repeated events change nothing, and every frame ends in a
-total-order sort.
-**Randomness is a parameter**: whatever resamples takes a seed.
+**Equal rows give equal frames**: input order and repeated events do not matter, and every frame is sorted by
+a total order.
+**Randomness is a parameter**: every function that resamples takes a seed.
 """

@@ -1,5 +1,5 @@
 """From landed events to verdicts.
 
-Flow: `registered` finds the rule that was registered → `verdicts` and `cost_verdicts` read the facts and call
-the folds → `board` lists every experiment with its state. `projected_cost` prices recorded token counts.
+Flow: `derive_verdict` finds the registered rule, reads the events and calls the fold → `board` lists every
+experiment with its status. `projected_cost` prices recorded token counts.
 """

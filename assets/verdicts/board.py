@@ -1,13 +1,13 @@
-"""The board of the program: what each experiment claims, and where it stands."""
+"""The board: the claim of each experiment, and its status."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import NamedTuple
 
-from tracelake.assets.folds.replay_cost.reasons import mean_of, tail_of
-from tracelake.assets.folds.verdict.model import Verdict
-from tracelake.assets.verdicts.verdicts import AnyVerdict, verdict_of
+from tracelake.assets.folds.replay_cost.cost_reasons import mean_text, p95_text
+from tracelake.assets.folds.verdict.ab_model import Verdict
+from tracelake.assets.verdicts.derive_verdict import AnyVerdict, derive_verdict
 from tracelake.lake import Lake
 from tracelake.schemas.errors import BadInputError, LakeError, SourceMissingError
 from tracelake.schemas.experiments.experiment import Experiment, PlannedExperiment, load_experiment
@@ -18,7 +18,7 @@ class BoardRow(NamedTuple):
     claim: str
     gate: str
     status: str
-    """BLOCKED, REGISTERED, OPEN, or the verdict."""
+    """BLOCKED, OPEN, or the outcome of the verdict."""
     figure: str | None
     pin: str | None
 
@@ -33,31 +33,27 @@ def board(lake: Lake | None, folder: Path) -> list[BoardRow]:
 
 def _row(lake: Lake | None, path: Path) -> BoardRow:
     experiment = load_experiment(path)
+    name = (experiment.id, experiment.title, experiment.gate)
     if isinstance(experiment, PlannedExperiment):
-        return BoardRow(
-            experiment.id,
-            experiment.title,
-            experiment.gate,
-            "BLOCKED",
-            f"needs {experiment.blocked_by}",
-            None,
-        )
+        return BoardRow(*name, "BLOCKED", f"needs {experiment.blocked_by}", None)
     status, figure = "OPEN", None
     if lake is not None:
         try:
-            found = verdict_of(lake, experiment.id)
-            status, figure = found.outcome, _figure(found)
+            verdict = derive_verdict(lake, experiment.id)
+            status, figure = verdict.outcome, _figure(verdict)
         except (BadInputError, LakeError):
             status = "OPEN"
     pin = experiment.data.pin if isinstance(experiment, Experiment) else None
-    return BoardRow(experiment.id, experiment.title, experiment.gate, status, figure, pin)
+    return BoardRow(*name, status, figure, pin)
 
 
-def _figure(found: AnyVerdict) -> str:
-    if isinstance(found, Verdict):
-        return f"{found.difference:+.3f} [{found.interval_low:+.3f}, {found.interval_high:+.3f}]"
-    if found.measured is None:
+def _figure(verdict: AnyVerdict) -> str:
+    if isinstance(verdict, Verdict):
+        return f"{verdict.difference:+.3f} [{verdict.interval_low:+.3f}, {verdict.interval_high:+.3f}]"
+    if verdict.measured is None:
         return "nothing measured"
-    pace = found.measured.seconds_per_turn
-    figure = mean_of(found.measured.dollars_per_trace) + ("" if pace is None else f", {tail_of(pace)}")
-    return f"rehearsal: {figure}" if found.rehearsal else figure
+    seconds = verdict.measured.seconds_per_turn
+    figure = mean_text(verdict.measured.dollars_per_trace)
+    if seconds is not None:
+        figure += f", {p95_text(seconds)}"
+    return f"rehearsal: {figure}" if verdict.rehearsal else figure

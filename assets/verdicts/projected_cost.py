@@ -1,7 +1,7 @@
-"""What a replay would cost: recorded token counts through registered prices. Nobody is asked.
+"""The projected cost of a replay: recorded token counts at registered prices, without asking a teacher.
 
-**What is projected is not measured**: the counts are those of the student's tokenizer and completions, and a
-teacher may say more, or count otherwise.
+**Projected is not measured**: the counts are those of the student's tokenizer and completions, and a teacher
+may answer at greater length, or count tokens differently.
 """
 
 from __future__ import annotations
@@ -11,11 +11,10 @@ from decimal import Decimal
 import numpy as np
 import polars as pl
 
-from tracelake.assets.folds.replay_cost.measures import spread_of
-from tracelake.assets.folds.replay_cost.model import Projected, ProjectedDollars
-from tracelake.assets.folds.statistics.exact_tests import Floats
-from tracelake.producers.teachers.pricing.price_table import Prices, per_token
-from tracelake.producers.teachers.pricing.prices import exact_cost_usd
+from tracelake.assets.folds.replay_cost.cost_model import ProjectedCost, ProjectedDollars
+from tracelake.assets.folds.replay_cost.measures import dollars_per_trace
+from tracelake.assets.folds.statistics.contrast import Floats
+from tracelake.producers.teachers.pricing.prices import Prices, exact_cost_usd, per_token
 from tracelake.producers.teachers.pricing.usage import Usage
 from tracelake.schemas.experiments.cost_experiment import ClaimedTeacher, CostRule
 
@@ -31,18 +30,19 @@ TOTAL = "all"
 
 def project_cost(
     turns: pl.DataFrame, teachers: tuple[ClaimedTeacher, ...], rule: CostRule
-) -> Projected | None:
-    """Of traces whose every turn tells its tokens; rows of `PROJECTED_COLUMNS`. Null without such a trace."""
-    told = pl.col("prompt_token_count").is_not_null() & pl.col("completion_token_count").is_not_null()
-    complete = turns.filter(told.all().over("rollout_id")).sort("rollout_id", "turn_index")
+) -> ProjectedCost | None:
+    """Of the traces with token counts at every turn; `turns` has `PROJECTED_COLUMNS`. Null without such a
+    trace."""
+    counted = pl.col("prompt_token_count").is_not_null() & pl.col("completion_token_count").is_not_null()
+    complete = turns.filter(counted.all().over("rollout_id")).sort("rollout_id", "turn_index")
     if not complete.height:
         return None
-    dollars = [_per_trace(complete, prices_of(teacher)) for teacher in teachers]
+    dollars = [_dollars_of_traces(complete, prices_of(teacher)) for teacher in teachers]
     rows = [
         _projected_dollars(teacher.teacher, each, rule)
         for teacher, each in zip(teachers, dollars, strict=True)
     ]
-    return Projected(
+    return ProjectedCost(
         trace_count=complete["rollout_id"].n_unique(),
         turn_count=complete.height,
         teachers=tuple(rows),
@@ -51,21 +51,26 @@ def project_cost(
 
 
 def prices_of(teacher: ClaimedTeacher) -> Prices:
-    written = teacher.input if teacher.cache_write is None else teacher.cache_write
-    plain, read, entered, said = map(
-        per_token, (teacher.input, teacher.cached_input, written, teacher.output)
+    cache_write = teacher.input if teacher.cache_write is None else teacher.cache_write
+    return Prices(
+        input=per_token(teacher.input),
+        cached_input=per_token(teacher.cached_input),
+        cache_write=per_token(cache_write),
+        output=per_token(teacher.output),
+        source="experiment",
     )
-    return Prices(plain, read, entered, said, source="experiment")
 
 
 def _projected_dollars(teacher: str, dollars: Floats, rule: CostRule) -> ProjectedDollars:
     return ProjectedDollars(
-        teacher=teacher, uncached=spread_of(dollars[0], rule), cached=spread_of(dollars[1], rule)
+        teacher=teacher,
+        uncached=dollars_per_trace(dollars[0], rule),
+        cached=dollars_per_trace(dollars[1], rule),
     )
 
 
-def _per_trace(turns: pl.DataFrame, prices: Prices) -> Floats:
-    """[2, T] dollars: without a cache, with a perfect one."""
+def _dollars_of_traces(turns: pl.DataFrame, prices: Prices) -> Floats:
+    """[2, T]: without a cache, with a perfect one."""
     sums: dict[str, list[Decimal]] = {}
     prompts: dict[tuple[str, int], int] = {}
     for rollout, turn, parent, prompt, completion in turns.select(PROJECTED_COLUMNS).iter_rows():

@@ -1,24 +1,20 @@
 """How much teachers agree, beyond what chance gives them.
 
-Agreement is Krippendorff's: a state with m votes weighs m, and its m (m - 1) ordered pairs share that weight;
-with the same number of votes everywhere it is Fleiss' P. Chance is not taken from the classes' shares,
-because which actions are possible differs from state to state.
-**Expected agreement comes from permutation**: each teacher's votes are permuted over states, within votes of
-the same tool, so what is left of agreement is knowing the tool, and not knowing what to do with it.
+Agreement is Krippendorff's: a state with m votes weighs m, and its m (m - 1) ordered pairs share that weight.
+With the same number of votes at every state it is Fleiss' P. Chance is not estimated from the classes'
+shares, because the possible actions differ from state to state.
+**Expected agreement comes from permutation**: each teacher's votes are permuted over the states where it
+called the same tool. It is the agreement of teachers who know which tool to call, and nothing more.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from itertools import combinations
 from typing import NamedTuple
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
-
-from tracelake.assets.folds.actions.keys import LEVELS, Level
-from tracelake.assets.folds.pairs.votes import votes
 
 EVERY_TEACHER = "*"
 AGREEMENT_SCHEMA: dict[str, pl.DataType] = {
@@ -33,8 +29,8 @@ AGREEMENT_SCHEMA: dict[str, pl.DataType] = {
     "permutation_count": pl.Int64(),
     "permutation_seed": pl.Int64(),
 }
-"""Both teachers are `*` in the row over all of them; kappa is (observed - expected) / (1 - expected), null at
-expected 1."""
+"""Both teachers are `*` in the row over all teachers. Kappa is (observed - expected) / (1 - expected), null
+if expected agreement is 1."""
 
 
 class _Ballots(NamedTuple):
@@ -44,33 +40,28 @@ class _Ballots(NamedTuple):
     classes: NDArray[np.int64]
     """[S, T], -1 where there is no vote."""
     exchangeable: list[tuple[int, NDArray[np.int64]]]
-    """(teacher, states at which it called one tool), for every teacher and tool."""
+    """(teacher, states at which it called one tool) for every teacher and tool."""
 
 
-def agreement_summary(
-    answers: pl.DataFrame,
-    levels: Sequence[Level] = LEVELS,
-    *,
-    permutation_count: int = 499,
-    permutation_seed: int = 0,
+def teacher_agreement(
+    votes: pl.DataFrame, *, permutation_count: int = 499, permutation_seed: int = 0
 ) -> pl.DataFrame:
-    """One row per level over all teachers, then one per pair of teachers; see `AGREEMENT_SCHEMA`.
+    """Per level one row over all teachers, then one per pair of teachers; see `AGREEMENT_SCHEMA`.
 
-    Only states with at least two votes count. `p_value` is the share of permutations, and the observation
-    itself, with at least the observed agreement.
+    Only states with at least two votes count. `p_value` is the share of permutations with at least the
+    observed agreement, counting the observation itself.
     """
-    vote_rows = votes(answers, levels)
     rows: list[tuple[object, ...]] = []
-    for level in levels:
-        ballots = _ballots(vote_rows.filter(pl.col("level") == level))
+    for level in votes["level"].unique().sort():
+        ballots = _ballots(votes.filter(pl.col("level") == level))
         if len(ballots.classes):
-            found = _level_rows(ballots, permutation_count, permutation_seed)
-            rows += [(level, *row, permutation_count, permutation_seed) for row in found]
+            level_rows = _level_rows(ballots, permutation_count, permutation_seed)
+            rows += [(level, *row, permutation_count, permutation_seed) for row in level_rows]
     return pl.DataFrame(rows, schema=AGREEMENT_SCHEMA, orient="row")
 
 
-def _ballots(vote_rows: pl.DataFrame) -> _Ballots:
-    shared = vote_rows.filter(pl.len().over("state_key") > 1).sort("state_key", "author")
+def _ballots(votes: pl.DataFrame) -> _Ballots:
+    shared = votes.filter(pl.len().over("state_key") > 1).sort("state_key", "author")
     states = shared["state_key"].rank("dense").to_numpy().astype(np.int64) - 1
     teachers = shared["author"].unique().sort().to_list()
     columns = shared["author"].rank("dense").to_numpy().astype(np.int64) - 1
@@ -93,17 +84,20 @@ def _level_rows(ballots: _Ballots, permutation_count: int, seed: int) -> list[tu
         permutation_count, len(observed)
     )
     names = [(EVERY_TEACHER, EVERY_TEACHER), *combinations(ballots.teachers, 2)]
-    both = [
-        int((_both(ballots.classes, a, b)).sum()) for a, b in combinations(range(len(ballots.teachers)), 2)
+    shared_counts = [
+        int(_both_voted(ballots.classes, a, b).sum())
+        for a, b in combinations(range(len(ballots.teachers)), 2)
     ]
-    rows: list[tuple[object, ...]] = []
-    for column, (pair, states) in enumerate(zip(names, [len(ballots.classes), *both], strict=True)):
-        if states:
-            rows.append((*pair, states, *_corrected(observed[column], chance[:, column])))
-    return rows
+    state_counts = [len(ballots.classes), *shared_counts]
+    return [
+        (*pair, state_count, *_beyond_chance(observed[column], chance[:, column]))
+        for column, (pair, state_count) in enumerate(zip(names, state_counts, strict=True))
+        if state_count
+    ]
 
 
-def _corrected(observed: float, chance: NDArray[np.float64]) -> tuple[float, float, float | None, float]:
+def _beyond_chance(observed: float, chance: NDArray[np.float64]) -> tuple[float, float, float | None, float]:
+    """Observed and expected agreement, kappa, p value."""
     expected = float(chance.mean())
     kappa = (observed - expected) / (1 - expected) if expected < 1 else None
     at_least = int((chance >= observed - 1e-12).sum())
@@ -116,14 +110,14 @@ def _agreements(classes: NDArray[np.int64]) -> NDArray[np.float64]:
     weight = 2 / (votes_per_state - 1)
     total, pairs = 0.0, []
     for a, b in combinations(range(classes.shape[1]), 2):
-        both = _both(classes, a, b)
+        both = _both_voted(classes, a, b)
         agree = both & (classes[:, a] == classes[:, b])
         total += float((weight * agree).sum())
         pairs.append(agree.sum() / both.sum() if both.any() else 0.0)
     return np.array([total / votes_per_state.sum(), *pairs])
 
 
-def _both(classes: NDArray[np.int64], a: int, b: int) -> NDArray[np.bool_]:
+def _both_voted(classes: NDArray[np.int64], a: int, b: int) -> NDArray[np.bool_]:
     return (classes[:, a] >= 0) & (classes[:, b] >= 0)
 
 

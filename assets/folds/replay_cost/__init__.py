@@ -1,5 +1,5 @@
-"""The verdict of a replay's cost.
+"""The cost of a replay, and the verdict on it.
 
-Flow: `measures` (arrays over traces, turns, teachers) → `verdict` applies the registered rule (`model` is its
-data) → `reasons` → `text`. `teacher_spend` is the derived table of money.
+Flow: calls of one replay → `spend` (the derived tables of money) → `measures` (arrays over traces, turns,
+teachers) → `cost_verdict` (the registered rule; `cost_model` is its data) → `cost_reasons`.
 """

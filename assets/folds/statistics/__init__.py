@@ -1,5 +1,4 @@
-"""Statistics of paired scores.
+"""Statistics of scores on seeds and tasks.
 
-Flow: `paired_scores` (seeds by tasks) → `contrast` (estimate and interval) → `slices` and `power`.
-`exact_tests` holds small exact tests and corrections.
+Flow: `contrast` (mean, interval, bootstrap) → `power` and `p_values` (sign flips, Holm's correction).
 """

@@ -1,13 +1,19 @@
-"""Small answers frames written the way one says them: who voted for what at which state."""
+"""Small frames of answers, written as votes at states, and the folds from answers to pairs."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 import polars as pl
 
-from tracelake.assets.folds.actions.classified import ANSWER_SCHEMA
+from tracelake.assets.folds.actions.keys import LEVELS, Level
+from tracelake.assets.folds.pairs import disagreement as disagreement_folds
+from tracelake.assets.folds.pairs.answers import ANSWER_SCHEMA
+from tracelake.assets.folds.pairs.classified import classified_answers
+from tracelake.assets.folds.pairs.preference_pairs import PairsAndOutcomes, preference_pairs
+from tracelake.assets.folds.pairs.votes import votes
 
 
 def shell_action(command: str, content: str = "") -> str:
@@ -54,3 +60,26 @@ def _row(
 
 def frame(*rows: dict[str, Any]) -> pl.DataFrame:
     return pl.DataFrame(list(rows), schema=ANSWER_SCHEMA)
+
+
+def votes_of(answers: pl.DataFrame, levels: Sequence[Level] = LEVELS) -> pl.DataFrame:
+    return votes(classified_answers(answers, levels))
+
+
+def disagreement_of(answers: pl.DataFrame, levels: Sequence[Level] = LEVELS) -> pl.DataFrame:
+    classified = classified_answers(answers, levels)
+    return disagreement_folds.disagreement(classified, votes(classified))
+
+
+def disagreement_by_trace_of(answers: pl.DataFrame, levels: Sequence[Level] = LEVELS) -> pl.DataFrame:
+    classified = classified_answers(answers, levels)
+    by_state = disagreement_folds.disagreement(classified, votes(classified))
+    return disagreement_folds.disagreement_by_trace(classified, by_state)
+
+
+def pairs_of(answers: pl.DataFrame, level: Level, min_teachers: int = 2) -> PairsAndOutcomes:
+    """Pairs and outcomes at one level."""
+    classified = classified_answers(answers, [level])
+    ballots = votes(classified)
+    tallies = disagreement_folds.disagreement(classified, ballots)
+    return preference_pairs(classified, ballots, tallies, min_teachers=min_teachers)

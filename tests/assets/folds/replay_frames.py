@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 
 import polars as pl
 
-from tracelake.assets.folds.replay_cost.model import CostSpec
-from tracelake.assets.folds.replay_cost.verdict import CostEvents
+from tracelake.assets.folds.replay_cost.cost_model import CostSpec
+from tracelake.assets.folds.replay_cost.cost_verdict import ReplayEvents
 from tracelake.schemas.events.columns import arrow_schema, payload_columns
 from tracelake.schemas.events.event import Event
 from tracelake.schemas.events.kinds import class_of_kind
@@ -26,7 +26,7 @@ MICRO = 1_000_000
 
 
 class Call(NamedTuple):
-    """One attempt; dollars null: reserved, and never settled."""
+    """One attempt. Null dollars: reserved, and never settled."""
 
     trace: str
     turn: int
@@ -74,16 +74,16 @@ def calls(
     ]
 
 
-def replay(made: Iterable[Call], turns: int = TURNS) -> CostEvents:
-    """Of traces that have as many turns each, whoever was asked about them."""
-    made = list(made)
-    events = [event for call in made for event in _events(call)]
+def replay(attempts: Iterable[Call], turns: int = TURNS) -> ReplayEvents:
+    """Events of these attempts, and `turns` turns of each trace."""
+    attempts = list(attempts)
+    events = [event for call in attempts for event in _events(call)]
     rows = [
         {"rollout_id": trace, "turn_index": turn, "state_key": f"{trace}/{turn}"}
-        for trace in sorted({call.trace for call in made})
+        for trace in sorted({call.trace for call in attempts})
         for turn in range(turns)
     ]
-    return CostEvents(
+    return ReplayEvents(
         pl.DataFrame(rows),
         frame(TeacherCallReserved.KIND, events),
         frame(TeacherCallSettled.KIND, events),
@@ -118,7 +118,7 @@ def _events(call: Call) -> list[Event]:
             "max_cost_microusd": round(call.max_usd * MICRO),
         }
     )
-    told: Event = (
+    ended: Event = (
         TeacherAnswered.model_validate(
             named
             | {
@@ -138,10 +138,10 @@ def _events(call: Call) -> list[Event]:
         )
     )
     if call.usd is None:
-        return [reserved, told]
+        return [reserved, ended]
     settled = {
         "attempt_id": f"{question}/{call.attempt}",
         "cost_microusd": round(call.usd * MICRO),
         "cost_source": call.source,
     }
-    return [reserved, told, TeacherCallSettled.model_validate(settled)]
+    return [reserved, ended, TeacherCallSettled.model_validate(settled)]

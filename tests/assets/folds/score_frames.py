@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import polars as pl
 
-from tracelake.assets.folds.statistics.paired_scores import SCORE_SCHEMA, ArmCells, PairedScores
-from tracelake.assets.folds.verdict.verdict import VerdictSpec
+from tracelake.assets.folds.verdict.ab_model import VerdictSpec
+from tracelake.assets.folds.verdict.paired_scores import SCORE_SCHEMA, ArmCells, PairedScores
 
 Scores = Mapping[str, Sequence[float | None]]
 

@@ -11,8 +11,7 @@ import polars as pl
 import pytest
 
 from tests.assets.folds.replay_frames import calls, replay, spec
-from tracelake.assets.folds.replay_cost.text import render_cost_text
-from tracelake.assets.folds.replay_cost.verdict import replay_cost
+from tracelake.assets.folds.replay_cost.cost_verdict import cost_verdict
 from tracelake.assets.verdicts.projected_cost import PROJECTED_COLUMNS, project_cost
 from tracelake.schemas.experiments.cost_experiment import ClaimedTeacher, CostRule
 
@@ -65,7 +64,7 @@ def test_teachers_add_up_and_traces_do_not() -> None:
     assert found.total.uncached.mean == pytest.approx(0.038)
 
 
-def test_traces_that_do_not_tell_their_tokens_are_left_out() -> None:
+def test_traces_without_token_counts_are_left_out() -> None:
     silent = ("s", 0, None, None, 5)
     found = project_cost(turns(*TWO_TURNS, silent), (teacher(),), RULE)
     assert found is not None
@@ -73,11 +72,10 @@ def test_traces_that_do_not_tell_their_tokens_are_left_out() -> None:
     assert project_cost(turns(silent), (teacher(),), RULE) is None
 
 
-def test_projected_dollars_stand_apart_in_the_text_and_decide_nothing() -> None:
+def test_projected_dollars_decide_nothing() -> None:
     projected = project_cost(turns(*TWO_TURNS), (teacher(),), RULE)
-    dear = replay_cost(replay(calls(usd=5.0)), spec(), projected=projected)
+    dear = cost_verdict(replay(calls(usd=5.0)), spec(), projected=projected)
     assert dear.outcome == "INVALIDATED"
-    assert "PROJECTED, not measured: 1 trace, 2 turns" in render_cost_text(dear)
-    nothing = replay_cost(replay(calls(teachers=["tiny"])), spec(), projected=projected)
+    nothing = cost_verdict(replay(calls(teachers=["tiny"])), spec(), projected=projected)
     assert nothing.outcome == "UNDERPOWERED"
     assert nothing.reasons[-1].startswith("Projected, not measured")

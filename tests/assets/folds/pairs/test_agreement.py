@@ -9,9 +9,8 @@ import numpy as np
 import polars as pl
 import pytest
 
-from tests.assets.folds.answer_frames import frame, teacher
-from tracelake.assets.folds.pairs.agreement import EVERY_TEACHER, agreement_summary
-from tracelake.assets.folds.pairs.votes import votes
+from tests.assets.folds.answer_frames import frame, teacher, votes_of
+from tracelake.assets.folds.pairs.agreement import EVERY_TEACHER, teacher_agreement
 
 ALL = EVERY_TEACHER * 2
 
@@ -31,7 +30,8 @@ def voted(*states: str) -> pl.DataFrame:
 def rows_of(
     answers: pl.DataFrame, permutation_count: int = 200, seed: int = 0
 ) -> dict[str, dict[str, object]]:
-    found = agreement_summary(answers, ["L1"], permutation_count=permutation_count, permutation_seed=seed)
+    ballots = votes_of(answers, ["L1"])
+    found = teacher_agreement(ballots, permutation_count=permutation_count, permutation_seed=seed)
     return {f"{row['teacher_a']}{row['teacher_b']}": row for row in found.to_dicts()}
 
 
@@ -57,9 +57,9 @@ def test_chance_is_what_permutation_within_a_tool_gives() -> None:
     generator = np.random.default_rng(3)
     answers = voted(*("".join(generator.choice(list("aaabc"), 3)) for _ in range(40)))
     rows = rows_of(answers, permutation_count=2000)
-    held = votes(answers, ["L1"])
+    ballots = votes_of(answers, ["L1"])
     shares = {
-        name: Counter(held.filter(pl.col("author") == name)["action_class"].to_list())
+        name: Counter(ballots.filter(pl.col("author") == name)["action_class"].to_list())
         for name in ("A", "B", "C")
     }
     for a, b in ("AB", "AC", "BC"):
@@ -102,4 +102,4 @@ def test_the_seed_decides() -> None:
 
 
 def test_one_teacher_has_nobody_to_agree_with() -> None:
-    assert agreement_summary(voted("a", "b")).is_empty()
+    assert teacher_agreement(votes_of(voted("a", "b"))).is_empty()

@@ -8,15 +8,20 @@ from typing import Any
 
 import pytest
 
-from tests.assets.folds.answer_frames import frame, student, teacher
-from tracelake.assets.folds.pairs.disagreement import disagreement, disagreement_by_trace
+from tests.assets.folds.answer_frames import (
+    disagreement_by_trace_of,
+    disagreement_of,
+    frame,
+    student,
+    teacher,
+)
 
 
 def state_of(*commands: str, own: str | None = None) -> dict[str, Any]:
     """The L1 row of one state at which teachers A, B, C… gave these commands."""
     rows = [teacher("s", chr(65 + index), command) for index, command in enumerate(commands)]
     answers = frame(*rows, *([student("s", own)] if own else []))
-    (row,) = disagreement(answers, ["L1"]).to_dicts()
+    (row,) = disagreement_of(answers, ["L1"]).to_dicts()
     return row
 
 
@@ -63,7 +68,7 @@ def test_two_turns_may_share_a_state() -> None:
     answers = frame(
         teacher("s", "A", "ls"), student("s", "ls", turn_index=0), student("s", "cat", turn_index=1)
     )
-    (row,) = disagreement(answers, ["L1"]).to_dicts()
+    (row,) = disagreement_of(answers, ["L1"]).to_dicts()
     assert (row["student_count"], row["student_agreeing_count"]) == (2, 1)
 
 
@@ -78,7 +83,7 @@ def test_a_trace_sums_up_its_turns() -> None:
         student(state, own, turn_index=index)
         for index, (state, own) in enumerate(zip(votes_at, "abaaa", strict=True))
     ]
-    (row,) = disagreement_by_trace(frame(*rows, *turns), ["L1"]).to_dicts()
+    (row,) = disagreement_by_trace_of(frame(*rows, *turns), ["L1"]).to_dicts()
     assert row["turn_count"] == 5
     counts = [row[f"{name}_count"] for name in ("unanimous", "majority", "split", "unanswered")]
     assert counts == [1, 2, 1, 1]
@@ -90,10 +95,10 @@ def test_a_trace_sums_up_its_turns() -> None:
 
 def test_levels_have_rows_of_their_own() -> None:
     answers = frame(teacher("s", "A", "ls -la"), teacher("s", "B", "ls -al"), student("s", "ls"))
-    assert dict(disagreement(answers).select("level", "pattern").iter_rows()) == {"L0": "1-1", "L1": "2-0"}
-    assert disagreement_by_trace(answers)["level"].to_list() == ["L0", "L1"]
+    assert dict(disagreement_of(answers).select("level", "pattern").iter_rows()) == {"L0": "1-1", "L1": "2-0"}
+    assert disagreement_by_trace_of(answers)["level"].to_list() == ["L0", "L1"]
 
 
 def test_no_answers_give_no_rows() -> None:
-    assert disagreement(frame()).is_empty()
-    assert disagreement_by_trace(frame()).is_empty()
+    assert disagreement_of(frame()).is_empty()
+    assert disagreement_by_trace_of(frame()).is_empty()

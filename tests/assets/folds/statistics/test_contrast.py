@@ -109,7 +109,7 @@ class TestHoles:
         assert estimate(values, ALONE, alpha=0.05, value_range=1).mean == pytest.approx(4 / 5)
 
     def test_nothing_at_all_is_refused(self) -> None:
-        with pytest.raises(ValueError, match="no value"):
+        with pytest.raises(ValueError, match="every value is missing"):
             estimate(np.full((1, 4), np.nan), ALONE, alpha=0.05, value_range=1)
 
 
@@ -135,7 +135,7 @@ class TestBootstrap:
         error = values.std(ddof=1) / 200**0.5
         assert found.percentile_high - found.percentile_low == pytest.approx(2 * 1.96 * error, rel=0.05)
 
-    def test_its_deviations_are_stretched_to_the_error_it_is_told(self) -> None:
+    def test_its_deviations_are_stretched_to_the_given_error(self) -> None:
         """Four units alone would spread too little; crossed with seeds, too much."""
         for values in (np.array([[0.0, 1.0, 3.0, 4.0]]), np.random.default_rng(7).normal(size=(3, 4))):
             narrow, wide = (resampled(values, ALONE, standard_error=error) for error in (0.1, 0.2))

@@ -1,9 +1,9 @@
-"""Scores of two arms as paired cells: seeds by tasks, with what is not known kept apart.
+"""Scores of two arms as paired cells, seeds by tasks, with ungraded and missing scores counted apart.
 
 Shapes: S paired seeds, T tasks of either arm on those seeds, both in ascending order.
 
-**An ungraded score is bounded, never imputed.** So is a task that one arm was not scored on: a run that
-crashes on hard tasks must not gain by it. Seeds of one arm only are left out, and listed.
+**An ungraded score is bounded, never imputed.** So is a task without a score in one arm: a run that crashes
+on hard tasks must not gain by it. Seeds of one arm only are left out and listed.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from tracelake.assets.folds.statistics.exact_tests import Floats
-from tracelake.assets.folds.verdict.model import VerdictSpec
+from tracelake.assets.folds.statistics.contrast import Floats
+from tracelake.assets.folds.verdict.ab_model import VerdictSpec
 from tracelake.schemas.errors import BadInputError
 
 SCORE_SCHEMA: dict[str, pl.DataType] = {
@@ -26,8 +26,8 @@ SCORE_SCHEMA: dict[str, pl.DataType] = {
     "sample_index": pl.Int64(),
     "score": pl.Float64(),
 }
-"""One row per attempt; a null score is ungraded, a null cluster makes the task its own."""
-_ATTEMPT = ["arm", "seed", "task_key", "sample_index"]
+"""One row per attempt. A null score is ungraded; a task with a null cluster is a cluster of its own."""
+_ATTEMPT_KEY = ["arm", "seed", "task_key", "sample_index"]
 
 
 class ArmCells(NamedTuple):
@@ -69,7 +69,7 @@ class Differences(NamedTuple):
 
 
 def paired_scores(evaluations: pl.DataFrame, spec: VerdictSpec) -> PairedScores:
-    """Raises: BadInputError for a missing column or arm, two scores of one attempt, a task of two clusters, a
+    """Raises: BadInputError for a missing column or arm, two scores of one attempt, a task in two clusters, a
     score out of range, or arms without a common seed."""
     scores = _checked(evaluations, spec)
     seeds_of = {arm: set(scores.filter(pl.col("arm") == arm)["seed"]) for arm in scores["arm"].unique()}
@@ -108,7 +108,7 @@ def _checked(evaluations: pl.DataFrame, spec: VerdictSpec) -> pl.DataFrame:
             "evaluations lack columns", got=", ".join(missing), expected=", ".join(SCORE_SCHEMA)
         )
     scores = evaluations.select(pl.col(name).cast(kind) for name, kind in SCORE_SCHEMA.items())
-    scores = scores.with_columns(pl.col("cluster").fill_null(pl.col("task_key"))).unique().sort(_ATTEMPT)
+    scores = scores.with_columns(pl.col("cluster").fill_null(pl.col("task_key"))).unique().sort(_ATTEMPT_KEY)
     bounds = pl.col("score").is_between(spec.score_min, spec.score_max)
     outside = scores.filter(pl.col("score").is_not_null() & (pl.col("score").is_nan() | ~bounds))
     if outside.height:
@@ -118,16 +118,16 @@ def _checked(evaluations: pl.DataFrame, spec: VerdictSpec) -> pl.DataFrame:
             expected=f"{spec.score_min} to {spec.score_max}",
             cure="Set score_min and score_max of the rule to the metric's range.",
         )
-    _require_one(scores, _ATTEMPT, "score", "one attempt has two scores")
-    _require_one(scores, ["task_key"], "cluster", "one task is of two clusters")
+    _require_one(scores, _ATTEMPT_KEY, "score", "one attempt has two scores")
+    _require_one(scores, ["task_key"], "cluster", "one task is in two clusters")
     return scores
 
 
-def _require_one(scores: pl.DataFrame, key: list[str], column: str, what: str) -> None:
+def _require_one(scores: pl.DataFrame, key: list[str], column: str, message: str) -> None:
     several = scores.select(*key, column).unique().group_by(key).len().filter(pl.col("len") > 1).sort(key)
     if several.height:
         raise BadInputError(
-            what,
+            message,
             got=str(several.row(0, named=True)),
             expected=f"one {column} per {', '.join(key)}",
             cure="Pass the scores of one evaluation per arm and seed.",

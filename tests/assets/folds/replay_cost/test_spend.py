@@ -1,4 +1,4 @@
-"""Goal: every attempt is counted once, and what nobody knows is not mixed with what was paid."""
+"""Goal: every attempt is counted once, and unknown cost is not mixed with paid cost."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 import polars as pl
 
-from tracelake.assets.folds.replay_cost.teacher_spend import teacher_spend
+from tracelake.assets.folds.replay_cost.spend import teacher_spend
 from tracelake.schemas.events.columns import arrow_schema
 from tracelake.schemas.events.event import Event
 from tracelake.schemas.events.teacher_events import (

@@ -1,6 +1,6 @@
-"""The chart of a replay's cost: dollars per trace measured, seconds per turn, dollars per trace projected.
+"""The chart of a replay's cost: measured dollars per trace, measured seconds per turn, projected dollars.
 
-**Measured and projected have panels of their own**, and what is projected is pale.
+**Measured and projected figures have separate panels**, and projected ones are pale.
 """
 
 from __future__ import annotations
@@ -11,10 +11,9 @@ from typing import Any
 import altair as alt
 
 from tracelake.assets.charts.style import DATA, DATA_PALE, INK, QUIET, THRESHOLD, outcome_title, styled
-from tracelake.assets.folds.replay_cost.model import CostVerdict, Measured, Pace, Spread
-from tracelake.assets.folds.replay_cost.reasons import dollars
-from tracelake.assets.folds.replay_cost.text import ALL, about
-from tracelake.assets.folds.verdict.reasons import counted
+from tracelake.assets.folds.replay_cost.cost_model import CostVerdict, DollarsPerTrace, SecondsPerTurn
+from tracelake.assets.folds.replay_cost.cost_reasons import ALL_TEACHERS, dollars, subject_text
+from tracelake.assets.folds.verdict.verdict_base import counted
 
 WIDTH = 520
 _ROW_PIXELS = 30
@@ -23,30 +22,35 @@ _LABEL_PIXELS_MAX = 250
 Row = dict[str, object]
 
 
-def replay_cost_chart(found: CostVerdict) -> alt.VConcatChart:
+def cost_verdict_chart(verdict: CostVerdict) -> alt.VConcatChart:
     """Means with intervals, medians as ticks, 95th percentiles as open points, against the thresholds."""
     panels: list[Any] = []
-    limits = found.spec.thresholds
+    limits = verdict.spec.thresholds
     limit = (limits.dollars_per_trace_max, f"threshold {dollars(limits.dollars_per_trace_max)}")
-    if found.measured is not None:
-        sets = [(each.teacher, each.measured) for each in found.teachers] + [(ALL, found.measured)]
+    if verdict.measured is not None:
+        sets = [(each.teacher, each.measured) for each in verdict.teachers]
+        sets.append((ALL_TEACHERS, verdict.measured))
         rows = [_dollar_row(name, each.dollars_per_trace, DATA) for name, each in sets]
         title = "Measured: dollars per trace, mean with interval, | median, ○ p95"
         panels.append(_panel(rows, title, *limit))
-        paces = [row for name, each in sets for row in _pace_rows(name, each)]
-        if paces:
+        second_rows = [
+            _second_row(name, each.seconds_per_turn)
+            for name, each in sets
+            if each.seconds_per_turn is not None
+        ]
+        if second_rows:
             title = "Measured: seconds per turn, p95 with interval, | median"
             most = limits.seconds_per_turn_max
-            panels.append(_panel(paces, title, most, f"threshold {most:g} s"))
-    if found.projected is not None:
+            panels.append(_panel(second_rows, title, most, f"threshold {most:g} s"))
+    if verdict.projected is not None:
         for kind in ("uncached", "cached"):
-            of = [*found.projected.teachers, found.projected.total]
-            rows = [_dollar_row(each.teacher, getattr(each, kind), DATA_PALE) for each in of]
-            said = "without a cache" if kind == "uncached" else "every prefix read from a cache"
-            panels.append(_panel(rows, f"Projected, not measured: dollars per trace, {said}", *limit))
+            projections = (*verdict.projected.teachers, verdict.projected.total)
+            rows = [_dollar_row(each.teacher, getattr(each, kind), DATA_PALE) for each in projections]
+            cache = "without a cache" if kind == "uncached" else "every prefix read from a cache"
+            panels.append(_panel(rows, f"Projected, not measured: dollars per trace, {cache}", *limit))
     if not panels:
         panels.append(alt.Chart(alt.Data(values=[])).mark_point())
-    return styled(alt.vconcat(*panels, spacing=26).properties(title=_title(found)))
+    return styled(alt.vconcat(*panels, spacing=26).properties(title=_title(verdict)))
 
 
 def _panel(rows: Sequence[Row], title: str, limit: float, name: str) -> alt.LayerChart | alt.FacetChart:
@@ -77,17 +81,17 @@ def _panel(rows: Sequence[Row], title: str, limit: float, name: str) -> alt.Laye
 
 def _limit_layers(limit: float, name: str, horizontal: dict[str, Any]) -> list[alt.Chart]:
     base = alt.Chart(alt.Data(values=[{"at": limit, "name": name}])).encode(x=alt.X("at:Q", **horizontal))
-    said = base.mark_text(align="left", dx=3, color=THRESHOLD, fontSize=10, baseline="bottom")
+    label = base.mark_text(align="left", dx=3, color=THRESHOLD, fontSize=10, baseline="bottom")
     return [
         base.mark_rule(color=THRESHOLD, strokeDash=[5, 3], strokeWidth=1.5),
-        said.encode(text="name:N", y=alt.value(-4)),
+        label.encode(text="name:N", y=alt.value(-4)),
     ]
 
 
-def _dollar_row(name: str, spread: Spread, colour: str) -> Row:
+def _dollar_row(name: str, spread: DollarsPerTrace, colour: str) -> Row:
     interval = f"[{dollars(spread.interval_low)}, {dollars(spread.interval_high)}]"
     return {
-        "label": ALL if name == "all" else name,
+        "label": ALL_TEACHERS if name == "all" else name,
         "value": spread.mean,
         "low": spread.interval_low,
         "high": spread.interval_high,
@@ -98,30 +102,24 @@ def _dollar_row(name: str, spread: Spread, colour: str) -> Row:
     }
 
 
-def _pace_rows(name: str, measured: Measured) -> list[Row]:
-    pace: Pace | None = measured.seconds_per_turn
-    if pace is None:
-        return []
-    text = f"{pace.p95:.3g} s  [{pace.p95_low:.3g}, {pace.p95_high:.3g}]"
-    return [
-        {
-            "label": name,
-            "value": pace.p95,
-            "low": pace.p95_low,
-            "high": pace.p95_high,
-            "middle": pace.p50,
-            "end": pace.p95,
-            "text": text,
-            "colour": DATA,
-        }
-    ]
+def _second_row(name: str, seconds: SecondsPerTurn) -> Row:
+    return {
+        "label": name,
+        "value": seconds.p95,
+        "low": seconds.p95_low,
+        "high": seconds.p95_high,
+        "middle": seconds.p50,
+        "end": seconds.p95,
+        "text": f"{seconds.p95:.3g} s  [{seconds.p95_low:.3g}, {seconds.p95_high:.3g}]",
+        "colour": DATA,
+    }
 
 
-def _title(found: CostVerdict) -> alt.TitleParams:
-    size = f"{counted(found.trace_count, 'trace')}, {counted(found.turn_count, 'turn')} measured"
+def _title(verdict: CostVerdict) -> alt.TitleParams:
+    size = f"{counted(verdict.trace_count, 'trace')}, {counted(verdict.turn_count, 'turn')} measured"
     subtitle = [
-        f"{found.spec.experiment_id}: {found.spec.title}",
-        f"scale: {found.spec.scale} · {size}",
-        f"about: {about(found)}",
+        f"{verdict.spec.experiment_id}: {verdict.spec.title}",
+        f"scale: {verdict.spec.scale} · {size}",
+        f"about: {subject_text(verdict)}",
     ]
-    return outcome_title(found.outcome, subtitle)
+    return outcome_title(verdict.outcome, subtitle)

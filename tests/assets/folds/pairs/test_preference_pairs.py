@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
-from tests.assets.folds.answer_frames import frame, shell_action, student, teacher
+from tests.assets.folds.answer_frames import frame, pairs_of, shell_action, student, teacher
 from tracelake.assets.folds.actions.keys import action_class
-from tracelake.assets.folds.pairs.pairs import RULES, Outcome, pair_id, preference_pairs
+from tracelake.assets.folds.pairs.preference_pairs import RULES, PairOutcome, pair_id
 
 
 def voted(*commands: str, own: str = "own", state: str = "s") -> list[dict[str, Any]]:
@@ -24,13 +24,13 @@ def voted(*commands: str, own: str = "own", state: str = "s") -> list[dict[str, 
 
 
 def outcomes(*rows: dict[str, Any], min_teachers: int = 2) -> dict[str, str]:
-    found = preference_pairs(frame(*rows), "L1", min_teachers).outcomes
+    found = pairs_of(frame(*rows), "L1", min_teachers).outcomes
     return dict(found.select("rule", "outcome").iter_rows())
 
 
 class TestMajorityOverStudent:
     def test_the_majority_is_preferred_to_a_student_who_differs(self) -> None:
-        found = preference_pairs(frame(*voted("cat a", "ls", "cat  a", own="rm a")), "L1")
+        found = pairs_of(frame(*voted("cat a", "ls", "cat  a", own="rm a")), "L1")
         (pair,) = found.pairs.to_dicts()
         assert pair["rule"] == "majority_over_student"
         assert pair["chosen_json"] == shell_action("cat a")
@@ -48,14 +48,14 @@ class TestMajorityOverStudent:
             teacher("s", "A", "ls -l -a", sample_index=2),
             teacher("s", "A", "ls -al", sample_index=1),
         ]
-        (pair,) = preference_pairs(frame(*rows), "L1").pairs.to_dicts()
+        (pair,) = pairs_of(frame(*rows), "L1").pairs.to_dicts()
         assert pair["chosen_author"] == "A"
         assert pair["chosen_json"] == shell_action("ls -al")
 
 
 class TestStudentOverMinority:
     def test_the_student_is_preferred_to_each_minority(self) -> None:
-        found = preference_pairs(frame(*voted("a", "a", "a", "b", "c", own="a")), "L1")
+        found = pairs_of(frame(*voted("a", "a", "a", "b", "c", own="a")), "L1")
         assert found.pairs["rule"].to_list() == ["student_over_minority"] * 2
         assert set(found.pairs["rejected_json"]) == {shell_action("b"), shell_action("c")}
         assert set(found.pairs["chosen_author"]) == {"student"}
@@ -63,7 +63,7 @@ class TestStudentOverMinority:
         assert counts == [2]
 
     def test_a_minority_of_two_teachers_is_one_pair(self) -> None:
-        found = preference_pairs(frame(*voted("a", "a", "a", "b", "b", own="a")), "L1")
+        found = pairs_of(frame(*voted("a", "a", "a", "b", "b", own="a")), "L1")
         assert found.pairs["rejected_author"].to_list() == ["D"]
 
 
@@ -80,7 +80,7 @@ class TestOutcomes:
             (["a", "a"], "a", "student_agrees", "no_minority"),
         ],
     )
-    def test_every_rule_says_what_became_of_the_turn(
+    def test_every_rule_gives_one_outcome_per_turn(
         self, commands: list[str], own: str, first: str, second: str
     ) -> None:
         said = outcomes(*voted(*commands, own=own))
@@ -99,8 +99,8 @@ class TestOutcomes:
 
 def test_levels_differ_in_who_agrees() -> None:
     answers = frame(*voted("ls -la", "ls -al", own="ls -l -a"))
-    assert preference_pairs(answers, "L0").outcomes["outcome"].to_list() == ["no_majority"] * 2
-    assert preference_pairs(answers, "L1").outcomes["outcome"].to_list() == ["student_agrees", "no_minority"]
+    assert pairs_of(answers, "L0").outcomes["outcome"].to_list() == ["no_majority"] * 2
+    assert pairs_of(answers, "L1").outcomes["outcome"].to_list() == ["student_agrees", "no_minority"]
 
 
 def test_a_pair_is_named_by_its_rule_level_and_events() -> None:
@@ -133,7 +133,7 @@ def test_order_and_repetition_of_answers_change_nothing(
     shuffled = rows + [row for row in rows if random.random() < 0.5]
     random.shuffle(shuffled)
     for level in ("L0", "L1"):
-        one, other = preference_pairs(frame(*rows), level), preference_pairs(frame(*shuffled), level)
+        one, other = pairs_of(frame(*rows), level), pairs_of(frame(*shuffled), level)
         assert_frame_equal(one.pairs, other.pairs)
         assert_frame_equal(one.outcomes, other.outcomes)
 
@@ -143,13 +143,13 @@ def test_every_turn_and_rule_is_accounted_for_once(
     students: list[dict[str, Any]], teachers: list[dict[str, Any]]
 ) -> None:
     turns, rows = one_row_per_event(students), one_row_per_event(students + teachers)
-    pairs, said = preference_pairs(frame(*rows), "L1")
-    assert sorted(said.select("student_event_id", "rule").rows()) == sorted(
+    pairs, outcomes_of_turns = pairs_of(frame(*rows), "L1")
+    assert sorted(outcomes_of_turns.select("student_event_id", "rule").rows()) == sorted(
         (turn["event_id"], rule) for turn in turns for rule in RULES
     )
-    assert set(said["outcome"]) <= set(get_args(Outcome))
-    assert ((said["outcome"] == "paired") == (said["pair_count"] > 0)).all()
-    assert said["pair_count"].sum() == pairs.height
+    assert set(outcomes_of_turns["outcome"]) <= set(get_args(PairOutcome))
+    assert ((outcomes_of_turns["outcome"] == "paired") == (outcomes_of_turns["pair_count"] > 0)).all()
+    assert outcomes_of_turns["pair_count"].sum() == pairs.height
     assert pairs["pair_id"].n_unique() == pairs.height
 
 
@@ -157,7 +157,7 @@ def test_every_turn_and_rule_is_accounted_for_once(
 def test_the_two_sides_of_a_pair_are_different_actions(
     students: list[dict[str, Any]], teachers: list[dict[str, Any]]
 ) -> None:
-    pairs = preference_pairs(frame(*one_row_per_event(students + teachers)), "L1").pairs
+    pairs = pairs_of(frame(*one_row_per_event(students + teachers)), "L1").pairs
     for chosen, rejected in pairs.select("chosen_json", "rejected_json").iter_rows():
         assert action_class(chosen, "L1") != action_class(rejected, "L1")
     assert pairs.select(pl.col("vote_margin").is_between(0, 1).all()).item() in (True, None)

@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 
 from tests.assets.folds.score_frames import scores, spec
-from tracelake.assets.folds.statistics.paired_scores import SCORE_SCHEMA, differences, paired_scores
+from tracelake.assets.folds.verdict.paired_scores import SCORE_SCHEMA, differences, paired_scores
 from tracelake.schemas.errors import BadInputError
 
 

@@ -1,5 +1,4 @@
-"""The rule on simulated experiments with a known truth: it does not find what is not there, and finds what
-is.
+"""The rule on simulated experiments with known effects: it finds planted effects, and no absent ones.
 
 Tolerances are three standard errors of the simulation itself.
 """
@@ -14,7 +13,8 @@ import pytest
 
 from tests.assets.folds.score_frames import drawn_cells, spec
 from tracelake.assets.folds.statistics.power import power_of
-from tracelake.assets.folds.verdict.verdict import Verdict, decide
+from tracelake.assets.folds.verdict.ab_model import Verdict
+from tracelake.assets.folds.verdict.ab_verdict import decide
 
 ALPHA = 0.05
 RULE = spec(resample_count=200, flip_count=199, alpha=ALPHA)
@@ -43,14 +43,14 @@ def three_errors(rate: float, count: int) -> float:
     ],
     ids=["tasks", "clusters", "seeds and clusters", "two unlike seeds"],
 )
-def test_two_like_arms_differ_no_more_often_than_alpha(truth: dict[str, object]) -> None:
+def test_equal_arms_differ_no_more_often_than_alpha(truth: dict[str, object]) -> None:
     count = 400
     found = simulated(count, 11, **truth)
     excluded = share(found, lambda each: each.interval_low > 0 or each.interval_high < 0)
     assert excluded <= ALPHA + three_errors(ALPHA, count)
 
 
-def test_looking_at_slices_claims_no_more_than_alpha() -> None:
+def test_slices_claim_no_more_than_alpha() -> None:
     """Eight slices without an effect each have their chance to be called one."""
     count = 400
     found = simulated(count, 16, task_count=120, cluster_count=8)
@@ -58,7 +58,7 @@ def test_looking_at_slices_claims_no_more_than_alpha() -> None:
     assert claimed <= ALPHA + three_errors(ALPHA, count)
 
 
-def test_ignoring_clusters_would_find_what_is_not_there() -> None:
+def test_ignoring_clusters_would_find_absent_effects() -> None:
     """The same null with tasks as units: this is why clusters are the units."""
     rule = RULE.model_copy(update={"resampling_unit": "task"})
     found = simulated(100, 11, rule, task_count=120, cluster_count=6, cluster_sd=0.3)
@@ -84,11 +84,11 @@ def test_a_planted_effect_is_found_over_seeds_too() -> None:
     assert share(found, lambda each: each.outcome == "VALIDATED") > 0.9
 
 
-def test_intervals_hold_the_truth() -> None:
+def test_intervals_cover_the_true_effect() -> None:
     count = 300
     found = simulated(count, 14, effect=0.15, task_count=60, cluster_count=15, cluster_sd=0.1)
-    held = share(found, lambda each: each.interval_low <= 0.15 <= each.interval_high)
-    assert held >= 1 - ALPHA - three_errors(ALPHA, count)
+    covered = share(found, lambda each: each.interval_low <= 0.15 <= each.interval_high)
+    assert covered >= 1 - ALPHA - three_errors(ALPHA, count)
 
 
 def test_an_absent_effect_is_refuted_with_enough_tasks_and_not_with_few() -> None:

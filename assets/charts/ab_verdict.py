@@ -1,28 +1,22 @@
-"""Charts of verdicts and of disagreement, and their SVG or PNG bytes, rendered in this process and offline.
+"""The chart of an A/B verdict: means of arms, the paired difference, slices.
 
-**A chart says what it may speak for**: the scale stands under every title of a verdict.
+**The scale is under the title**: it says what the verdict may speak for.
 """
 
 from __future__ import annotations
 
-import io
-import re
 from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple
 
 import altair as alt
 
-from tracelake.assets.charts.disagreement import disagreement_chart
 from tracelake.assets.charts.style import DATA, INK, OUTCOME_COLOURS, QUIET, THRESHOLD, outcome_title, styled
-from tracelake.assets.folds.verdict.model import Verdict
-from tracelake.assets.folds.verdict.reasons import counted, signed
-
-__all__ = ["chart_png", "chart_svg", "disagreement_chart", "verdict_chart"]
+from tracelake.assets.folds.verdict.ab_model import Verdict
+from tracelake.assets.folds.verdict.ab_reasons import signed
+from tracelake.assets.folds.verdict.verdict_base import counted
 
 WIDTH = 560
 SLICES_MAX = 12
-PNG_SCALE = 2.0
-_CLIP = re.compile(r'((?:id="|url\(#)clip)(\d+)')
 _ROW_PIXELS = 30
 _LABEL_PIXELS_MAX = 170
 
@@ -30,7 +24,7 @@ Rows = Sequence[dict[str, object]]
 
 
 class _Mark(NamedTuple):
-    """A named vertical line; `side` is where its name's end is put."""
+    """A named vertical line; `side` is the end of the name that touches the line."""
 
     at: float
     name: str
@@ -39,40 +33,21 @@ class _Mark(NamedTuple):
     side: Literal["left", "right"]
 
 
-def verdict_chart(found: Verdict) -> alt.VConcatChart:
-    """Means of arms, and the paired difference against 0 and the minimum effect; slices if there are any."""
-    percent = f"{100 * (1 - found.spec.alpha):g} %"
-    marks = _marks(found)
-    arms, difference = _arm_rows(found), _difference_rows(found)
+def ab_verdict_chart(verdict: Verdict) -> alt.VConcatChart:
+    """Means of arms; the paired difference against 0 and the minimum effect; slices, if there are any."""
+    percent = f"{100 * (1 - verdict.spec.alpha):g} %"
+    marks = _marks(verdict)
+    arms, difference = _arm_rows(verdict), _difference_rows(verdict)
     thresholds = [mark.at for mark in marks]
     panels: list[Any] = [
-        _forest(arms, f"Mean {found.spec.metric} per arm, {percent} interval", [], _domain(arms, [])),
+        _forest(arms, f"Mean {verdict.spec.metric} per arm, {percent} interval", [], _domain(arms, [])),
         _forest(difference, f"Paired difference, {percent} interval", marks, _domain(difference, thresholds)),
     ]
-    if found.slices:
-        rows = _slice_rows(found)
-        title = f"Difference per slice, corrected for {counted(len(found.slices), 'slice')}"
+    if verdict.slices:
+        rows = _slice_rows(verdict)
+        title = f"Difference per slice, corrected for {counted(len(verdict.slices), 'slice')}"
         panels.append(_forest(rows, title, marks, _domain(rows, thresholds)))
-    return styled(alt.vconcat(*panels, spacing=24).properties(title=_title(found)))
-
-
-def chart_svg(chart: Any) -> bytes:
-    """SVG, UTF-8; equal charts give equal bytes."""
-    text = io.StringIO()
-    chart.save(text, format="svg")
-    # The renderer numbers clips through its life; here they are numbered through the chart.
-    numbers: dict[str, int] = {}
-    renumbered = _CLIP.sub(
-        lambda found: f"{found[1]}{numbers.setdefault(found[2], len(numbers))}", text.getvalue()
-    )
-    return renumbered.encode()
-
-
-def chart_png(chart: Any) -> bytes:
-    """PNG at `PNG_SCALE` pixels per unit."""
-    data = io.BytesIO()
-    chart.save(data, format="png", scale_factor=PNG_SCALE)
-    return data.getvalue()
+    return styled(alt.vconcat(*panels, spacing=24).properties(title=_title(verdict)))
 
 
 def _forest(
@@ -104,7 +79,7 @@ def _forest(
 
 
 def _mark_layers(mark: _Mark, horizontal: dict[str, Any]) -> list[alt.Chart]:
-    """A vertical line, its name above the panel on the side where it does not meet the other's."""
+    """A vertical line with its name above the panel, on the side where names do not overlap."""
     base = alt.Chart(alt.Data(values=[{"at": mark.at, "name": mark.name}])).encode(
         x=alt.X("at:Q", **horizontal)
     )
@@ -121,8 +96,8 @@ def _mark_layers(mark: _Mark, horizontal: dict[str, Any]) -> list[alt.Chart]:
     ]
 
 
-def _marks(found: Verdict) -> list[_Mark]:
-    least = found.spec.minimum_effect
+def _marks(verdict: Verdict) -> list[_Mark]:
+    least = verdict.spec.minimum_effect
     return [
         _Mark(0.0, "no effect", QUIET, [1, 0], "right"),
         _Mark(least, f"minimum effect {signed(least)}", THRESHOLD, [5, 3], "left"),
@@ -130,26 +105,26 @@ def _marks(found: Verdict) -> list[_Mark]:
 
 
 def _domain(rows: Rows, also: Sequence[float]) -> tuple[float, float]:
-    """Everything that is drawn, with some room at both ends."""
+    """The range of everything drawn, with a margin at both ends."""
     points = [float(str(row[end])) for row in rows for end in ("low", "high")] + list(also)
-    room = 0.06 * (max(points) - min(points)) or 0.05
-    return min(points) - room, max(points) + room
+    margin = 0.06 * (max(points) - min(points)) or 0.05
+    return min(points) - margin, max(points) + margin
 
 
-def _arm_rows(found: Verdict) -> list[dict[str, object]]:
+def _arm_rows(verdict: Verdict) -> list[dict[str, object]]:
     return [
-        _row(arm.arm, arm.mean, arm.interval_low, arm.interval_high, "", sign=False) for arm in found.arms
+        _row(arm.arm, arm.mean, arm.interval_low, arm.interval_high, "", sign=False) for arm in verdict.arms
     ]
 
 
-def _difference_rows(found: Verdict) -> list[dict[str, object]]:
-    label = f"{found.spec.treatment_arm} − {found.spec.control_arm}"
-    return [_row(label, found.difference, found.interval_low, found.interval_high, "")]
+def _difference_rows(verdict: Verdict) -> list[dict[str, object]]:
+    label = f"{verdict.spec.treatment_arm} − {verdict.spec.control_arm}"
+    return [_row(label, verdict.difference, verdict.interval_low, verdict.interval_high, "")]
 
 
-def _slice_rows(found: Verdict) -> list[dict[str, object]]:
+def _slice_rows(verdict: Verdict) -> list[dict[str, object]]:
     """The slices with the smallest p values, by name."""
-    shown = sorted(found.slices, key=lambda each: (each.p_value, each.cluster))[:SLICES_MAX]
+    shown = sorted(verdict.slices, key=lambda each: (each.p_value, each.cluster))[:SLICES_MAX]
     return [
         _row(each.cluster, each.difference, each.interval_low, each.interval_high, each.finding)
         for each in sorted(shown, key=lambda each: each.cluster)
@@ -165,14 +140,14 @@ def _row(
     return {"label": label, "value": value, "low": low, "high": high, "text": text, "colour": colour}
 
 
-def _title(found: Verdict) -> alt.TitleParams:
-    spec = found.spec
-    size = f"{counted(len(found.seeds), 'seed')} × {counted(found.task_count, 'task')}"
-    compared = "two methods" if found.compares == "methods" else "two checkpoints, not two methods"
+def _title(verdict: Verdict) -> alt.TitleParams:
+    spec = verdict.spec
+    size = f"{counted(len(verdict.seeds), 'seed')} × {counted(verdict.task_count, 'task')}"
+    compared = "two methods" if verdict.compares == "methods" else "two checkpoints, not two methods"
     subtitle = [
         f"{spec.experiment_id}: {spec.title}",
         f"scale: {spec.scale} · {size} · compares {compared}",
-        f"power at the minimum effect {found.achieved_power:.2f} · "
-        f"smallest effect found with power {spec.required_power:.2f}: {found.minimum_detectable_effect:.3f}",
+        f"power at the minimum effect {verdict.achieved_power:.2f} · smallest effect found with power "
+        f"{spec.required_power:.2f}: {verdict.minimum_detectable_effect:.3f}",
     ]
-    return outcome_title(found.outcome, subtitle)
+    return outcome_title(verdict.outcome, subtitle)

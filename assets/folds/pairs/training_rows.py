@@ -1,4 +1,4 @@
-"""Training rows: pairs with the whole prompt that both actions answer."""
+"""Training rows: pairs with the whole prompt that both actions answer, as recorded messages."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ def training_rows(
     teacher_answered: pl.DataFrame,
     rollout_started: pl.DataFrame,
 ) -> pl.DataFrame:
-    """Pairs with their whole prompt and both actions as recorded messages. Key pair_id."""
-    wanted = preference_pairs["rollout_id"].unique()
-    turns = turn_completed.filter(pl.col("rollout_id").is_in(wanted.implode())).select(CONTEXT_COLUMNS)
-    fold = ContextFold(turns.iter_rows())
+    """One row per pair; its actions are those of the events that the pair names. Key pair_id."""
+    rollout_ids = preference_pairs["rollout_id"].unique()
+    turns = turn_completed.filter(pl.col("rollout_id").is_in(rollout_ids.implode())).select(CONTEXT_COLUMNS)
+    contexts = ContextFold(turns.iter_rows())
     event_ids = pl.concat(
         [preference_pairs["chosen_event_id"], preference_pairs["rejected_event_id"]]
     ).unique()
@@ -44,7 +44,7 @@ def training_rows(
                 name: pair[name]
                 for name in ("pair_id", "rule", "level", "state_key", "task_key", "vote_margin")
             },
-            "prompt_json": canonical_text(fold.context(pair["rollout_id"], pair["turn_index"])),
+            "prompt_json": canonical_text(contexts.context(pair["rollout_id"], pair["turn_index"])),
             "chosen_json": actions[pair["chosen_event_id"]],
             "rejected_json": actions[pair["rejected_event_id"]],
             "tools_json": tools.get(pair["rollout_id"]),
