@@ -1,10 +1,10 @@
-"""One process that asks an endpoint by one system, and prints what it took: seconds, CPU, answers.
+"""One process that sends questions to an endpoint by one system, and prints seconds, CPU and answers.
 
 Usage: python bench/replay_systems.py SYSTEM FOLDER --url URL --warm-url URL [--at-once N]
 
-Runs in the environment of the system: the peers' has no tracelake. FOLDER holds two sets of questions,
-`warm` and `asked`, each as a lake and as a JSON list of chats. The first set is put to an endpoint of its
-own before the clock starts: imports, and what libraries set up at their first call, count nowhere. CPU is
+Runs in the environment of the system: that of the peers has no tracelake. FOLDER has two sets of questions,
+`warm` and `asked`, each as a lake and as a JSON list of chats. The first set goes to its own endpoint
+before the clock starts, so imports and the set-up of libraries at their first call are not counted. CPU is
 user and system time of the process and of the children that it waited for.
 """
 
@@ -31,21 +31,21 @@ Chat = list[dict[str, Any]]
 
 
 class System(Protocol):
-    """Made before the clock starts; answers are counted after it has stopped."""
+    """Created before the clock starts; answers are counted after it has stopped."""
 
     def __init__(self, folder: Path, at_once: int) -> None: ...
 
     def ask(self, url: str) -> None:
-        """Returns when every answer is where the system keeps answers."""
+        """Returns when every answer is stored in the way of the system."""
         ...
 
-    def held(self) -> int:
+    def answer_count(self) -> int:
         """Answers that a reader finds."""
         ...
 
 
 class Tracelake:
-    """All that `tracelake replay` does: choosing, reserving, asking, settling, landing."""
+    """All of `tracelake replay`: choosing, reserving, asking, settling, landing."""
 
     at_once: int | None
 
@@ -73,13 +73,13 @@ class Tracelake:
             ReplayOptions("bench", BUDGET_MICROUSD, self.at_once),
         )
 
-    def held(self) -> int:
+    def answer_count(self) -> int:
         self.lake.project()
         return self.lake.scan("teacher_answered").collect().height
 
 
 class TracelakeAuto(Tracelake):
-    """As many at a time as the endpoint bears, and never more than the others may have."""
+    """As many at a time as the endpoint bears, and never more than the peers."""
 
     def __init__(self, folder: Path, at_once: int) -> None:
         super().__init__(folder, at_once)
@@ -114,7 +114,7 @@ class InspectAi:
             display="none",
         )
 
-    def held(self) -> int:
+    def answer_count(self) -> int:
         from inspect_ai.log import list_eval_logs, read_eval_log
 
         samples = [
@@ -126,9 +126,9 @@ class InspectAi:
 
 
 class Gather:
-    """What most people write: a task per question, a semaphore, tenacity. Its answers are in memory alone.
+    """What most people write: a task per question, a semaphore, tenacity. Its answers are only in memory.
 
-    Waits are as long as the endpoint asks for, and nobody holds the semaphore meanwhile.
+    Waits are as long as the endpoint asks for, outside of the semaphore.
     """
 
     def __init__(self, folder: Path, at_once: int) -> None:
@@ -138,21 +138,23 @@ class Gather:
     def ask(self, url: str) -> None:
         asyncio.run(self._ask_all(url))
 
-    def held(self) -> int:
+    def answer_count(self) -> int:
         return sum(isinstance(answer, str) for answer in self.answers)
 
     async def _ask_all(self, url: str) -> None:
         import openai
         from tenacity import retry, retry_if_exception_type, stop_after_attempt
 
-        gate = asyncio.Semaphore(self.at_once)
+        slots = asyncio.Semaphore(self.at_once)
         again = retry_if_exception_type((openai.RateLimitError, openai.APIConnectionError))
 
-        @retry(wait=_as_told, stop=stop_after_attempt(ATTEMPT_MAX), retry=again)
+        @retry(wait=_requested_wait_s, stop=stop_after_attempt(ATTEMPT_MAX), retry=again)
         async def asked(chat: Any) -> str | None:
-            async with gate:
-                made = await client.chat.completions.create(model=MODEL, messages=chat, max_tokens=MAX_TOKENS)
-                return made.choices[0].message.content
+            async with slots:
+                completion = await client.chat.completions.create(
+                    model=MODEL, messages=chat, max_tokens=MAX_TOKENS
+                )
+                return completion.choices[0].message.content
 
         async with openai.AsyncOpenAI(base_url=url, api_key="none", max_retries=0) as client:
             self.answers = await asyncio.gather(*map(asked, self.chats), return_exceptions=True)
@@ -164,10 +166,10 @@ class GatherStreamed(Gather):
     async def _ask_all(self, url: str) -> None:
         import openai
 
-        gate = asyncio.Semaphore(self.at_once)
+        slots = asyncio.Semaphore(self.at_once)
 
         async def asked(chat: Any) -> str:
-            async with gate:
+            async with slots:
                 chunks = await client.chat.completions.create(
                     model=MODEL,
                     messages=chat,
@@ -196,7 +198,7 @@ def _chats(folder: Path) -> list[Chat]:
     return json.loads((folder / "chats.json").read_text(encoding="utf-8"))
 
 
-def _as_told(state: Any) -> float:
+def _requested_wait_s(state: Any) -> float:
     headers = getattr(getattr(state.outcome.exception(), "response", None), "headers", {})
     return float(headers.get("retry-after", 2**state.attempt_number))
 
@@ -220,8 +222,8 @@ def main() -> None:
     gc.collect()
     began_s, began_cpu_s = time.perf_counter(), _cpu_s()
     asked.ask(given.url)
-    told = {"wall_s": time.perf_counter() - began_s, "cpu_s": _cpu_s() - began_cpu_s}
-    print(json.dumps({**told, "held": asked.held()}))
+    used = {"wall_s": time.perf_counter() - began_s, "cpu_s": _cpu_s() - began_cpu_s}
+    print(json.dumps({**used, "answers": asked.answer_count()}))
 
 
 if __name__ == "__main__":

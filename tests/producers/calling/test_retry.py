@@ -70,7 +70,7 @@ def test_attempts_are_bounded() -> None:
     assert attempt_count([rate_limited()] * 9) == 6
 
 
-def test_attempts_that_may_be_billed_are_made_twice_at_most() -> None:
+def test_attempts_that_may_be_billed_are_repeated_once() -> None:
     assert attempt_count([failed(FailureClass.TRUNCATED_STREAM)] * 6) == 2
     assert attempt_count([rate_limited(0.0)] * 3 + [failed(FailureClass.TIMEOUT), ANSWER]) == 5
 

@@ -1,6 +1,6 @@
-"""What a fault server can do to a call: one function per scenario, by name.
+"""The scenarios of a fault server: one function each, by name.
 
-**A scenario that computes bills**: it calls `exchange.bill()` before it says anything, so that a client that
+**A scenario that computes bills**: it calls `exchange.bill()` before it sends anything, so a client that
 loses the answer has still been charged.
 """
 
@@ -152,14 +152,14 @@ def _call_deltas(index: int, call: Mapping[str, Any]) -> list[dict[str, Any]]:
 def _statuses() -> None:
     """Scenarios that are an error status and nothing else: nothing is computed, nothing billed."""
     date = formatdate(time.time() + 3600, usegmt=True)
-    told: dict[str, tuple[int, str, dict[str, str]]] = {
+    scenarios: dict[str, tuple[int, str, dict[str, str]]] = {
         "rate_limited_seconds": (429, "slow down", {"Retry_After": "7"}),
         "rate_limited_date": (429, "slow down", {"Retry_After": date}),
         "rate_limited_negative": (429, "slow down", {"Retry_After": "-5"}),
         "rate_limited_huge": (429, "slow down", {"Retry_After": "1000000000"}),
         "rate_limited_nonsense": (429, "slow down", {"Retry_After": "soon"}),
         "rate_limited_missing": (429, "slow down", {}),
-        "in_flight_budget": (402, "credit is held for calls in flight", {"Retry_After": "2"}),
+        "in_flight_budget": (402, "credit is reserved for calls in flight", {"Retry_After": "2"}),
         "out_of_credit": (402, "insufficient credits", {}),
         "key_limit": (403, "Key limit exceeded (total limit)", {}),
         "flagged": (403, "Your input was flagged by moderation", {}),
@@ -170,7 +170,7 @@ def _statuses() -> None:
         "bad_gateway": (502, "upstream error", {}),
         "unavailable": (503, "no provider is available", {}),
     }
-    for name, (status, message, headers) in told.items():
+    for name, (status, message, headers) in scenarios.items():
 
         async def refuse(
             exchange: Exchange,
@@ -186,7 +186,7 @@ def _statuses() -> None:
 def _answers() -> None:
     """Scenarios that are a completion with one thing about it: computed and billed."""
     said = {"content": TEXT}
-    told: dict[str, tuple[dict[str, Any], str | None, dict[str, Any]]] = {
+    scenarios: dict[str, tuple[dict[str, Any], str | None, dict[str, Any]]] = {
         "answer": (said, "stop", {}),
         "tool_call": ({"content": None, "tool_calls": [TOOL_CALL]}, "tool_calls", {}),
         "extra_fields": (said, "stop", {"surprise": {"deep": [1, {"x": None}]}, "service_tier": 7}),
@@ -210,7 +210,7 @@ def _answers() -> None:
         "listed_arguments": (_calling("bash", "[1, 2]"), "tool_calls", {}),
         "nameless_call": (_calling("", "{}"), "tool_calls", {}),
     }
-    for name, (message, finish, fields) in told.items():
+    for name, (message, finish, fields) in scenarios.items():
 
         async def answer(
             exchange: Exchange,

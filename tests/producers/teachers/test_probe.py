@@ -1,4 +1,4 @@
-"""What a probe finds out about endpoints that can, cannot, or only pretend."""
+"""What a probe finds out about endpoints that support a feature, refuse it, or ignore it."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ ALL = frozenset(
 
 
 class Endpoint(NamedTuple):
-    """Does what it can; of the rest, it ignores some and refuses the others."""
+    """Supports `can`, refuses `refuses`, and ignores everything else."""
 
     can: frozenset[str] = ALL
     refuses: frozenset[str] = frozenset()
@@ -75,8 +75,8 @@ class Endpoint(NamedTuple):
         return {name: value for name, value in USAGE.items() if name not in left_out}
 
     def _plain(self, exchange: Exchange) -> web.StreamResponse:
-        told = {"tokens": ["The", " capital", " Paris"], "token_logprobs": [None, -1.0, -0.2]}
-        choice = {"index": 0, "text": "The capital Paris", "logprobs": told, "finish_reason": "length"}
+        logprobs = {"tokens": ["The", " capital", " Paris"], "token_logprobs": [None, -1.0, -0.2]}
+        choice = {"index": 0, "text": "The capital Paris", "logprobs": logprobs, "finish_reason": "length"}
         return exchange.json(
             {"id": "x", "model": exchange.body["model"], "choices": [choice], "usage": self._usage()}
         )
@@ -103,7 +103,7 @@ FOUND: dict[str, Callable[[Capabilities], object]] = {
 }
 
 
-def test_an_endpoint_that_can_everything() -> None:
+def test_an_endpoint_with_every_feature() -> None:
     found = probed(Endpoint())
     assert {name: FOUND[name](found) for name in ALL} == dict.fromkeys(ALL, True)
     assert (found.model_served, found.usage_in_stream, found.top_logprob_count) == ("m", True, 5)
@@ -112,14 +112,14 @@ def test_an_endpoint_that_can_everything() -> None:
 
 
 @pytest.mark.parametrize("name", sorted(ALL))
-def test_what_is_taken_and_ignored_is_found_missing(name: str) -> None:
+def test_ignored_features_are_found_missing(name: str) -> None:
     found = probed(Endpoint(can=ALL - {name}))
     expected = dict.fromkeys(ALL, True) | {name: False}
     assert {each: FOUND[each](found) for each in ALL} == expected
 
 
 @pytest.mark.parametrize("name", ["stream", "logprobs", "tools", "n", "seed", "echo"])
-def test_what_is_refused_is_found_missing_and_the_words_are_kept(name: str) -> None:
+def test_refused_features_are_found_missing_and_quoted(name: str) -> None:
     found = probed(Endpoint(refuses=frozenset([name])))
     assert FOUND[name](found) is False
     assert all(refusal.http_status == 400 and name in refusal.detail for refusal in found.refusals)
@@ -150,7 +150,7 @@ def test_the_extra_body_goes_with_every_request() -> None:
         assert all(each.body["max_tokens"] <= 32 for each in server.served)
 
 
-def test_the_teachers_of_the_project_say_what_they_cannot() -> None:
+def test_the_local_teachers_lack_what_they_lack() -> None:
     with TeacherServer() as server:
         found = asyncio.run(probe(server.base_url, "tiny-teacher-80"))
         body = {"model": "tiny-teacher-80", "messages": [{"role": "user", "content": "?"}]}

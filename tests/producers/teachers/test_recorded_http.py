@@ -1,7 +1,7 @@
-"""Goal: real exchanges with real providers come out of a call as what they were.
+"""Goal: calls read real responses of real providers correctly.
 
-Method: recorded responses, byte for byte where they were streams, from a real local server; what is expected
-is read from the recordings by plain code of this file.
+Method: recorded responses, streams byte for byte, from a real local server; plain code of this file reads the
+expected values from the recordings.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 class Recorded(NamedTuple):
-    """One exchange with a chat completions endpoint, and what became of it here."""
+    """One exchange with a chat completions endpoint, and its outcome here."""
 
     cassette: str
     host: str
@@ -48,7 +48,7 @@ class Recorded(NamedTuple):
 
     @property
     def events(self) -> list[dict[str, Any]]:
-        """What the recording says, without the code that is tested: chunks, or the one completion."""
+        """The recording, read without the tested code: chunks, or the one completion."""
         if "text/plain" in self.content_type:
             return []
         if not self.is_stream:
@@ -100,12 +100,11 @@ def player(each: Recorded) -> Callable[[Exchange], Any]:
 
 
 async def replayed(server: FaultServer, found: list[Recorded]) -> list[Recorded]:
-    client = EndpointClient(server.base_url, "key")
-    outcomes = [
-        await call(client, each.request, limits=CallLimits(stream=each.is_stream, total_timeout_s=60))
-        for each in found
-    ]
-    await client.close()
+    async with EndpointClient(server.base_url, "key") as client:
+        outcomes = [
+            await call(client, each.request, limits=CallLimits(stream=each.is_stream, total_timeout_s=60))
+            for each in found
+        ]
     return [each._replace(outcome=outcome) for each, outcome in zip(found, outcomes, strict=True)]
 
 
@@ -134,7 +133,7 @@ def test_the_usable_recordings_are_all_used(recorded: list[Recorded]) -> None:
 
 
 def test_answers_and_failures_are_those_of_the_recordings(recorded: list[Recorded]) -> None:
-    assert Counter(told.failure.value for _, told in failed(recorded)) == {
+    assert Counter(outcome.failure.value for _, outcome in failed(recorded)) == {
         "rate_limited": 3,
         "bad_request": 2,
         "malformed_tool_call": 2,
@@ -147,11 +146,11 @@ def test_answers_and_failures_are_those_of_the_recordings(recorded: list[Recorde
     assert len(answered(recorded)) == 106
 
 
-def test_models_that_were_not_asked_are_the_known_ones(recorded: list[Recorded]) -> None:
+def test_mismatched_models_are_the_known_ones(recorded: list[Recorded]) -> None:
     pairs = {
-        (each.request["model"], told.model_served)
-        for each, told in failed(recorded)
-        if told.failure == FailureClass.MODEL_MISMATCH
+        (each.request["model"], outcome.model_served)
+        for each, outcome in failed(recorded)
+        if outcome.failure == FailureClass.MODEL_MISMATCH
     }
     assert pairs == {
         ("compound-beta", "groq/compound"),
@@ -160,44 +159,44 @@ def test_models_that_were_not_asked_are_the_known_ones(recorded: list[Recorded])
     }
 
 
-def test_texts_are_those_that_were_said(recorded: list[Recorded]) -> None:
-    for each, told in answered(recorded):
-        content = told.message["content"]
+def test_texts_are_the_recorded_ones(recorded: list[Recorded]) -> None:
+    for each, outcome in answered(recorded):
+        content = outcome.message["content"]
         if isinstance(content, list):
             assert [content] == [event["choices"][0]["message"]["content"] for event in each.events]
         else:
             assert (content or "") == joined(each, "content"), each.cassette
-        assert told.message.get("reasoning", "") == joined(each, "reasoning"), each.cassette
+        assert outcome.message.get("reasoning", "") == joined(each, "reasoning"), each.cassette
 
 
-def test_tool_calls_are_those_that_were_made(recorded: list[Recorded]) -> None:
+def test_tool_calls_are_the_recorded_ones(recorded: list[Recorded]) -> None:
     count = 0
-    for each, told in answered(recorded):
+    for each, outcome in answered(recorded):
         if each.is_stream:
             continue
-        made = each.events[0]["choices"][0]["message"].get("tool_calls") or []
-        calls = told.message.get("tool_calls", [])
+        recorded_calls = each.events[0]["choices"][0]["message"].get("tool_calls") or []
+        calls = outcome.message.get("tool_calls", [])
         assert [(one["id"], one["function"]) for one in calls] == [
-            (one["id"], one["function"]) for one in made
+            (one["id"], one["function"]) for one in recorded_calls
         ]
-        count += len(made)
-    # Three more are in answers of a model that was not asked.
+        count += len(recorded_calls)
+    # Three more are in answers of a model that was not requested.
     assert count == 21 - 3
 
 
 def test_a_call_that_came_in_pieces_is_put_together(recorded: list[Recorded]) -> None:
     [calls] = [
-        told.message["tool_calls"]
-        for each, told in answered(recorded)
-        if each.is_stream and "tool_calls" in told.message
+        outcome.message["tool_calls"]
+        for each, outcome in answered(recorded)
+        if each.is_stream and "tool_calls" in outcome.message
     ]
     assert [call["function"] for call in calls] == [{"name": "get_capital", "arguments": '{"country":"UK"}'}]
 
 
 def test_reasoning_that_came_in_pieces_is_put_together(recorded: list[Recorded]) -> None:
     [details] = [
-        told.message["reasoning_details"]
-        for each, told in answered(recorded)
+        outcome.message["reasoning_details"]
+        for each, outcome in answered(recorded)
         if each.cassette.endswith("test_openrouter_streaming_reasoning")
     ]
     [detail] = details
@@ -210,38 +209,38 @@ def test_reasoning_that_came_in_pieces_is_put_together(recorded: list[Recorded])
     )
 
 
-def test_what_routers_charged_adds_up(recorded: list[Recorded]) -> None:
-    """As told, over answers and failures alike."""
-    stated = told = Decimal(0)
+def test_the_charges_of_routers_add_up(recorded: list[Recorded]) -> None:
+    """As reported, over answers and failures alike."""
+    stated = reported = Decimal(0)
     silent = 0
     for each in recorded:
-        told += Decimal(repr((each.outcome.usage or {}).get("cost", 0)))
+        reported += Decimal(repr((each.outcome.usage or {}).get("cost", 0)))
         usages = [event["usage"] for event in each.events if event.get("usage")] if each.status == 200 else []
         stated += Decimal(repr(usages[-1].get("cost", 0))) if usages else Decimal(0)
         silent += each.host == "openrouter.ai" and bool(usages) and "cost" not in usages[-1]
-    assert told == stated
-    assert Decimal("0.1") < told < Decimal("0.2")
-    # Answers from before the router told a cost.
+    assert reported == stated
+    assert Decimal("0.1") < reported < Decimal("0.2")
+    # Answers from before the router reported costs.
     assert silent == 7
 
 
 def test_an_error_inside_of_a_good_stream_is_a_failure_with_its_usage(recorded: list[Recorded]) -> None:
-    [(each, told)] = [pair for pair in failed(recorded) if pair[1].failure == FailureClass.ERROR_IN_STREAM]
+    [(each, outcome)] = [pair for pair in failed(recorded) if pair[1].failure == FailureClass.ERROR_IN_STREAM]
     assert each.status == 200
-    assert "Token limit reached" in told.detail
-    assert "We need" in told.detail
-    assert told.usage is not None
-    assert told.usage["completion_tokens"] == 10
-    assert str(told.response_id).startswith("gen-")
+    assert "Token limit reached" in outcome.detail
+    assert "We need" in outcome.detail
+    assert outcome.usage is not None
+    assert outcome.usage["completion_tokens"] == 10
+    assert str(outcome.response_id).startswith("gen-")
 
 
-def test_rate_limits_say_whose_they_are(recorded: list[Recorded]) -> None:
-    limited = [told for _, told in failed(recorded) if told.failure == FailureClass.RATE_LIMITED]
-    assert all("temporarily rate-limited upstream" in told.detail for told in limited)
-    assert all(told.reaction.shrink and told.reaction.billed == "no" for told in limited)
+def test_rate_limits_name_their_origin(recorded: list[Recorded]) -> None:
+    limited = [outcome for _, outcome in failed(recorded) if outcome.failure == FailureClass.RATE_LIMITED]
+    assert all("temporarily rate-limited upstream" in outcome.detail for outcome in limited)
+    assert all(outcome.reaction.shrink and outcome.reaction.billed == "no" for outcome in limited)
 
 
 def test_routers_name_the_provider_and_the_generation(recorded: list[Recorded]) -> None:
-    routed = [told for each, told in answered(recorded) if each.host == "openrouter.ai"]
-    assert all(told.provider and str(told.response_id).startswith("gen-") for told in routed)
-    assert all(told.native_finish_reason for told in routed)
+    routed = [outcome for each, outcome in answered(recorded) if each.host == "openrouter.ai"]
+    assert all(outcome.provider and str(outcome.response_id).startswith("gen-") for outcome in routed)
+    assert all(outcome.native_finish_reason for outcome in routed)

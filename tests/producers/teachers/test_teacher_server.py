@@ -42,8 +42,8 @@ def server() -> Iterator[TeacherServer]:
 
 @pytest.fixture(scope="module")
 def client(server: TeacherServer) -> Iterator[openai.OpenAI]:
-    with openai.OpenAI(base_url=server.base_url, api_key="none", max_retries=0) as made:
-        yield made
+    with openai.OpenAI(base_url=server.base_url, api_key="none", max_retries=0) as created:
+        yield created
 
 
 def ask(client: openai.OpenAI, model: str, messages: list[Message]) -> Any:
@@ -62,7 +62,7 @@ def post(server: TeacherServer, body: bytes, path: str = "/v1/chat/completions")
 
 
 def wrong_start(task: Task) -> list[Message]:
-    """A context in which one wrong edit was made: a second question about the task."""
+    """A context with one wrong edit: a second question about the task."""
     state = RepairState(task, task.source, "failed")
     edit = random.Random(task.task_id).choice(wrong_edits(state))
     return [

@@ -1,4 +1,4 @@
-"""Asking teachers over a real endpoint: what is bought once, what a failure leaves behind."""
+"""Asking teachers over a real endpoint: answers are bought once, and failures leave a sound lake."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ TEACHERS = ("tiny-teacher-95", "tiny-teacher-65")
 
 @pytest.fixture(scope="module")
 def lake(tmp_path_factory: pytest.TempPathFactory) -> Lake:
-    """Rollouts of a student that blunders."""
-    made = Lake.create(str(tmp_path_factory.mktemp("ask") / "lake"))
+    """Rollouts of a student that makes errors."""
+    created = Lake.create(str(tmp_path_factory.mktemp("ask") / "lake"))
     world = tiny_functions()
     student = OraclePolicy(ErrorRates(wrong_edit=0.5))
-    collect_rollouts(made, student, world, world.train_tasks(1, 6), Collection("run", "student", 2, 4, 1))
-    made.project()
-    return made
+    collect_rollouts(created, student, world, world.train_tasks(1, 6), Collection("run", "student", 2, 4, 1))
+    created.project()
+    return created
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +67,9 @@ def test_answers_land_under_the_state_that_was_asked_and_are_bought_once(
     assert answered["prompt_token_count"].min() > 0
 
 
-def test_a_teacher_that_fails_is_told_and_stops_nobody(lake: Lake, server: TeacherServer) -> None:
+def test_a_teacher_that_fails_leaves_events_and_does_not_stop_others(
+    lake: Lake, server: TeacherServer
+) -> None:
     asked = questions_of(lake, rollouts(lake))[:2]
     endpoint = Endpoint(server.base_url, ("nobody", "tiny-teacher-70"))
     outcome = ask_teachers(lake, endpoint, asked)
