@@ -29,12 +29,12 @@ class _Group(NamedTuple):
     automaton: ahocorasick_rs.BytesAhoCorasick
 
     def positions(self, data: bytes) -> Iterator[int]:
-        for found, start, _ in self.automaton.find_matches_as_indexes(data):
-            check = self.checks[found]
+        for index, start, _ in self.automaton.find_matches_as_indexes(data):
+            check = self.checks[index]
             if check is None or check.match(data, start):
                 yield start
                 continue
-            for offset, other in self.overlaps[found]:
+            for offset, other in self.overlaps[index]:
                 if data.startswith(self.literals[other], start + offset):
                     check = self.checks[other]
                     if check is None or check.match(data, start + offset):

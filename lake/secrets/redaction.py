@@ -3,13 +3,11 @@
 Flow: an automaton looks for literals in an event's JSON text → where one is found, the decoded strings are
 matched → each match becomes `⟦secret:TYPE:HMAC8⟧`.
 
-**Clean events pass untouched**: the same object is returned. The automaton never rejects a text that would
-match.
+**Clean events pass untouched**, as the same object. The automaton never rejects a text that would match.
 **Strings are matched decoded**, keys too, each alone and joined with its neighbours of a split text.
 **A secret has one token** within a lake, in all its forms; without the lake's key a token reveals nothing.
 **Redaction is idempotent**: matching repeats until nothing is found, and never reaches into a token.
-**Token ids of a redacted event are dropped**, with the vectors that belong to them: they would spell the
-secret.
+**Token ids of a redacted event are dropped**, with their vectors: they would spell the secret.
 """
 
 from __future__ import annotations
@@ -112,8 +110,7 @@ class Redactor:
             if not self.suspects(orjson.dumps(text_fields.values(fields))):
                 return Redacted(event, {})
         except TypeError:
-            # Text that is no UTF-8 is refused later. It is redacted first: it may contain a secret like any
-            # other.
+            # Malformed UTF-8 is refused later, and redacted first: it may contain a secret too.
             pass
         found: Counter[str] = Counter()
         changed: dict[str, Any] = {}

@@ -4,8 +4,7 @@
 an anchor needs no regular expression.
 **Anchors survive escaping**: none contains a character that JSON escapes, so they are found in JSON text of
 any depth as in plain text.
-**An escape is a word boundary.** In `\\nAKIA…`, as JSON within a string has it, `n` does not belong to the
-word.
+**An escape is a word boundary.** In `\\nAKIA…`, as in JSON within a string, `n` is no part of the word.
 **A group named `secret` is the secret**; without one the whole match is.
 """
 

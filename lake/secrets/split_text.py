@@ -9,8 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, NamedTuple, cast
 
-# Literals in the JSON text of an event's fields wherever a list has such pieces; quotes are escaped once
-# there.
+# The JSON text of an event's fields contains one of these wherever a list has pieces (quotes are escaped).
 SPLIT_TEXT_LITERALS = (
     r"text\"},{\"",
     r"},{\"text\":",

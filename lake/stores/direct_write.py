@@ -1,8 +1,7 @@
 """Write large new files past the page cache, where the file system allows it.
 
-**A landed file needs no cached copy**: it is synced at once and not read soon. Pages for it cost more
-processor time than writing it, and an append that syncs meanwhile waits for those that are not on the disk
-yet.
+**A landed file needs no cached copy**: it is synced at once and not read soon. Its pages would cost more
+processor time than writing it, and an append that syncs at that time would wait for them.
 **Nothing depends on it**: where it is refused, the file is written normally. The caller syncs.
 """
 

@@ -1,7 +1,6 @@
 """A store in a folder of a local file system.
 
-**Create-if-absent is a hard link**: the file is written and synced under a temporary name, then linked to its
-own.
+**Create-if-absent is a hard link**: the file is synced under a temporary name, then linked to its own.
 **Durable when `put_new` returns**: the file is synced before it gets its name, and its folder after.
 """
 

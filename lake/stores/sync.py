@@ -42,8 +42,7 @@ def write_all(descriptor: int, data: bytes | memoryview) -> None:
 
 
 def write_parts(descriptor: int, parts: Sequence[bytes | memoryview], start: int) -> int:
-    """Write parts one after the other from offset `start` on, without joining them; returns the end
-    offset."""
+    """Write parts one after the other from offset `start`, without joining them; returns the end."""
     for first in range(0, len(parts), PARTS_MAX):
         batch = parts[first : first + PARTS_MAX]
         end = start + sum(map(len, batch))

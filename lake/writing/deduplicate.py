@@ -101,8 +101,7 @@ class Deduplicator:
         return prepared
 
     def deduplicate(self, prepared: list[PreparedEvent]) -> tuple[Receipt, list[PreparedEvent]]:
-        """The receipt, and the events to write: new and conflicting ones, and a `ConflictFound` per
-        conflict."""
+        """The receipt and the events to write: new ones, conflicting ones, and their `ConflictFound`."""
         to_write: list[PreparedEvent] = []
         known = self._known
         known.start_batch()

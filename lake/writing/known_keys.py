@@ -1,5 +1,4 @@
-"""The events that a lake has, by key: those from before a writer's first event of a kind, and the writer's
-own.
+"""The events that a lake has, by key: those that a writer found there, and its own.
 
 Flow: a kind's first event loads that kind's keys, from its table and from landed files not yet projected.
 Then, batch by batch: `start_batch`, `load` the batch's keys, `add_first` each.

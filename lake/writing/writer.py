@@ -85,8 +85,7 @@ class Writer:
         return receipt
 
     def add(self, events: Iterable[Event], origin: Origin = LIVE) -> Receipt:
-        """Queue events in memory; the next `flush` makes them durable. On an error, none of the call is
-        queued."""
+        """Queue events in memory; the next `flush` makes them durable. After an error, none is queued."""
         prepared = self._open().redact_and_name(events, origin)
         with self._lock:
             receipt, to_write = self._open().deduplicate(prepared)
@@ -100,8 +99,7 @@ class Writer:
             self._seal_open_segment()
             recorded_at = datetime.now(UTC)
             for kind, rows in self._queued.items():
-                # In this thread: two threads that both need the interpreter are slower than one after the
-                # other.
+                # In this thread: two threads that both need the interpreter are slower than one.
                 table = event_rows_to_table(
                     kind,
                     rows,
@@ -177,8 +175,7 @@ class Writer:
             self._queued[item.event.KIND].append(item.to_row())
 
     def _spool_for(self, events: list[PreparedEvent]) -> Spool | None:
-        """Null if they land directly: the store has no spool, the append is large, or queued events go
-        first."""
+        """Null if they land directly: without a spool, behind queued events, or as a large append."""
         folder = self._store.spool_folder
         byte_count = sum(item.canonical.byte_count for item in events)
         if folder is None or self._queued or byte_count > SPOOLED_BYTES_MAX:
@@ -212,8 +209,7 @@ class Writer:
 
     @contextmanager
     def _close_on_error(self) -> Generator[None]:
-        """After an error, events that this writer takes for known may not be durable. It must not deduplicate
-        against them."""
+        """After an error, events that this writer knows may not be durable: it must not deduplicate again."""
         try:
             yield
         except BaseException:

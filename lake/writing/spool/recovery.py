@@ -41,8 +41,7 @@ class Recovery(NamedTuple):
 
 
 def recover(store: ObjectStore) -> Recovery:
-    """Land the events that crashed writers left in the spool. Raises CorruptFileError, OSError if it cannot
-    land."""
+    """Land the events that crashed writers left in the spool. Raises CorruptFileError, OSError."""
     folder = store.spool_folder
     total = Recovery()
     if folder is None or not folder.is_dir():

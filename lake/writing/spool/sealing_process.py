@@ -64,8 +64,7 @@ class SealingProcess:
             return self._ready
 
     def is_ready_before(self, is_waited_for: threading.Event) -> bool:
-        """Wait until it is ready, has ended, or somebody waits for the caller; returns whether it is
-        ready."""
+        """Wait until it is ready, has ended, or the event is set; returns whether it is ready."""
         while not self.is_ready(POLL_S):
             if self._ended or is_waited_for.is_set():
                 return False
@@ -91,8 +90,7 @@ class SealingProcess:
                 # It has no request.
                 process.kill()
             try:
-                # An empty line ends it. Closing its input may not: a fork of the writer may have the pipe
-                # open.
+                # An empty line ends it. Closing its input may not: a forked process may have the pipe open.
                 process.communicate(b"\n", timeout=END_WAIT_S)
             except subprocess.TimeoutExpired:
                 process.kill()

@@ -127,8 +127,7 @@ def _frame(*parts: Packed) -> Frame:
 
 
 def _whole_bodies(data: bytes, offset: int, mark: bytes) -> tuple[list[memoryview], int, int]:
-    """The bodies of all whole frames, the end of the last one, and the number of unreadable gaps between
-    two."""
+    """The bodies of all whole frames, the end of the last, and the number of unreadable gaps."""
     bodies: list[memoryview] = []
     damaged_count = 0
     while True:
