@@ -1,5 +1,5 @@
-"""When two actions are the same action.
+"""Equality of actions.
 
-Flow: action JSON → `keys`, one per level → shell commands through `shell` (tree, words, flags, tokens).
-`classified` attaches the keys to answers.
+Flow: action JSON → `keys`, one per level → shell commands through `shell` (syntax tree → tokens → canonical
+text), its words through `shell_words`, its arguments through `shell_flags`.
 """

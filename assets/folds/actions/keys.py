@@ -1,15 +1,17 @@
-"""When are two actions the same action: a key per level, equal keys for equal actions.
+"""Equality of actions: a key per level, equal keys for equal actions.
 
 An action is JSON text of an assistant message, `{"content": str, "tool_calls": [{"name": str, "arguments":
 object or text}]}`.
 
-**L0**: the whole action, white space normalised. **L1**: what it would do. Its tool calls in order, arguments
-by value and shell commands by syntax tree, prose ignored; without calls, its text without case and closing
-punctuation.
-**Equivalence is by key**, so it is transitive. **L1 is coarser than L0**: it is computed from what L0
-compares.
-**Every text has a key.** What is no such JSON, or is nested deeper than `NESTING_MAX`, is compared as plain
-text.
+**L0**: the whole action, white space normalised. **L1**: its effect. With tool calls, these in order, with
+arguments by value and shell commands by syntax tree, and without prose; without calls, the text without case
+and closing punctuation.
+**Equivalence is by key**, so it is transitive. **L1 is coarser than L0**: its key is that of a part of the L0
+form.
+**Runs of white space are one blank; lines and indentation stay**, because they have a meaning in most tool
+arguments (Python, YAML, diffs). Normalising twice equals normalising once.
+**Every text has a key.** Text that is not such JSON, or is nested deeper than `NESTING_MAX`, is compared as
+plain text.
 """
 
 from __future__ import annotations
@@ -19,7 +21,6 @@ import json
 import re
 from typing import Any, Literal, NamedTuple, cast
 
-from tracelake.assets.folds.actions.normal_text import normal_text
 from tracelake.assets.folds.actions.shell import canonical_command
 
 Level = Literal["L0", "L1"]
@@ -55,42 +56,39 @@ _SHELL_PROGRAMS = frozenset(["bash", "sh", "/bin/bash", "/bin/sh", "zsh"])
 
 # An unclosed string runs to the end: a pattern that could fail would be tried again at every quote.
 _JSON_STRING = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"?', re.DOTALL)
+_BLANK_LINES = re.compile(r"\n{3,}")
 _OPENING = " \t\n\"'`*_¿¡“”‘’«»"
 _CLOSING = _OPENING + ".,;:?!…。"
-_UNREAD = object()
+_NOT_JSON = object()
 
 
 class ActionKeys(NamedTuple):
-    """What folds need to know of one action."""
+    """Keys and shape of one action."""
 
     L0: str
+    """32 hex digits."""
     L1: str
+    """32 hex digits."""
     tool: str
     """Names of the called tools, in order, joined by `+`; empty without calls."""
     is_empty: bool
-    """True without calls and without text: nothing that could be trained on."""
-
-
-def action_class(action_json: str, level: Level) -> str:
-    """Key of the action's class, 32 hex digits."""
-    keys = action_keys(action_json)
-    return keys.L0 if level == "L0" else keys.L1
+    """True without calls and without text: there is nothing to train on."""
 
 
 def action_keys(action_json: str) -> ActionKeys:
     parsed = _parsed(action_json)
-    if parsed is _UNREAD:
+    if parsed is _NOT_JSON:
         text = normal_text(action_json)
         return ActionKeys(_key("L0", text), _key("L1", text), "", not text)
-    seen = _normal(parsed)
-    calls = _calls(seen)
-    does = [[call["name"], _arguments(call["name"], call.get("arguments"))] for call in calls]
-    meaning = does or _plain_text(seen)
+    action = _normal(parsed)
+    calls = _calls(action)
+    effect = [[call["name"], _arguments(call["name"], call.get("arguments"))] for call in calls]
+    effect = effect or _plain_text(action)
     return ActionKeys(
-        L0=_key("L0", json.dumps(seen)),
-        L1=_key("L1", json.dumps(meaning, sort_keys=True)),
+        L0=_key("L0", json.dumps(action)),
+        L1=_key("L1", json.dumps(effect, sort_keys=True)),
         tool="+".join(call["name"] for call in calls),
-        is_empty=not calls and meaning == ["text", ""],
+        is_empty=not calls and effect == ["text", ""],
     )
 
 
@@ -99,8 +97,7 @@ def _key(level: Level, text: str) -> str:
 
 
 def _calls(action: Any) -> list[dict[str, Any]]:
-    """Tool calls in order; none if any of them is not a call, so that the whole action is compared as it
-    stands."""
+    """Tool calls in order; none if any of them is malformed, so that the whole action is compared."""
     calls = action.get("tool_calls") if isinstance(action, dict) else None
     if not isinstance(calls, list):
         return []
@@ -109,7 +106,7 @@ def _calls(action: Any) -> list[dict[str, Any]]:
 
 
 def _plain_text(action: Any) -> Any:
-    """Content of an action without calls; a foreign shape stands for itself."""
+    """Content of an action without calls; an unknown shape is compared as a whole."""
     if not isinstance(action, dict) or action.get("tool_calls") or set(action) - {"content", "tool_calls"}:
         return ["foreign", action]
     content = action.get("content")
@@ -127,7 +124,7 @@ def _without_closing(text: str) -> str:
 
 
 def _arguments(tool: str, arguments: Any) -> Any:
-    """Arguments by value. Text that holds JSON is read; other text given to a shell is a command line."""
+    """Arguments by value. Text with JSON is parsed; other text for a shell tool is a command line."""
     if isinstance(arguments, str):
         parsed = _parsed(arguments)
         if not isinstance(parsed, (dict, list)):
@@ -155,16 +152,16 @@ def _command(value: Any) -> Any:
 
 
 def _parsed(text: str) -> Any:
-    """The JSON value, or `_UNREAD`. Python's parser stops at a depth that depends on its caller, hence our
-    own limit."""
+    """The JSON value, or `_NOT_JSON`. `NESTING_MAX` exists because the depth that Python's parser accepts
+    depends on its caller."""
     if _nesting(text) > NESTING_MAX:
-        return _UNREAD
+        return _NOT_JSON
     try:
         return json.loads(
             text, strict=False, parse_int=_integer, parse_float=_float, parse_constant=_named_number
         )
     except ValueError:
-        return _UNREAD
+        return _NOT_JSON
 
 
 def _nesting(text: str) -> int:
@@ -193,12 +190,12 @@ def _float(text: str) -> Any:
 
 
 def _named_number(text: str) -> list[str]:
-    """A number that Python cannot hold, kept as text; the marker keeps it apart from a string."""
+    """A number that Python cannot represent, as text; the marker distinguishes it from a string."""
     return ["\0number", text]
 
 
 def _normal(value: Any) -> Any:
-    """The value with the white space of every text normalised. Keys stay, because they are names."""
+    """The value with the white space of every text normalised. Keys are names and stay unchanged."""
     if isinstance(value, str):
         return normal_text(value)
     if isinstance(value, list):
@@ -206,3 +203,17 @@ def _normal(value: Any) -> Any:
     if isinstance(value, dict):
         return {name: _normal(item) for name, item in value.items()}
     return value
+
+
+def normal_text(text: str) -> str:
+    """Text without accidental white space: runs inside a line, line ends, runs of empty lines, text ends."""
+    if "\n" not in text and "\r" not in text:
+        return " ".join(text.split())
+    lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
+    return _BLANK_LINES.sub("\n\n", "\n".join(map(_normal_line, lines))).strip()
+
+
+def _normal_line(line: str) -> str:
+    body = line.lstrip(" \t")
+    words = " ".join(body.split())
+    return line[: len(line) - len(body)] + words if words else ""

@@ -1,7 +1,7 @@
-"""What is known of common commands: which of their short flags commute, and which of their words are paths.
+"""Arguments of common commands: which short flags commute, and which words are paths.
 
-**Only what is listed is touched.** A command line is reordered only if every flag in it is listed here; one
-unknown flag leaves it as it was written. A wrong split costs one pair, a wrong merge invents a majority.
+**Only listed flags are reordered.** One unknown flag leaves a command line as it is written. Separating two
+equal commands by mistake costs one pair; merging two different ones invents a majority.
 """
 
 from __future__ import annotations
@@ -12,18 +12,18 @@ from typing import NamedTuple
 
 
 class Flags(NamedTuple):
-    """Short flags of one command, read the way getopt reads them."""
+    """Short flags of one command, read as getopt reads them."""
 
     commuting: str
-    """Flags without a value, whose order among all listed flags has no effect."""
+    """Flags without a value; their order among all listed flags has no effect."""
     valued: str = ""
     """Flags that take a value, attached or as the next word."""
     conflicting: tuple[str, ...] = ()
     """Groups in which the last one given wins."""
 
 
-class Parsed(NamedTuple):
-    """A command line taken apart."""
+class ParsedArguments(NamedTuple):
+    """Arguments by their role."""
 
     flags: list[str]
     options: list[tuple[str, ...]]
@@ -57,7 +57,7 @@ _KNOWN: dict[str, Flags] = {
     "pytest": Flags("xvqsl", "kmncpoW"),
 }
 PATTERN_COMMANDS = frozenset({"grep", "egrep", "fgrep", "rg", "sed"})
-"""Their first operand is a pattern and never a path."""
+"""Commands whose first operand is a pattern and never a path."""
 TEXT_COMMANDS = frozenset(
     [
         "echo",
@@ -84,7 +84,7 @@ TEXT_COMMANDS = frozenset(
         "watch",
     ]
 )
-"""Their words may be text, or another command line."""
+"""Commands whose words may be text, or another command line."""
 _DOT_SLASH = re.compile(r"^(?:\./+)+")
 
 
@@ -102,12 +102,12 @@ def normal_arguments(name: str, arguments: Sequence[str]) -> list[str]:
     return cluster + options + _normal_operands(name, parsed)
 
 
-def _normal_operands(name: str, parsed: Parsed) -> list[str]:
+def _normal_operands(name: str, parsed: ParsedArguments) -> list[str]:
     if "--" in parsed.operands:
         return parsed.operands
     pattern_given = any(option[0] in ("-e", "-f") for option in parsed.options)
-    kept = 1 if name in PATTERN_COMMANDS and not pattern_given else 0
-    return parsed.operands[:kept] + [normal_path(word) for word in parsed.operands[kept:]]
+    patterns = 1 if name in PATTERN_COMMANDS and not pattern_given else 0
+    return parsed.operands[:patterns] + [normal_path(word) for word in parsed.operands[patterns:]]
 
 
 def normal_path(word: str) -> str:
@@ -118,9 +118,9 @@ def normal_path(word: str) -> str:
     return rest or "."
 
 
-def _parse(known: Flags, arguments: Sequence[str]) -> Parsed | None:
+def _parse(known: Flags, arguments: Sequence[str]) -> ParsedArguments | None:
     """Null if any flag is not listed, or two of them conflict."""
-    parsed = Parsed([], [], [])
+    parsed = ParsedArguments([], [], [])
     queue = list(reversed(arguments))
     while queue:
         word = queue.pop()
@@ -137,7 +137,7 @@ def _parse(known: Flags, arguments: Sequence[str]) -> Parsed | None:
     return None if any(len(used & set(group)) > 1 for group in known.conflicting) else parsed
 
 
-def _take_cluster(cluster: str, known: Flags, queue: list[str], parsed: Parsed) -> bool:
+def _take_cluster(cluster: str, known: Flags, queue: list[str], parsed: ParsedArguments) -> bool:
     """Read one `-abc` word; false if it holds a flag that is not listed, or lacks its value."""
     for position, letter in enumerate(cluster):
         if letter in known.valued:
@@ -152,7 +152,7 @@ def _take_cluster(cluster: str, known: Flags, queue: list[str], parsed: Parsed) 
 
 
 def _paths_after_unknown_flags(name: str, arguments: Sequence[str]) -> list[str]:
-    """Paths made plain wherever a word cannot be the value of the flag before it."""
+    """Paths in canonical form, except for words that may be the value of the flag before them."""
     if name in PATTERN_COMMANDS or name in TEXT_COMMANDS:
         return list(arguments)
     previous = ["", *arguments]

@@ -1,11 +1,10 @@
-"""One shell word in one spelling: quoting, escapes and expansion syntax unified.
+"""One shell word in canonical form: quoting, escapes and expansion syntax unified.
 
-**A character that quoting would protect is written with a backslash, one that is active is bare**, so `'a
-b'`, `"a b"` and `a\\ b` are one text, and `*` and `'*'` are two. An expansion is `${x}`; inside double quotes
-it is `"${x}"`.
-**What is not understood raises `UnreadableShell`**; its caller then compares plain text.
+**Protected characters have a backslash, active ones have none**, so `'a b'`, `"a b"` and `a\\ b` are one
+text, and `*` and `'*'` are two. An expansion is `${x}`; inside double quotes it is `"${x}"`.
+**Unknown syntax raises `UnreadableShell`**; the caller then compares plain text.
 
-The grammar (tree-sitter-bash 0.25) lets tokens inside strings swallow the blanks before them, so literal text
+The grammar (tree-sitter-bash 0.25) lets tokens inside strings absorb the blanks before them, so literal text
 is taken from the ranges between expansions and never from its own nodes.
 """
 
@@ -48,7 +47,7 @@ Substituted = Callable[[Node], str]
 
 
 class UnreadableShell(Exception):
-    """The text is not a command line that can be compared by its parts."""
+    """The text cannot be read as a command line."""
 
 
 def text_of(node: Node) -> str:
@@ -56,7 +55,7 @@ def text_of(node: Node) -> str:
 
 
 def word_text(node: Node, substituted: Substituted) -> str:
-    """Canonical spelling of a word node; `''` for the empty word."""
+    """Canonical form of a word node; `''` for the empty word."""
     text = _piece(node, substituted)
     if text == "{}":
         return "\\{\\}"

@@ -8,7 +8,7 @@ from typing import Any
 
 import polars as pl
 
-from tracelake.assets.folds.actions.keys import LEVELS, Level
+from tracelake.assets.folds.actions.keys import LEVELS, Level, action_keys
 from tracelake.assets.folds.pairs import disagreement as disagreement_folds
 from tracelake.assets.folds.pairs.answers import ANSWER_SCHEMA
 from tracelake.assets.folds.pairs.classified import classified_answers
@@ -60,6 +60,10 @@ def _row(
 
 def frame(*rows: dict[str, Any]) -> pl.DataFrame:
     return pl.DataFrame(list(rows), schema=ANSWER_SCHEMA)
+
+
+def action_class(action_json: str, level: str) -> str:
+    return getattr(action_keys(action_json), level)
 
 
 def votes_of(answers: pl.DataFrame, levels: Sequence[Level] = LEVELS) -> pl.DataFrame:

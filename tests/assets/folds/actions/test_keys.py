@@ -8,9 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.assets.folds.answer_frames import action, shell_action
-from tracelake.assets.folds.actions.keys import LEVELS, action_class, action_keys
-from tracelake.assets.folds.actions.normal_text import normal_text
+from tests.assets.folds.answer_frames import action, action_class, shell_action
+from tracelake.assets.folds.actions.keys import LEVELS, action_keys, normal_text
 
 JSON_VALUES = st.recursive(
     st.none()
@@ -46,7 +45,7 @@ class TestL0:
 
 
 class TestCalls:
-    def test_prose_beside_a_call_is_ignored(self) -> None:
+    def test_prose_next_to_a_call_is_ignored(self) -> None:
         assert same(shell_action("ls", content="Let me look."), shell_action("ls"))
 
     def test_shell_commands_are_compared_by_syntax(self) -> None:

@@ -11,8 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
-from tests.assets.folds.answer_frames import frame, pairs_of, shell_action, student, teacher
-from tracelake.assets.folds.actions.keys import action_class
+from tests.assets.folds.answer_frames import action_class, frame, pairs_of, shell_action, student, teacher
 from tracelake.assets.folds.pairs.preference_pairs import RULES, PairOutcome, pair_id
 
 
