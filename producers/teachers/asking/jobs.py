@@ -73,7 +73,7 @@ class Job(NamedTuple):
         return _body(self.question, self.teacher, self.context_rule, self.sample_index)
 
 
-def priced(specs: Iterable[TeacherSpec]) -> list[PricedTeacher]:
+def price_teachers(specs: Iterable[TeacherSpec]) -> list[PricedTeacher]:
     """Raises BadInputError for a teacher without a known price."""
     teachers: list[PricedTeacher] = []
     for spec in specs:

@@ -55,8 +55,8 @@ class TurnOrder:
             await self._changed.wait()
         return None
 
-    def begun(self, job: Job) -> None:
-        """Call it when the job's answer has started, or never will."""
+    def answer_started(self, job: Job) -> None:
+        """Call it when the job's answer has started, or when it never will."""
         rollout_id = job.question.rollout_id
         if self._latest.get(rollout_id) is job:
             del self._latest[rollout_id]

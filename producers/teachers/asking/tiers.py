@@ -62,7 +62,7 @@ def actions_of(lake: Lake, jobs: Sequence[Job]) -> dict[JobKey, str]:
     }
 
 
-def agreed(jobs: Sequence[Job], actions: Mapping[JobKey, str]) -> dict[str, str]:
+def consensus_of(jobs: Sequence[Job], actions: Mapping[JobKey, str]) -> dict[str, str]:
     """State → the action that all answers to these jobs share, if there are at least two."""
     by_state: dict[str, list[str]] = defaultdict(list)
     for job in jobs:

@@ -10,7 +10,7 @@ from tests.producers.teachers.question_lake import question_lake, teacher
 from tracelake.lake import Lake
 from tracelake.producers.calling.failures import FailureClass
 from tracelake.producers.calling.outcome import Answered, Failed
-from tracelake.producers.teachers.asking.jobs import Job, jobs_of, priced
+from tracelake.producers.teachers.asking.jobs import Job, jobs_of, price_teachers
 from tracelake.producers.teachers.asking.questions import select
 from tracelake.producers.teachers.history import partition_jobs, read_account, read_history
 from tracelake.producers.teachers.run.attempt_events import (
@@ -52,7 +52,7 @@ def lake(tmp_path: Path) -> Lake:
 
 @pytest.fixture
 def jobs(lake: Lake) -> list[Job]:
-    return jobs_of(select(lake, "all"), priced([teacher(price=PRICE)]))
+    return jobs_of(select(lake, "all"), price_teachers([teacher(price=PRICE)]))
 
 
 def land(lake: Lake, *events: Event) -> None:

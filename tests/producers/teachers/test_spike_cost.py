@@ -9,7 +9,7 @@ import pytest
 
 from tracelake.assets.verdicts.projected_cost import PROJECTED_COLUMNS, prices_of, project_cost
 from tracelake.lake import Lake
-from tracelake.producers.teachers.asking.jobs import priced
+from tracelake.producers.teachers.asking.jobs import price_teachers
 from tracelake.producers.teachers.spec.teacher_file import read_teacher_file
 from tracelake.schemas.experiments.cost_experiment import CostExperiment
 from tracelake.schemas.experiments.experiment import load_experiment
@@ -25,7 +25,7 @@ def experiment() -> CostExperiment:
 
 
 def test_the_claims_teachers_and_prices_are_those_of_its_teacher_file(experiment: CostExperiment) -> None:
-    teachers = priced(read_teacher_file(FILE.parent / experiment.asking.teachers_file).teachers)
+    teachers = price_teachers(read_teacher_file(FILE.parent / experiment.asking.teachers_file).teachers)
     assert [each.teacher for each in experiment.teachers] == [teacher.name for teacher in teachers]
     for claimed, teacher in zip(experiment.teachers, teachers, strict=True):
         ours, listed = prices_of(claimed), teacher.prices.at(0)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.producers.teachers.question_lake import question_lake, teacher
-from tracelake.producers.teachers.asking.jobs import Job, jobs_of, priced
+from tracelake.producers.teachers.asking.jobs import Job, jobs_of, price_teachers
 from tracelake.producers.teachers.asking.order import CacheOrder, TurnOrder
 from tracelake.producers.teachers.asking.questions import select
 
@@ -16,7 +16,7 @@ from tracelake.producers.teachers.asking.questions import select
 @pytest.fixture
 def jobs(tmp_path: Path) -> list[Job]:
     """Two traces of three turns."""
-    return jobs_of(select(question_lake(str(tmp_path / "lake")), "all"), priced([teacher()]))
+    return jobs_of(select(question_lake(str(tmp_path / "lake")), "all"), price_teachers([teacher()]))
 
 
 def place(job: Job | None) -> tuple[str, int] | None:
@@ -29,7 +29,7 @@ def test_slots_are_filled_across_traces_and_no_slot_stays_idle(jobs: list[Job]) 
         first, second = await order.next(), await order.next()
         assert (place(first), place(second)) == (("0", 0), ("1", 0))
         assert second is not None
-        order.begun(second)
+        order.answer_started(second)
         assert place(await order.next()) == ("1", 1)
         assert place(await order.next()) == ("0", 1)
         assert [place(job) for job in order.left()] == [("0", 2), ("1", 2)]
@@ -46,7 +46,7 @@ def test_strict_order_waits_until_the_turn_before_has_started(jobs: list[Job]) -
         await asyncio.sleep(0)
         assert not waiting.done()
         assert first is not None
-        order.begun(first)
+        order.answer_started(first)
         assert place(await waiting) == ("0", 1)
 
     asyncio.run(scenario())
@@ -72,7 +72,7 @@ def test_every_job_is_handed_out_once(jobs: list[Job], cache_order: CacheOrder) 
         order, given = TurnOrder(jobs, cache_order), []
         while (job := await order.next()) is not None:
             given.append(job)
-            order.begun(job)
+            order.answer_started(job)
         return given
 
     given = asyncio.run(scenario())

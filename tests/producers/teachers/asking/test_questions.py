@@ -8,7 +8,7 @@ import pytest
 
 from tests.producers.teachers.question_lake import TOOLS, bash, question_lake, teacher, trace
 from tracelake.lake import Lake
-from tracelake.producers.teachers.asking.jobs import DROPPED_OUTPUT, jobs_of, priced
+from tracelake.producers.teachers.asking.jobs import DROPPED_OUTPUT, jobs_of, price_teachers
 from tracelake.producers.teachers.asking.questions import select
 from tracelake.schemas.errors import QueryError
 
@@ -78,7 +78,7 @@ def test_a_context_over_the_window_follows_the_teachers_rule(
     lake = question_lake(str(tmp_path / "long"), trace_count=1, turn_count=4, output="word " * 500)
     sampling = {"max_tokens": 100}
     limits = {"context_token_max": 2000, "over_context": rule}
-    jobs = jobs_of(select(lake, "all"), priced([teacher(sampling=sampling, limits=limits)]))
+    jobs = jobs_of(select(lake, "all"), price_teachers([teacher(sampling=sampling, limits=limits)]))
     assert [(job.unsent, job.context_rule) for job in jobs[:3]] == [(None, None)] * 3
     assert jobs[3].unsent == unsent
     if unsent is None:
@@ -91,7 +91,7 @@ def test_a_context_over_the_window_follows_the_teachers_rule(
 def test_a_context_that_never_fits_is_not_sent(tmp_path: Path) -> None:
     lake = question_lake(str(tmp_path / "long"), trace_count=1, turn_count=2)
     limits = {"context_token_max": 50, "over_context": "drop_oldest_tool_outputs"}
-    jobs = jobs_of(select(lake, "all"), priced([teacher(limits=limits)]))
+    jobs = jobs_of(select(lake, "all"), price_teachers([teacher(limits=limits)]))
     assert [job.unsent for job in jobs] == ["context_too_long"] * 2
 
 
@@ -103,15 +103,15 @@ def test_a_picture_has_no_token_bound_and_is_not_sent(lake: Lake) -> None:
         writer.append([events[0], turn, events[2]])
     questions = select(lake, "rollout_id = 'picture'")
     paid = teacher(price={"input": 1, "output": 1})
-    assert [job.unsent for job in jobs_of(questions, priced([paid]))] == ["unbounded_cost"]
-    assert [job.unsent for job in jobs_of(questions, priced([teacher()]))] == [None]
+    assert [job.unsent for job in jobs_of(questions, price_teachers([paid]))] == ["unbounded_cost"]
+    assert [job.unsent for job in jobs_of(questions, price_teachers([teacher()]))] == [None]
 
 
 def test_samples_are_separate_jobs_and_differ_by_seed_if_there_is_one(lake: Lake) -> None:
     questions = select(lake, "all")[:1]
-    without = jobs_of(questions, priced([teacher(sampling={"sample_count": 3})]))
+    without = jobs_of(questions, price_teachers([teacher(sampling={"sample_count": 3})]))
     assert len({job.key for job in without}) == 3
     assert len({job.request_key for job in without}) == 1
-    seeded = jobs_of(questions, priced([teacher(sampling={"sample_count": 3, "seed": 7})]))
+    seeded = jobs_of(questions, price_teachers([teacher(sampling={"sample_count": 3, "seed": 7})]))
     assert [job.body()["seed"] for job in seeded] == [7, 8, 9]
     assert len({job.request_key for job in seeded}) == 3

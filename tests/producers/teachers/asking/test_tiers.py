@@ -8,9 +8,9 @@ import pytest
 
 from tests.producers.teachers.question_lake import question_lake, teacher
 from tracelake.lake import Lake
-from tracelake.producers.teachers.asking.jobs import Job, jobs_of, priced
+from tracelake.producers.teachers.asking.jobs import Job, jobs_of, price_teachers
 from tracelake.producers.teachers.asking.questions import select
-from tracelake.producers.teachers.asking.tiers import agreed, tier_outcome, tiers_of
+from tracelake.producers.teachers.asking.tiers import consensus_of, tier_outcome, tiers_of
 
 
 @pytest.fixture
@@ -22,7 +22,7 @@ def lake(tmp_path: Path) -> Lake:
 def jobs(lake: Lake) -> list[Job]:
     """Four states; two cheap teachers and an expensive one."""
     teachers = [teacher(name="a"), teacher(name="b"), teacher(name="expensive", tier=2)]
-    return jobs_of(select(lake, "all"), priced(teachers))
+    return jobs_of(select(lake, "all"), price_teachers(teachers))
 
 
 def by(jobs: list[Job], name: str) -> list[Job]:
@@ -39,13 +39,13 @@ def test_teachers_agree_if_at_least_two_answered_and_all_answers_are_equal(jobs:
     actions = answers(jobs, "a", ["ls", "ls", "ls", None]) | answers(jobs, "b", ["ls", "pwd", None, None])
     cheap = by(jobs, "a") + by(jobs, "b")
     states = [job.question.state_key for job in by(jobs, "a")]
-    assert agreed(cheap, actions) == {states[0]: "ls"}
+    assert consensus_of(cheap, actions) == {states[0]: "ls"}
 
 
 def test_samples_of_one_teacher_can_disagree_too(lake: Lake) -> None:
-    jobs = jobs_of(select(lake, "all")[:1], priced([teacher(sampling={"sample_count": 2})]))
-    assert agreed(jobs, {jobs[0].key: "ls", jobs[1].key: "pwd"}) == {}
-    assert list(agreed(jobs, {jobs[0].key: "ls", jobs[1].key: "ls"}).values()) == ["ls"]
+    jobs = jobs_of(select(lake, "all")[:1], price_teachers([teacher(sampling={"sample_count": 2})]))
+    assert consensus_of(jobs, {jobs[0].key: "ls", jobs[1].key: "pwd"}) == {}
+    assert list(consensus_of(jobs, {jobs[0].key: "ls", jobs[1].key: "ls"}).values()) == ["ls"]
 
 
 def test_misses_are_measured_where_expensive_answers_are_known(jobs: list[Job]) -> None:
