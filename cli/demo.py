@@ -133,9 +133,7 @@ def _collect(lake: Lake, experiment: Experiment, runs: Path) -> None:
 
 
 def _source_runs(lake: Lake) -> set[str | None]:
-    if "rollout_started" not in lake.project():
-        return set()
-    return set(lake.scan("rollout_started").select("source_run").collect()["source_run"])
+    return set(lake.scan("rollout_started", fresh=True).select("source_run").collect()["source_run"])
 
 
 def _ask(lake: Lake) -> None:

@@ -7,7 +7,6 @@ default has changed since.
 from __future__ import annotations
 
 from tracelake.lake import Lake
-from tracelake.schemas.errors import TableMissingError
 from tracelake.schemas.events.training_events import ExperimentRegistered
 from tracelake.schemas.experiments.cost_experiment import CostExperiment
 from tracelake.schemas.experiments.experiment import Experiment
@@ -36,12 +35,8 @@ def register_experiment(lake: Lake, experiment: Experiment | CostExperiment) -> 
 
 
 def _registered(lake: Lake, registration: ExperimentRegistered) -> ExperimentRegistered | None:
-    lake.project([registration.kind])
     key = {name: getattr(registration, name) for name in ExperimentRegistered.KEY}
-    try:
-        rows = lake.scan(registration.kind).filter(**key).sort("recorded_at").collect()
-    except TableMissingError:
-        return None
+    rows = lake.scan(registration.kind, fresh=True).filter(**key).sort("recorded_at").collect()
     if not rows.height:
         return None
     row = rows.row(0, named=True)

@@ -21,7 +21,6 @@ from tracelake.consumers.rollouts.play import play_rollouts
 from tracelake.lake import Lake
 from tracelake.schemas.canonical import hash_of
 from tracelake.schemas.environment import RolloutRecord, TaskIdentity
-from tracelake.schemas.errors import TableMissingError
 from tracelake.schemas.events.event import Event
 from tracelake.schemas.events.training_events import TaskEvaluated
 from tracelake.schemas.experiments.experiment import Experiment
@@ -152,14 +151,5 @@ class _Evaluation:
 
 
 def _landed_scores(lake: Lake, evaluation_id: str) -> list[float]:
-    lake.project(["task_evaluated"])
-    try:
-        rows = (
-            lake.scan("task_evaluated")
-            .filter(pl.col("evaluation_id") == evaluation_id)
-            .select("score")
-            .collect()
-        )
-    except TableMissingError:
-        return []
-    return rows["score"].drop_nulls().to_list()
+    rows = lake.scan("task_evaluated", fresh=True).filter(pl.col("evaluation_id") == evaluation_id)
+    return rows.select("score").collect()["score"].drop_nulls().to_list()

@@ -15,7 +15,7 @@ from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from tracelake.lake import Lake
 from tracelake.lake.stores.sync import sync_data, sync_folder
-from tracelake.schemas.errors import TableMissingError, TrainingError
+from tracelake.schemas.errors import TrainingError
 
 WEIGHTS = "model.safetensors"
 
@@ -35,11 +35,7 @@ def weights_digest(folder: Path) -> str:
 
 def last_checkpoint(lake: Lake, training_id: str, folder: Path) -> Path | None:
     """The newest recorded checkpoint whose folder still has the recorded weights."""
-    lake.project(["checkpoint_saved"])
-    try:
-        recorded = lake.scan("checkpoint_saved").filter(pl.col("training_id") == training_id)
-    except TableMissingError:
-        return None
+    recorded = lake.scan("checkpoint_saved", fresh=True).filter(pl.col("training_id") == training_id)
     rows = recorded.select("train_step", "weights_digest").sort("train_step", descending=True).collect()
     for train_step, digest in rows.iter_rows():
         checkpoint = checkpoint_folder(folder, train_step)

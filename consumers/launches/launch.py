@@ -33,7 +33,7 @@ from tracelake.consumers.trainer.auxiliary_grpo import AuxiliaryGRPOTrainer
 from tracelake.lake import Lake
 from tracelake.schemas.canonical import canonical_text, hash_of
 from tracelake.schemas.clock import now_s, since_ms
-from tracelake.schemas.errors import TableMissingError, TrainingError
+from tracelake.schemas.errors import TrainingError
 from tracelake.schemas.events.training_events import TrainingEnded, TrainingStarted
 from tracelake.schemas.experiments.experiment import Experiment, spec_hash
 from tracelake.schemas.experiments.lock import Lock, lock_text
@@ -232,8 +232,4 @@ class _AfterTrainStep(TrainerCallback):
 
 
 def _event_count(lake: Lake, kind: str, where: pl.Expr) -> int:
-    lake.project([kind])
-    try:
-        return lake.scan(kind).filter(where).select(pl.len()).collect().item()
-    except TableMissingError:
-        return 0
+    return lake.scan(kind, fresh=True).filter(where).select(pl.len()).collect().item()
