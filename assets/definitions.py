@@ -1,4 +1,4 @@
-"""What `dg dev` opens: event tables, derived tables and the lake they are in."""
+"""The definitions that `dg dev` opens: event tables, derived tables and their lake."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ from tracelake.schemas.errors import QueryError
 def run_query(lake: Lake, sql: str, at: str | None = None) -> pl.DataFrame:
     """Rows of a SELECT over the newest versions, or over a pin `name@N`. Raises QueryError.
 
-    Landed events are projected first, so that a query sees what was acknowledged before it began.
+    Events are projected first, so that a query sees all events acknowledged before it.
     """
     context = pl.SQLContext()
     for name, table in _tables(lake, at).items():

@@ -1,6 +1,6 @@
 """The chart of an A/B verdict: means of arms, the paired difference, slices.
 
-**The scale is under the title**: it says what the verdict may speak for.
+**The scale is under the title**: it is the scope of the verdict.
 """
 
 from __future__ import annotations

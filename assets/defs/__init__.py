@@ -1,1 +1,5 @@
-"""Dagster definitions: thin, over the folds."""
+"""Dagster definitions over the folds.
+
+Flow: `lake_resource` → `event_tables` (projection) → `derived_tables` (folds and checks) → `metadata` for
+Dagster's pages.
+"""

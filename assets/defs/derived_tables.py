@@ -1,4 +1,4 @@
-"""Derived tables as assets, each with blocking checks; and the harvest, which lands events."""
+"""Derived tables as assets with blocking checks, and the harvest, which lands events."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ def derived_table_asset(table: DerivedTable) -> dg.AssetsDefinition:
         description=f"Key: {', '.join(table.key)}.",
         owners=["team:lake"],
         check_specs=[
-            _blocking(table, _key_check(table), "The key tells all rows apart."),
-            _blocking(table, _rebuild_check(table), "Stored rows have the digest that was derived."),
+            _blocking(table, _key_check(table), "No two rows share a key."),
+            _blocking(table, _rebuild_check(table), "Stored rows have the digest of the derived frame."),
         ],
     )
     def derived_table(lake: LakeResource) -> dg.MaterializeResult:

@@ -9,7 +9,7 @@ from tracelake.schemas.errors import TableMissingError
 from tracelake.schemas.events.kinds import CLASS_OF_KIND
 
 HARVESTED = "harvested_answers"
-# Harvested answers land before the table that holds all teachers' answers is projected.
+# Harvested answers land before the table of all teacher answers is projected.
 DEPENDENCIES = {"teacher_answered": [HARVESTED]}
 
 

@@ -16,15 +16,15 @@ LAKE_DEFAULT = "lake-data"
 
 
 class LakeResource(dg.ConfigurableResource):
-    """Where the lake is, and what builds are told."""
+    """The lake's address and the parameters of builds."""
 
     uri: str = LAKE_DEFAULT
     student: str = ""
-    """Model whose actions are judged; empty: none."""
+    """Model whose actions are compared with the teachers'; empty: none."""
     min_teachers: int = 2
 
     def open(self) -> Lake:
-        """The lake; an empty one is made where there is none, so that a fresh clone can materialize."""
+        """Opens the lake, or creates an empty one, so that a fresh clone can materialize."""
         try:
             return Lake.open(self.uri)
         except LakeMissingError:
@@ -38,5 +38,5 @@ def resources() -> dg.Definitions:
     lake = LakeResource(
         uri=os.environ.get(LAKE_VARIABLE, LAKE_DEFAULT), student=os.environ.get(STUDENT_VARIABLE, "")
     )
-    # A process for each table would take longer to start than most tables take to derive.
+    # Starting a process per table takes longer than deriving most tables.
     return dg.Definitions(resources={"lake": lake}, executor=dg.in_process_executor)

@@ -1,4 +1,4 @@
-"""What Dagster shows of a table: rows, schema, digest, inputs, a plot."""
+"""Metadata that Dagster shows of a table: rows, schema, digest, inputs, a plot."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def table_metadata(
 
 
 def distribution_png(frame: pl.DataFrame, column: str) -> str:
-    """A data address of a small chart: a histogram of numbers, a bar for each of the most frequent texts."""
+    """Data URL of a small chart: a histogram of numbers, or bars for the most frequent texts."""
     values = frame.select(column).drop_nulls()
     base = alt.Chart(width=320, height=160)
     if values.schema[column].is_numeric():

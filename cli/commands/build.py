@@ -25,7 +25,8 @@ def build(
     lake: LakeOption = LAKE_DEFAULT,
     output: FormatOption = Format.HUMAN,
     student: Annotated[
-        str | None, typer.Option(envvar="TRACELAKE_STUDENT", help="Model whose actions are judged.")
+        str | None,
+        typer.Option(envvar="TRACELAKE_STUDENT", help="Model whose actions are compared with the teachers'."),
     ] = None,
     min_teachers: Annotated[
         int, typer.Option(min=1, help="Fewest teachers at a state that may outvote.")
@@ -42,7 +43,7 @@ def build(
         task = bar.add_task("build", total=len(DERIVED_TABLES), rate="–")
         states = build_tables(opened, parameters, on_table=lambda *_: advance(bar, task))
     if student is None:
-        say("No student was named, so there are no pairs: --student MODEL.")
+        say("Without a student there are no pairs: --student MODEL.")
     if output is Format.JSON:
         print_json({name: state.model_dump() for name, state in states.items()})
     else:
@@ -64,7 +65,7 @@ def query(
         str | None, typer.Option("--at", help="Read a pin NAME@N and not the newest versions.")
     ] = None,
 ) -> None:
-    """Ask the tables in SQL."""
+    """Query the tables in SQL."""
     from tracelake.assets.query import list_tables, run_query
     from tracelake.lake import Lake
 

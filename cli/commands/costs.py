@@ -1,4 +1,4 @@
-"""`tracelake teachers costs`: recorded costs beside what a price list makes of the recorded usage."""
+"""`tracelake teachers costs`: recorded costs next to the price of the recorded usage."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ def costs(
     lake: LakeOption = LAKE_DEFAULT,
     output: FormatOption = Format.HUMAN,
 ) -> None:
-    """Price the lake's turns anew, and compare with what was recorded; a cost that differs is exit 3."""
+    """Recompute the price of each turn and compare it with the recorded cost; exit 3 if one differs."""
     from tracelake.lake import Lake
     from tracelake.producers.teachers.pricing.recorded_cost import recorded_costs
 
-    price_of = _list_of(prices)
+    price_of = _price_lookup(prices)
     opened = Lake.open(lake)
     opened.project(["turn_completed"])
     found = recorded_costs(opened, price_of)
@@ -50,7 +50,7 @@ def costs(
         raise typer.Exit(EXIT_DIFFERENT)
 
 
-def _list_of(prices: str) -> Callable[[str], Prices | None]:
+def _price_lookup(prices: str) -> Callable[[str], Prices | None]:
     from pathlib import Path
 
     from tracelake.producers.teachers.pricing.price_lists import litellm_prices
@@ -66,7 +66,7 @@ def _list_of(prices: str) -> Callable[[str], Prices | None]:
 
 
 def _genai_price(model: str, provider: str) -> Prices | None:
-    """Without a provider: the one before the slash in the model's name."""
+    """Without a provider, the model's name has it before the slash."""
     from tracelake.producers.teachers.pricing.price_lists import genai_prices
 
     named, slash, rest = model.partition("/")
@@ -97,5 +97,5 @@ def _plain(row: ModelCost) -> dict[str, Any]:
 
 
 def register(_: typer.Typer) -> None:
-    """The group itself is registered by `tracelake.cli.commands.teachers`."""
+    """`tracelake.cli.commands.teachers` registers the group itself."""
     teachers.command()(costs)

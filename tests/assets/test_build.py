@@ -1,4 +1,4 @@
-"""From landed events to pairs: what a build derives, and that it derives it again."""
+"""From landed events to pairs: the tables that a build derives, the same ones each time."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_models_at_one_state_answer_each_other(lake: Lake) -> None:
     assert STUDENT not in answers.filter(role="teacher")["author"]
 
 
-def test_pairs_come_from_majorities_and_every_other_turn_has_its_reason(lake: Lake) -> None:
+def test_pairs_come_from_majorities_and_every_other_turn_has_a_reason(lake: Lake) -> None:
     build(lake, PARAMETERS)
     assert outcomes(lake, "majority_over_student") == {
         "q1": "paired",
@@ -77,7 +77,7 @@ def test_building_again_changes_nothing(lake: Lake) -> None:
     assert first == second
 
 
-def test_two_lakes_that_were_told_the_same_in_another_order_derive_the_same(tmp_path: Path) -> None:
+def test_lakes_with_equal_events_in_another_order_derive_equal_tables(tmp_path: Path) -> None:
     one = lake_of_rollouts(str(tmp_path / "one"))
     other = Lake.create(str(tmp_path / "other"))
     with other.writer("test") as writer:
@@ -97,7 +97,7 @@ def test_a_conflicting_rollout_is_quarantined_whole(lake: Lake) -> None:
     assert outcomes(lake, "majority_over_student")["q1"] == "no_majority"
 
 
-def test_a_policy_in_training_is_nobodys_teacher(lake: Lake) -> None:
+def test_a_policy_in_training_is_no_teacher(lake: Lake) -> None:
     live = [
         event.model_copy(update={"policy_version_start": 3}) if event.KIND == "turn_completed" else event
         for event in rollout("checkpoint", "q1", "cat x")
@@ -108,7 +108,7 @@ def test_a_policy_in_training_is_nobodys_teacher(lake: Lake) -> None:
     assert "checkpoint" not in lake.scan("answers").collect()["author"]
 
 
-def test_a_late_regrade_moves_tables_and_not_pins(lake: Lake) -> None:
+def test_a_late_regrade_changes_tables_and_not_pins(lake: Lake) -> None:
     build(lake, PARAMETERS)
     pin = lake.pin("before", ["trajectories"])
     regrade = [event for event in rollout(STUDENT, "q1", "ls", score=0.0) if event.KIND == "reward_assigned"]
@@ -121,7 +121,7 @@ def test_a_late_regrade_moves_tables_and_not_pins(lake: Lake) -> None:
     assert lake.scan("trajectories", at=pin.reference).filter(is_regraded).collect()["reward"].item() == 1.0
 
 
-def test_a_checkpoint_can_be_asked_which_pairs_it_saw(lake: Lake) -> None:
+def test_exposures_list_the_pairs_of_each_update(lake: Lake) -> None:
     batch = BatchConsumed(
         training_id="t",
         train_step=1,
@@ -145,6 +145,6 @@ def test_money_is_summed_once(lake: Lake) -> None:
     assert lake.scan("spend").collect()["cost_usd"].sum() == 13 * 0.25
 
 
-def test_a_query_that_names_nothing_is_refused_with_the_tables_that_there_are(lake: Lake) -> None:
+def test_a_query_of_an_unknown_table_is_refused_with_the_known_tables(lake: Lake) -> None:
     with pytest.raises(QueryError, match="turn_completed"):
         run_query(lake, "SELECT * FROM nowhere")

@@ -1,4 +1,4 @@
-"""The Dagster definitions load, materialize the same digests as a build, and check what they write."""
+"""The Dagster definitions load, materialize the digests of a build, and check the stored tables."""
 
 from __future__ import annotations
 
@@ -56,4 +56,4 @@ def test_assets_materialize_the_digests_of_a_build_and_pass_their_checks(
 
 
 def test_an_empty_folder_materializes_to_empty_tables(definitions: dg.Definitions, tmp_path: Path) -> None:
-    assert run(definitions, str(tmp_path / "nothing-yet")).success
+    assert run(definitions, str(tmp_path / "no-lake-yet")).success

@@ -1,6 +1,4 @@
-"""Real traces of six models on the same wiki-search questions: harvest, disagreement, pairs and a pin that
-stays what it is.
-"""
+"""Real traces of six models on the same wiki-search questions: harvest, disagreement, pairs, a stable pin."""
 
 from __future__ import annotations
 

@@ -81,5 +81,5 @@ def test_a_verdict_without_calls_is_about_nobody() -> None:
 
 def test_projected_dollars_have_a_table_of_their_own() -> None:
     projected = project_cost(turns(*TWO_TURNS), (teacher(),), RULE)
-    dear = cost_verdict(replay(calls(usd=5.0)), cost_spec(), projected=projected)
-    assert "PROJECTED, not measured: 1 trace, 2 turns" in verdict_text(dear)
+    verdict = cost_verdict(replay(calls(usd=5.0)), cost_spec(), projected=projected)
+    assert "PROJECTED, not measured: 1 trace, 2 turns" in verdict_text(verdict)

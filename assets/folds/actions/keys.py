@@ -6,7 +6,7 @@ object or text}]}`.
 **L0**: the whole action, white space normalised. **L1**: its effect. With tool calls, these in order, with
 arguments by value and shell commands by syntax tree, and without prose; without calls, the text without case
 and closing punctuation.
-**Equivalence is by key**, so it is transitive. **L1 is coarser than L0**: its key is that of a part of the L0
+**Equivalence is by key**, so it is transitive. **L1 is coarser than L0**: its key is a function of the L0
 form.
 **Runs of white space are one blank; lines and indentation stay**, because they have a meaning in most tool
 arguments (Python, YAML, diffs). Normalising twice equals normalising once.

@@ -1,4 +1,4 @@
-"""How much teachers agree, beyond what chance gives them.
+"""Agreement of teachers beyond chance.
 
 Agreement is Krippendorff's: a state with m votes weighs m, and its m (m - 1) ordered pairs share that weight.
 With the same number of votes at every state it is Fleiss' P. Chance is not estimated from the classes'

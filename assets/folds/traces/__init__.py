@@ -1,1 +1,4 @@
-"""Rows about rollouts: turns and trajectories, what training consumed, and training rows."""
+"""Rows about rollouts.
+
+Flow: events of rollouts → `turns` and trajectories; consumed batches → `exposures`.
+"""

@@ -1,6 +1,4 @@
-"""What training consumed: which pairs and rollouts each update saw. The checkpoint's answer to *what made
-you?*
-"""
+"""Exposures: the pairs and rollouts that each update of a training consumed."""
 
 from __future__ import annotations
 
@@ -30,14 +28,14 @@ def exposures(batch_consumed: pl.DataFrame) -> pl.DataFrame:
 
 
 def checkpoint_exposures(exposures: pl.DataFrame, training_id: str, train_step: int) -> pl.DataFrame:
-    """Everything that made one checkpoint: items of all updates up to it.
+    """Items of all updates up to one checkpoint.
 
-    An attempt that was resumed did some updates again; the last doing of each is the one that counts.
+    A resumed training repeats some updates; only the last attempt at each counts.
     """
-    mine = exposures.filter((pl.col("training_id") == training_id) & (pl.col("train_step") <= train_step))
-    seen = mine.filter(pl.col("attempt_index") == pl.col("attempt_index").max().over("train_step"))
+    until = exposures.filter((pl.col("training_id") == training_id) & (pl.col("train_step") <= train_step))
+    counted = until.filter(pl.col("attempt_index") == pl.col("attempt_index").max().over("train_step"))
     return (
-        seen.group_by("item_kind", "item_id")
+        counted.group_by("item_kind", "item_id")
         .agg(
             pl.len().cast(pl.Int64).alias("update_count"),
             pl.col("train_step").min().alias("first_train_step"),

@@ -84,7 +84,7 @@ def trajectories(
 
 
 def _results(tool_returned: pl.DataFrame) -> pl.DataFrame:
-    """By turn."""
+    """Counts of tool results and tool errors by turn."""
     failed = pl.col("error").is_not_null() | (pl.col("return_code").fill_null(0) != 0)
     return tool_returned.group_by("rollout_id", "turn_index").agg(
         pl.len().cast(pl.Int64).alias("tool_result_count"),
@@ -93,7 +93,7 @@ def _results(tool_returned: pl.DataFrame) -> pl.DataFrame:
 
 
 def _totals(turns: pl.DataFrame) -> pl.DataFrame:
-    """By rollout."""
+    """Sums over turns by rollout."""
     return turns.group_by("rollout_id").agg(
         pl.len().cast(pl.Int64).alias("turn_count"),
         pl.col("model").sort_by("turn_index").first(),
@@ -108,7 +108,7 @@ def _totals(turns: pl.DataFrame) -> pl.DataFrame:
 
 
 def _rewards(reward_assigned: pl.DataFrame) -> pl.DataFrame:
-    """By rollout, the newest version of the main reward."""
+    """The newest version of the main reward by rollout."""
     return (
         reward_assigned.filter(pl.col("turn_index").is_null() & (pl.col("name") == MAIN_REWARD))
         .sort("rollout_id", "grader_version", "grader", descending=[False, True, False])
@@ -122,5 +122,5 @@ def _rewards(reward_assigned: pl.DataFrame) -> pl.DataFrame:
 
 
 def canonical_action_text(action_json: str) -> str:
-    """An action as events store it, in the form in which folds compare it."""
+    """An action as events store it, in the canonical form that folds compare."""
     return canonical_action(orjson.loads(action_json))

@@ -22,7 +22,7 @@ class VerdictSpec(VerdictRule):
     experiment_id: str
     title: str
     scale: str
-    """What the verdict may speak for, such as `small world`."""
+    """Scope of the verdict, such as `small world`."""
     control_arm: str = "A"
     treatment_arm: str = "B"
     flip_count: int = Field(default=9_999, ge=99)

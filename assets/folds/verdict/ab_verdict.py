@@ -227,7 +227,7 @@ def _seed_p_value(graded: Floats) -> float | None:
 def _needed_counts(
     graded: Estimate, scores: PairedScores, units: _Units, spec: VerdictSpec
 ) -> tuple[int | None, int | None]:
-    """Tasks, and seeds, that reduce the squared error to what the required power asks for."""
+    """Numbers of tasks, and of seeds, that reduce the squared error enough for the required power."""
     seed_count, task_count = len(scores.seeds), len(scores.tasks)
     if not graded.varied:
         share = spec.minimum_effect / (spec.score_max - spec.score_min + abs(graded.mean))

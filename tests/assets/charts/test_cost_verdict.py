@@ -44,8 +44,8 @@ def test_only_known_figures_have_panels(found: CostVerdict) -> None:
     assert len(cost_verdict_chart(found.model_copy(update={"projected": None})).vconcat) == 2
     unmeasured = found.model_copy(update={"measured": None, "teachers": ()})
     assert len(cost_verdict_chart(unmeasured).vconcat) == 2
-    nothing = unmeasured.model_copy(update={"projected": None})
-    assert "UNDERPOWERED" in texts(chart_svg(cost_verdict_chart(nothing)))
+    without_panels = unmeasured.model_copy(update={"projected": None})
+    assert "UNDERPOWERED" in texts(chart_svg(cost_verdict_chart(without_panels)))
 
 
 def test_equal_verdicts_give_equal_bytes(found: CostVerdict) -> None:

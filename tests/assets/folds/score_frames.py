@@ -64,5 +64,5 @@ def drawn_cells(
 
 def _passes(generator: np.random.Generator, rates: np.ndarray) -> ArmCells:
     passed = (generator.random(rates.shape) < rates).astype(np.float64)
-    nothing = np.zeros_like(passed)
-    return ArmCells(passed, np.ones_like(passed), nothing, nothing.astype(bool))
+    zeros = np.zeros_like(passed)
+    return ArmCells(passed, np.ones_like(passed), zeros, zeros.astype(bool))

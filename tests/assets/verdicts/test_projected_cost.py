@@ -74,8 +74,8 @@ def test_traces_without_token_counts_are_left_out() -> None:
 
 def test_projected_dollars_decide_nothing() -> None:
     projected = project_cost(turns(*TWO_TURNS), (teacher(),), RULE)
-    dear = cost_verdict(replay(calls(usd=5.0)), spec(), projected=projected)
-    assert dear.outcome == "INVALIDATED"
-    nothing = cost_verdict(replay(calls(teachers=["tiny"])), spec(), projected=projected)
-    assert nothing.outcome == "UNDERPOWERED"
-    assert nothing.reasons[-1].startswith("Projected, not measured")
+    expensive = cost_verdict(replay(calls(usd=5.0)), spec(), projected=projected)
+    assert expensive.outcome == "INVALIDATED"
+    rehearsal = cost_verdict(replay(calls(teachers=["tiny"])), spec(), projected=projected)
+    assert rehearsal.outcome == "UNDERPOWERED"
+    assert rehearsal.reasons[-1].startswith("Projected, not measured")

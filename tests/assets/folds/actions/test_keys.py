@@ -1,4 +1,4 @@
-"""Two actions are the same action when their keys are: L0 by text, L1 by what they would do."""
+"""Two actions are equal if their keys are: L0 by text, L1 by effect."""
 
 from __future__ import annotations
 
@@ -36,10 +36,10 @@ def same(one: str, other: str, level: str = "L1") -> bool:
 
 
 class TestL0:
-    def test_white_space_is_nothing(self) -> None:
+    def test_white_space_does_not_count(self) -> None:
         assert same(shell_action("ls  -la "), shell_action("ls -la"), "L0")
 
-    def test_everything_else_is_something(self) -> None:
+    def test_everything_else_counts(self) -> None:
         assert not same(shell_action("ls -la"), shell_action("ls -al"), "L0")
         assert not same(shell_action("ls", content="I look."), shell_action("ls"), "L0")
 
@@ -82,17 +82,17 @@ class TestCalls:
 class TestAnswers:
     """Actions without calls are compared as text."""
 
-    def test_case_and_closing_punctuation_are_nothing(self) -> None:
+    def test_case_and_closing_punctuation_do_not_count(self) -> None:
         assert same(action("Done."), action("  done"))
         assert same(action("**Done!**"), action("done"))
 
-    def test_signs_and_brackets_are_something(self) -> None:
+    def test_signs_and_brackets_count(self) -> None:
         assert not same(action("-5"), action("5"))
         assert not same(action("(0, 1)"), action("[0, 1]"))
         assert not same(action("5!"), action("5"))
         assert not same(action("?"), action("!"))
 
-    def test_an_empty_action_is_known(self) -> None:
+    def test_an_empty_action_is_recognised(self) -> None:
         assert action_keys(action("  ")).is_empty
         assert not action_keys(action("x")).is_empty
         assert not action_keys(shell_action("")).is_empty
@@ -104,7 +104,7 @@ def test_tool_names_the_calls_in_order() -> None:
 
 
 @given(ARGUMENTS, st.randoms(use_true_random=False))
-def test_key_order_is_nothing(arguments: dict[str, object], random: object) -> None:
+def test_key_order_does_not_count(arguments: dict[str, object], random: object) -> None:
     names = list(arguments)
     random.shuffle(names)  # type: ignore[attr-defined]
     shuffled = {name: arguments[name] for name in names}
@@ -116,7 +116,7 @@ def test_key_order_is_nothing(arguments: dict[str, object], random: object) -> N
 
 
 @given(ARGUMENTS)
-def test_arguments_as_text_and_as_object_are_one(arguments: dict[str, object]) -> None:
+def test_arguments_as_text_and_as_object_are_equal(arguments: dict[str, object]) -> None:
     assert same(action(calls=[("f", arguments)]), action(calls=[("f", json.dumps(arguments, indent=1))]))
 
 

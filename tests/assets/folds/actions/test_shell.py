@@ -1,4 +1,4 @@
-"""Command lines that do the same have one spelling; command lines that differ have several."""
+"""Command lines with the same effect have one canonical form; others have different ones."""
 
 from __future__ import annotations
 
@@ -67,21 +67,21 @@ UNREADABLE = [
 
 
 @pytest.mark.parametrize("commands", SAME.values(), ids=SAME.keys())
-def test_one_spelling_for_commands_that_do_the_same(commands: list[str]) -> None:
+def test_commands_with_the_same_effect_have_one_form(commands: list[str]) -> None:
     spellings = {canonical_command(command) for command in commands}
     assert None not in spellings
     assert len(spellings) == 1
 
 
 @pytest.mark.parametrize("commands", DIFFERENT, ids=lambda commands: commands[0])
-def test_commands_that_differ_stay_apart(commands: list[str]) -> None:
+def test_different_commands_have_different_forms(commands: list[str]) -> None:
     spellings = [canonical_command(command) for command in commands]
     assert None not in spellings
     assert len(set(spellings)) == len(commands)
 
 
 @pytest.mark.parametrize("text", UNREADABLE, ids=lambda text: repr(text[:12]))
-def test_what_cannot_be_read_is_left_to_plain_text(text: str) -> None:
+def test_unreadable_text_has_no_canonical_form(text: str) -> None:
     assert canonical_command(text) is None
 
 

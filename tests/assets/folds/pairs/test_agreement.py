@@ -44,14 +44,14 @@ def test_observed_agreement_is_fleiss_p_with_equal_votes() -> None:
 
 
 def test_a_missing_answer_weighs_less() -> None:
-    """Krippendorff: (3 votes · 1/3 + 2 votes · 1) / 5; a state with one vote says nothing."""
+    """Krippendorff: (3 votes · 1/3 + 2 votes · 1) / 5; a state with one vote does not count."""
     rows = rows_of(voted("aab", "c-c", "d--"))
     assert rows[ALL]["observed_agreement"] == pytest.approx((3 / 3 + 2) / 5)
     assert rows[ALL]["state_count"] == 2
     assert rows["AB"]["state_count"] == 1
 
 
-def test_chance_is_what_permutation_within_a_tool_gives() -> None:
+def test_expected_agreement_comes_from_permutation_within_a_tool() -> None:
     """Expected agreement of a pair is the mean over states of Σ_c p_a(c) p_b(c), p over a teacher's own
     votes."""
     generator = np.random.default_rng(3)
@@ -101,5 +101,5 @@ def test_the_seed_decides() -> None:
     assert rows_of(answers, 50, 1) != rows_of(answers, 50, 2)
 
 
-def test_one_teacher_has_nobody_to_agree_with() -> None:
+def test_one_teacher_alone_has_no_agreement() -> None:
     assert teacher_agreement(votes_of(voted("a", "b"))).is_empty()

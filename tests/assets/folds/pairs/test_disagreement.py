@@ -38,7 +38,7 @@ def state_of(*commands: str, own: str | None = None) -> dict[str, Any]:
         (["a", "a"], "2-0", 0.0, 2, 1.0),
     ],
 )
-def test_how_votes_fall(
+def test_pattern_entropy_majority_and_margin(
     commands: list[str], pattern: str, entropy: float, majority_votes: int | None, margin: float
 ) -> None:
     row = state_of(*commands)
@@ -57,7 +57,7 @@ def test_a_student_agrees_or_does_not() -> None:
     )
 
 
-def test_a_state_that_nobody_was_asked_about_is_there() -> None:
+def test_a_state_without_teachers_has_a_row() -> None:
     row = state_of(own="ls")
     assert (row["teacher_count"], row["class_count"], row["pattern"]) == (0, 0, "none")
     assert row["vote_entropy_nats"] is None
@@ -93,7 +93,7 @@ def test_a_trace_sums_up_its_turns() -> None:
     assert row["mean_entropy_nats"] == pytest.approx((0 + 2 * 0.6365142 + math.log(3)) / 4)
 
 
-def test_levels_have_rows_of_their_own() -> None:
+def test_every_level_has_rows() -> None:
     answers = frame(teacher("s", "A", "ls -la"), teacher("s", "B", "ls -al"), student("s", "ls"))
     assert dict(disagreement_of(answers).select("level", "pattern").iter_rows()) == {"L0": "1-1", "L1": "2-0"}
     assert disagreement_by_trace_of(answers)["level"].to_list() == ["L0", "L1"]

@@ -39,7 +39,7 @@ class TestMajorityOverStudent:
         assert pair["vote_margin"] == pytest.approx(1 / 3)
         assert (pair["rollout_id"], pair["turn_index"], pair["task_key"]) == ("r1", 0, "task")
 
-    def test_the_majority_speaks_through_its_first_teacher_and_lowest_sample(self) -> None:
+    def test_the_first_teacher_and_lowest_sample_represent_the_majority(self) -> None:
         rows = [
             student("s", "rm"),
             teacher("s", "B", "ls -la", sample_index=0),
@@ -89,14 +89,14 @@ class TestOutcomes:
         assert outcomes(*voted("a", own="b"), min_teachers=1)["majority_over_student"] == "paired"
 
     def test_an_action_without_text_and_calls_is_not_trained_on(self) -> None:
-        nothing = {"action_json": '{"content":" ","tool_calls":[]}'}
+        empty = {"action_json": '{"content":" ","tool_calls":[]}'}
         own, *teachers = voted("a", "a", "b")
-        assert outcomes(own | nothing, *teachers)["majority_over_student"] == "empty_action"
+        assert outcomes(own | empty, *teachers)["majority_over_student"] == "empty_action"
         own, one, other, third = voted("a", "a", "b", own="a")
-        assert outcomes(own, one, other, third | nothing)["student_over_minority"] == "empty_action"
+        assert outcomes(own, one, other, third | empty)["student_over_minority"] == "empty_action"
 
 
-def test_levels_differ_in_who_agrees() -> None:
+def test_levels_can_differ_in_agreement() -> None:
     answers = frame(*voted("ls -la", "ls -al", own="ls -l -a"))
     assert pairs_of(answers, "L0").outcomes["outcome"].to_list() == ["no_majority"] * 2
     assert pairs_of(answers, "L1").outcomes["outcome"].to_list() == ["student_agrees", "no_minority"]

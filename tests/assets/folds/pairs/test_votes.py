@@ -1,4 +1,4 @@
-"""A teacher has one vote per state: what its samples most often are."""
+"""A teacher has one vote per state: the most frequent class of its samples."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def test_the_most_frequent_class_is_the_vote() -> None:
     assert "ls -la" in vote["action_json"]
 
 
-def test_levels_vote_apart() -> None:
+def test_votes_are_counted_per_level() -> None:
     """At L0 the two spellings are two classes of one sample each, and the tie goes to the first sample."""
     answers = frame(
         teacher("s", "A", "cat a", sample_index=0),
@@ -56,7 +56,7 @@ def test_a_repeated_event_is_one_sample() -> None:
     ("change", "says"),
     [({"role": "grader"}, "unknown role"), ({"action_json": None}, "nulls"), ({"event_id": None}, "nulls")],
 )
-def test_answers_that_break_the_contract_are_refused(change: dict[str, object], says: str) -> None:
+def test_malformed_answers_are_refused(change: dict[str, object], says: str) -> None:
     with pytest.raises(BadInputError, match=says):
         votes_of(frame(teacher("s", "A", "ls") | change))
 

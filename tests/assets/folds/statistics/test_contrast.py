@@ -58,7 +58,7 @@ class TestSeveralSeeds:
         assert found.seed_variance == pytest.approx((of_seeds - of_both) / 9)
         assert found.unit_variance == pytest.approx((of_units - of_both) / 9)
 
-    def test_the_means_of_seeds_must_agree(self) -> None:
+    def test_seeds_that_disagree_widen_the_interval(self) -> None:
         """Two seeds a long way apart on tasks that are alike: Student's t with one degree of freedom."""
         generator = np.random.default_rng(0)
         values = np.array([[0.4], [0.2]]) + generator.normal(0, 0.3, (2, 40))
@@ -75,7 +75,7 @@ class TestSeveralSeeds:
         assert found.standard_error == pytest.approx(across, rel=0.02)
         assert found.df == pytest.approx(2, abs=0.1)
 
-    def test_the_order_of_seeds_and_tasks_is_nothing(self) -> None:
+    def test_the_order_of_seeds_and_tasks_does_not_matter(self) -> None:
         generator = np.random.default_rng(1)
         values = generator.normal(size=(3, 8))
         codes = np.array([0, 0, 0, 1, 1, 2, 2, 2])
@@ -103,18 +103,18 @@ class TestUnequalUnits:
         assert estimate(values, self.CODES, alpha=0.05, value_range=9).df < 1.1
 
 
-class TestHoles:
-    def test_what_is_not_there_does_not_count(self) -> None:
+class TestMissingValues:
+    def test_missing_values_do_not_count(self) -> None:
         values = np.array([[1.0, np.nan, 0.0, 1.0], [np.nan, np.nan, 1.0, 1.0]])
         assert estimate(values, ALONE, alpha=0.05, value_range=1).mean == pytest.approx(4 / 5)
 
-    def test_nothing_at_all_is_refused(self) -> None:
+    def test_only_missing_values_are_refused(self) -> None:
         with pytest.raises(ValueError, match="every value is missing"):
             estimate(np.full((1, 4), np.nan), ALONE, alpha=0.05, value_range=1)
 
 
-class TestNothingVaried:
-    def test_the_interval_is_what_an_unseen_task_could_do(self) -> None:
+class TestNoVariation:
+    def test_the_interval_covers_the_effect_of_an_unseen_task(self) -> None:
         """300 ties exclude at 95 % that more than 1 % of tasks differ: the rule of three."""
         found = estimate(np.zeros((1, 300)), np.arange(300), alpha=0.05, value_range=1)
         assert found.high == pytest.approx(3 / 300, rel=0.01)

@@ -66,7 +66,7 @@ def test_ignoring_clusters_would_find_absent_effects() -> None:
 
 
 def test_a_planted_effect_is_found_at_the_stated_power() -> None:
-    """The effect equals the minimum effect, so `achieved_power` states what should be seen."""
+    """The effect equals the minimum effect, so `achieved_power` states the expected rate."""
     count, effect = 400, 0.2
     rule = spec(resample_count=200, flip_count=199, minimum_effect=effect)
     found = simulated(count, 12, rule, effect=effect, task_count=100)

@@ -1,4 +1,4 @@
-"""Scores of two arms become cells of seeds by tasks; what is not known is kept apart and bounded."""
+"""Scores of two arms become cells of seeds by tasks; ungraded and missing scores are bounded."""
 
 from __future__ import annotations
 
