@@ -44,7 +44,7 @@ class TokenFacts(NamedTuple):
 
 
 class AnswerParts:
-    """An answer as far as it has been read."""
+    """The part of an answer that was read so far."""
 
     def __init__(self) -> None:
         self.response_id: str | None = None
@@ -198,7 +198,7 @@ class AnswerParts:
 
 
 class _ToolCall:
-    """One tool call as far as it has been read. Its arguments stay the text that came."""
+    """The part of a tool call that was read so far. Its arguments stay the text that came."""
 
     def __init__(self, index: object) -> None:
         self.index = index

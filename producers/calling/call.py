@@ -82,7 +82,7 @@ def _refuses_stream(failed: Failed) -> bool:
 
 
 class _Exchange:
-    """One request, and its answer as far as it has come."""
+    """One request, and the part of its answer that has come so far."""
 
     def __init__(
         self,
@@ -178,7 +178,7 @@ class _Exchange:
             report(response_id)
 
     def _ended(self) -> CallOutcome:
-        """The outcome of an answer that came to its end, or that has all that an answer needs."""
+        """The outcome of a complete answer, or of an error status."""
         if self._answer is not None and not self._answer.is_success:
             return self._refused(self._answer)
         message = validate_answer(self._reader, str(self._body.get("model")))

@@ -50,7 +50,7 @@ class ResizableSemaphore:
         self._admit()
 
     def resize(self, size: int) -> None:
-        """After a cut, nobody enters until enough have left."""
+        """After a cut, callers wait until enough others have left."""
         self._size = size
         self._admit()
 

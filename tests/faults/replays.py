@@ -1,7 +1,7 @@
-"""Replays that are killed until they are done, and replays against endpoints that fail: the money holds.
+"""Replays that are killed until they are done, and replays against endpoints that fail: no money is lost.
 
-Flow: a server that charges and keeps its own books → replays of 300 calls, killed by SIGKILL at drawn moments
-→ the lake read after each kill; then drawn schedules of faults under drawn budgets.
+Flow: a server that charges and counts by itself → replays of 300 calls, killed by SIGKILL at drawn times →
+the lake read after each kill; then drawn schedules of faults under drawn budgets.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ WAIT_SECONDS = 300.0
 
 
 class Tally(NamedTuple):
-    """What a part of the trials did."""
+    """The results of a part of the trials."""
 
     killed: list[KilledReplay]
     scheduled: list[Scheduled]
@@ -40,7 +40,7 @@ def run(context: Context) -> Counts:
     scheduled = [each for tally in tallies for each in tally.scheduled]
     detail = (
         f"{len(killed)} replays of 300 calls in {sum(each.run_count for each in killed)} runs, "
-        f"paid again though held {sum(each.asked_again for each in killed)}, answers lost 0, "
+        f"paid again though answered {sum(each.asked_again for each in killed)}, answers lost 0, "
         f"sent again because a kill cut them off {sum(each.resent_count for each in killed)}; "
         f"{len(scheduled)} schedules of faults, {sum(each.failure_count for each in scheduled):,} failures, "
         f"overshoot {sum(each.overshoot_microusd for each in scheduled)}"
@@ -59,7 +59,7 @@ def _trials(context: Context, trials: list[str]) -> Tally:
             killed = in_child(_killed, folder, seed, wait_seconds=WAIT_SECONDS)
             problems, again = killed.problems, killed.asked_again
             if again:
-                problems = [*problems, f"{again} requests were paid again though their answers were held"]
+                problems = [*problems, f"{again} requests were paid again though the lake had their answers"]
             tally.killed.append(killed)
         else:
             scheduled = in_child(asked_under_faults, folder, seed, wait_seconds=WAIT_SECONDS)

@@ -425,7 +425,7 @@ async def never_answers(exchange: Exchange) -> web.StreamResponse:
 
 @scenario
 async def huge_body(exchange: Exchange) -> web.StreamResponse:
-    """A gigabyte, as long as somebody takes it."""
+    """A gigabyte, as long as the client reads."""
     return await _huge(exchange, 200)
 
 
@@ -453,7 +453,7 @@ async def gzip_bomb(exchange: Exchange) -> web.StreamResponse:
 
 @scenario
 async def gzip_answer(exchange: Exchange) -> web.StreamResponse:
-    """Packed although nobody asked for it, and well."""
+    """Packed correctly, although it was not requested."""
     exchange.bill()
     packed = gzip.compress(json.dumps(exchange.completion({"content": TEXT})).encode())
     return web.Response(body=packed, headers={"Content-Type": "application/json", "Content-Encoding": "gzip"})

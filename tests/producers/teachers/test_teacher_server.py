@@ -1,4 +1,4 @@
-"""Goal: a stranger's OpenAI client cannot tell the teachers from a provider.
+"""Goal: a foreign OpenAI client sees no difference between the teachers and a provider.
 
 Method: the real SDK over real HTTP.
 """
