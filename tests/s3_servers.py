@@ -25,6 +25,22 @@ from urllib.parse import urlsplit
 READY_WITHIN_S = 30.0
 PAGE_KEYS = 100
 """Keys per page of a listing, instead of a thousand: a few files make two pages."""
+# moto checks a condition and writes then. On a busy machine two racing creates can both succeed, as no real
+# server with conditional writes allows: one PUT at a time.
+MOTO = """
+import sys, threading
+from moto.s3.responses import S3Response
+from moto.server import main
+
+put, lock = S3Response._key_response_put, threading.Lock()
+
+def put_alone(*arguments, **named):
+    with lock:
+        return put(*arguments, **named)
+
+S3Response._key_response_put = put_alone
+main(sys.argv[1:])
+"""
 KEYS = {"AWS_ACCESS_KEY_ID": "dev-key", "AWS_SECRET_ACCESS_KEY": "dev-secret"}
 
 
@@ -43,10 +59,9 @@ def environment(endpoint: str) -> dict[str, str]:
 def moto() -> Iterator[str]:
     """The endpoint of a server that stores everything in memory and accepts any keys."""
     port = free_port()
-    code = "import sys; from moto.server import main; main(sys.argv[1:])"
     # A separate process: imports fork only from a process with one thread.
     server = subprocess.Popen(
-        [sys.executable, "-c", code, "-H", "127.0.0.1", "-p", str(port)],
+        [sys.executable, "-c", MOTO, "-H", "127.0.0.1", "-p", str(port)],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         env={**os.environ, **KEYS, "MOTO_S3_DEFAULT_MAX_KEYS": str(PAGE_KEYS)},
