@@ -23,7 +23,7 @@ class BudgetState(NamedTuple):
     cap: int
     settled: int
     open: int
-    """Reserved for attempts of this process that are under way."""
+    """Reserved for this process's attempts in flight."""
     unknown: int
     """Maxima of attempts that ended, or died, without reporting their cost."""
 
