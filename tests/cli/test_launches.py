@@ -1,7 +1,8 @@
-"""Goal: launches side by side come to what they come to one after the other, and none is left alone or lost.
+"""Goal: launches side by side give the same results as one after the other, and no process is left alone or
+lost.
 
-Method: a tiny random policy trains on recorded states, in real processes; some of them, and once the process
-that started them, are killed at work.
+Method: a tiny random policy trains on recorded states, in real processes. Some of them, and once their
+parent, are killed at work.
 """
 
 from __future__ import annotations
@@ -87,7 +88,7 @@ def weights(launches: list[Launch], opened: OpenExperiment) -> dict[tuple[str, i
     return {(launch.arm, launch.seed): weights_digest(each.folder) for launch, each in named}
 
 
-def test_an_evaluation_that_the_world_cannot_give_is_refused_before_it_is_registered(place: Path) -> None:
+def test_an_evaluation_with_more_tasks_than_the_world_has_is_refused_before_registration(place: Path) -> None:
     path = place / "experiment.toml"
     path.write_text(path.read_text().replace("task_count = 2", "task_count = 100"))
     with pytest.raises(ExperimentInvalidError, match=r"got \d tasks of recorded-states"):
@@ -97,7 +98,7 @@ def test_an_evaluation_that_the_world_cannot_give_is_refused_before_it_is_regist
     assert "experiment_registered" not in lake.tables()
 
 
-def test_two_at_once_come_to_what_one_after_the_other_does(place: Path) -> None:
+def test_two_at_once_give_the_same_weights_as_one_after_the_other(place: Path) -> None:
     one, two = opened_in(place, "one"), opened_in(place, "two")
     ticks: dict[str, int] = {"train": 0, "evaluate": 0}
 
@@ -129,16 +130,16 @@ def test_two_at_once_come_to_what_one_after_the_other_does(place: Path) -> None:
     assert two.lake.verify(deep=True).problems == ()
 
 
-def test_what_a_launch_raises_arrives_as_it_is(place: Path) -> None:
+def test_errors_of_a_worker_process_arrive_unchanged(place: Path) -> None:
     opened = opened_in(place, "runs")
     launches = opened.launches()
-    # The world is made from the pin; the launches here have theirs.
+    # A worker builds its world from the pin; the launches here already have theirs.
     (place / "lake" / "pins" / "pairs" / "000001.json").unlink()
     with pytest.raises(PinMissingError, match="pairs@1"), Workers(opened, 2) as workers:
         train_all(workers, launches)
 
 
-def test_a_process_that_dies_is_told_of_and_its_launch_goes_on_from_its_checkpoint(place: Path) -> None:
+def test_a_dead_worker_process_is_reported_and_its_launch_resumes_from_its_checkpoint(place: Path) -> None:
     with_train_steps(place, 12)
     opened = opened_in(place, "runs")
     launches = opened.launches("A")
@@ -187,7 +188,7 @@ def begun(place: Path) -> tuple[subprocess.Popen[bytes], list[int]]:
 
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="finds processes by /proc")
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
-def test_no_process_outlives_the_one_that_started_it(place: Path, how: signal.Signals) -> None:
+def test_no_worker_process_outlives_its_parent(place: Path, how: signal.Signals) -> None:
     with_train_steps(place, 1000)
     parent, pids = begun(place)
     parent.send_signal(how)
@@ -205,7 +206,7 @@ def test_no_process_outlives_the_one_that_started_it(place: Path, how: signal.Si
     assert lake.verify().problems == ()
 
 
-def test_what_only_this_process_sees_is_worked_on_in_it(place: Path) -> None:
+def test_a_lake_in_memory_is_trained_on_in_this_process(place: Path) -> None:
     lake = Lake.create("memory://side-by-side")
     pin_of_pairs(lake)
     opened = open_experiment(place / "experiment.toml", lake, place / "runs")

@@ -1,8 +1,8 @@
-"""Goal: where a lake lies does not change what it says. The demo's way from rollouts to a pin ends with the
+"""Goal: the place of a lake does not change its contents. The demo's steps from rollouts to a pin give the
 same digests on a local disk, in memory and on S3.
 
-Method: with a clock that stands still, the same policy plays, the same teachers are asked over HTTP, and
-every table is derived anew in each place.
+Method: under a still clock, the same policy plays, the same teachers are asked over HTTP, and every table is
+derived in each place.
 """
 
 from __future__ import annotations

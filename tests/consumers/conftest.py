@@ -22,7 +22,7 @@ from tracelake.consumers.pairs.dpo_loss import reference_logprobs
 from tracelake.consumers.pairs.pair_batches import PairDataset
 from tracelake.consumers.trainer.auxiliary_grpo import AuxiliaryGRPOTrainer
 
-# Rollout functions are experimental in TRL, and it says so at each construction unless told not to.
+# Rollout functions are experimental in TRL, which warns at each construction unless this is set.
 os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")
 
 CHARACTERS = string.ascii_letters + string.digits + " \n.,:;[]{}()<>/_-'\"!?=$#"

@@ -58,7 +58,7 @@ def terms_of(
     return sdpo_terms(student[None], teacher[None], ids, mask, temperature=temperature, config=config)
 
 
-def test_clip_cuts_whole_tokens_and_never_turns_a_gradient_round() -> None:
+def test_clip_acts_on_whole_tokens_and_never_reverses_a_gradient() -> None:
     student, teacher = logits(5).requires_grad_(), logits(6)
     config = plain(sdpo_alpha=0.0, sdpo_top_k=None)
     per_token = token_divergence(student, teacher, config)
@@ -111,7 +111,7 @@ def test_empty_mask_is_a_zero_that_can_be_backpropagated() -> None:
     assert sdpo_metrics([term.item() for term in terms])["hinted_token_count"] == 0.0
 
 
-def test_action_logits_depend_neither_on_padding_nor_on_the_rows_beside(new_policy) -> None:
+def test_action_logits_depend_neither_on_padding_nor_on_other_rows(new_policy) -> None:
     policy = new_policy(1).eval()
     contexts = [torch.arange(3, 3 + length) for length in (2, 9, 5)]
     actions = [torch.arange(20, 20 + length) for length in (4, 1, 3)]

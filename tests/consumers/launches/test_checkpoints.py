@@ -1,7 +1,7 @@
-"""Goal: a training goes on from the newest checkpoint that was written whole, and from no other.
+"""Goal: a training resumes from the newest complete checkpoint, and from no other.
 
-Method: folders as a process leaves them that dies while it writes, or that somebody changed, beside what the
-lake was told.
+Method: folders as left by a process that died while writing, or changed afterwards, and the events in the
+lake.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def written(folder: Path, train_step: int) -> Path:
     return checkpoint
 
 
-def tell(lake: Lake, checkpoint: Path, train_step: int, attempt_index: int = 0) -> None:
+def record(lake: Lake, checkpoint: Path, train_step: int, attempt_index: int = 0) -> None:
     event = CheckpointSaved(
         training_id=TRAINING,
         attempt_index=attempt_index,
@@ -44,23 +44,23 @@ def tell(lake: Lake, checkpoint: Path, train_step: int, attempt_index: int = 0) 
         writer.append([event])
 
 
-def test_without_any_there_is_nothing_to_go_on_from(fresh_lake: Lake, tmp_path: Path) -> None:
+def test_without_a_checkpoint_there_is_nothing_to_resume_from(fresh_lake: Lake, tmp_path: Path) -> None:
     assert last_checkpoint(fresh_lake, TRAINING, tmp_path / "runs") is None
 
 
-def test_one_that_the_lake_was_not_told_of_is_passed_over(fresh_lake: Lake, tmp_path: Path) -> None:
+def test_an_unrecorded_checkpoint_is_skipped(fresh_lake: Lake, tmp_path: Path) -> None:
     first = written(tmp_path, 2)
-    tell(fresh_lake, first, 2)
+    record(fresh_lake, first, 2)
     # A save that was cut off: its folder is there, and some of its files.
     written(tmp_path, 4)
     assert last_checkpoint(fresh_lake, TRAINING, tmp_path) == first
     assert last_checkpoint(fresh_lake, "another", tmp_path) is None
 
 
-def test_one_that_changed_or_went_away_is_passed_over(fresh_lake: Lake, tmp_path: Path) -> None:
+def test_a_changed_or_missing_checkpoint_is_skipped(fresh_lake: Lake, tmp_path: Path) -> None:
     first, second, third = (written(tmp_path, train_step) for train_step in (2, 4, 10))
     for checkpoint, train_step in ((first, 2), (second, 4), (third, 10)):
-        tell(fresh_lake, checkpoint, train_step)
+        record(fresh_lake, checkpoint, train_step)
     assert last_checkpoint(fresh_lake, TRAINING, tmp_path) == third
     (third / WEIGHTS).write_bytes(b"other weights")
     assert last_checkpoint(fresh_lake, TRAINING, tmp_path) == second
@@ -70,9 +70,9 @@ def test_one_that_changed_or_went_away_is_passed_over(fresh_lake: Lake, tmp_path
         weights_digest(second)
 
 
-def test_what_a_later_attempt_wrote_anew_counts(fresh_lake: Lake, tmp_path: Path) -> None:
+def test_a_checkpoint_rewritten_by_a_later_attempt_counts(fresh_lake: Lake, tmp_path: Path) -> None:
     checkpoint = written(tmp_path, 2)
-    tell(fresh_lake, checkpoint, 2)
+    record(fresh_lake, checkpoint, 2)
     (checkpoint / WEIGHTS).write_bytes(b"of another machine")
-    tell(fresh_lake, checkpoint, 2, attempt_index=1)
+    record(fresh_lake, checkpoint, 2, attempt_index=1)
     assert last_checkpoint(fresh_lake, TRAINING, tmp_path) == checkpoint

@@ -1,4 +1,4 @@
-"""Launching arms on a pin: what lands, what is refused, what is found again."""
+"""Goal: a launch lands every fact of its training, refuses a changed pin, and is found when finished."""
 
 from __future__ import annotations
 
@@ -102,16 +102,16 @@ def test_a_launch_lands_its_start_checkpoints_and_end(place: Place, trained: str
     assert orjson.loads(ended["metrics_json"])
 
 
-def test_where_the_clock_stands_still_no_figure_of_a_training_is_timed(
+def test_under_a_still_clock_every_timed_metric_is_zero(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(CLOCK_VARIABLE, STILL)
     place = Place(tmp_path)
     train_arm(place.lake, place.launch("A"))
     [ended] = place.rows("training_ended").to_dicts()
-    told = [figures for figures in orjson.loads(ended["metrics_json"]) if TIMED & figures.keys()]
-    assert len(told) == 5
-    assert {figures[name] for figures in told for name in TIMED & figures.keys()} == {0}
+    timed = [figures for figures in orjson.loads(ended["metrics_json"]) if TIMED & figures.keys()]
+    assert len(timed) == 5
+    assert {figures[name] for figures in timed for name in TIMED & figures.keys()} == {0}
     assert ended["duration_ms"] == 0
 
 
@@ -129,7 +129,7 @@ def test_each_update_names_the_rollouts_and_pairs_that_it_consumed(place: Place,
         assert set(pairs) <= known_pairs
 
 
-def test_the_lake_answers_which_pairs_made_a_checkpoint(place: Place, trained: str) -> None:
+def test_the_lake_lists_the_pairs_that_a_checkpoint_was_trained_on(place: Place, trained: str) -> None:
     build(place.lake, BuildParameters(student=STUDENT))
     exposures = place.lake.scan("exposures").collect()
     early, late = (checkpoint_exposures(exposures, trained, step).filter(item_kind="pair") for step in (1, 4))
@@ -156,7 +156,7 @@ def test_arms_differ_in_their_ids_and_a_plain_arm_consumes_no_pairs(place: Place
     assert set(place.rows("batch_consumed").filter(training_id=plain)["pair_ids_json"]) == {"[]"}
 
 
-def test_an_interrupted_training_goes_on_from_its_checkpoint_and_ends_with_the_same_weights(
+def test_an_interrupted_training_resumes_from_its_checkpoint_and_ends_with_the_same_weights(
     place: Place, trained: str, tmp_path: Path
 ) -> None:
     other = Place(tmp_path)

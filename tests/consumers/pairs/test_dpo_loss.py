@@ -1,4 +1,4 @@
-"""The replay loss is DPOTrainer's, value and gradient; the pair order is seeded, endless and resumable."""
+"""The pair loss is DPOTrainer's, value and gradient; the pair order is seeded, endless and resumable."""
 
 from __future__ import annotations
 
@@ -124,8 +124,8 @@ def test_the_prompt_is_cut_on_the_left_and_the_action_never(pair_rows) -> None:
     sequences = batch.sequences
     actions = [row["chosen_ids"] for row in pair_rows] + [row["rejected_ids"] for row in pair_rows]
     for index, (row, action) in enumerate(zip(pair_rows * 2, actions, strict=True)):
-        kept = sequences.input_ids[index][sequences.attention_mask[index].bool()].tolist()
-        assert kept == row["prompt_ids"][-2:] + action
+        prompt_and_action = sequences.input_ids[index][sequences.attention_mask[index].bool()].tolist()
+        assert prompt_and_action == row["prompt_ids"][-2:] + action
 
 
 def pair_rows_with_reference(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -135,13 +135,13 @@ def test_a_cut_action_is_not_executed() -> None:
     assert record.rewards["reward"] == 0.0
 
 
-def test_calls_after_the_end_are_made_and_told() -> None:
+def test_calls_after_the_end_are_executed_and_recorded() -> None:
     (record,) = play(ScriptedPolicy("count count"), 1)
     assert [call.outcome.done for call in record.turns[0].tool_calls] == [True, True]
     assert record.stop_reason == "completed"
 
 
-def test_a_record_keeps_all_that_an_event_needs() -> None:
+def test_a_record_has_every_field_that_its_events_need() -> None:
     (record,) = play(ScriptedPolicy("count other", "count"), 2)
     first, second = record.turns
     assert [message["role"] for message in first.new_messages] == ["system", "user"]
@@ -158,7 +158,7 @@ def test_a_record_keeps_all_that_an_event_needs() -> None:
     assert record.duration_ms >= first.latency_ms
 
 
-def test_contexts_grow_by_what_was_said_and_answered() -> None:
+def test_contexts_grow_by_actions_and_tool_results() -> None:
     (record,) = play(OracleOfContexts(), 3)
     lengths = [len(turn.new_messages) for turn in record.turns]
     assert lengths == [2, 1, 1]
@@ -195,7 +195,7 @@ def test_too_few_environments_are_refused() -> None:
         play_rollouts(ScriptedPolicy(), [CountEnvironment()], count_tasks(1, 2), turn_limit=1, seed=0)
 
 
-def test_the_way_to_trl_masks_what_tools_said() -> None:
+def test_trl_sequences_mask_tool_output() -> None:
     records = play(ScriptedPolicy("count", "count"), 1, 2)
     assert records_to_trl(records) == {
         "prompt_ids": [[1, 52], [1, 52]],
@@ -205,7 +205,7 @@ def test_the_way_to_trl_masks_what_tools_said() -> None:
     }
 
 
-def test_a_context_that_forgets_its_ids_cannot_be_trained_on() -> None:
+def test_a_context_that_does_not_start_with_earlier_ids_cannot_be_trained_on() -> None:
     (record,) = play(ScriptedPolicy("count", "count"), 2)
     forgetful = record.turns[1]._replace(action=record.turns[1].action._replace(prompt_ids=(1, 2, 3)))
     with pytest.raises(TrainingError, match="does not continue"):

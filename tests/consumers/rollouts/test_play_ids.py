@@ -1,4 +1,4 @@
-"""Goal: what a real policy sampled in the real world reaches TRL id by id.
+"""Goal: every id that a real policy samples in a real world reaches TRL.
 
 Method: an untrained policy. Most of its actions are nonsense, and all of them are recorded.
 """
@@ -19,13 +19,13 @@ from tracelake.schemas.environment import RolloutRecord
 @pytest.fixture(scope="module")
 def policy() -> TinyPolicy:
     texts = [task.prompt for task in generate_tasks(0, 40, "train")]
-    made = new_policy(texts, ModelShape(hidden=32, layers=1, heads=2, feed_forward=64))
-    return TinyPolicy(made.model, made.tokenizer, action_tokens_max=12)
+    untrained = new_policy(texts, ModelShape(hidden=32, layers=1, heads=2, feed_forward=64))
+    return TinyPolicy(untrained.model, untrained.tokenizer, action_tokens_max=12)
 
 
 @pytest.fixture(scope="module")
 def records(policy: TinyPolicy) -> list[RolloutRecord]:
-    # Calls and ends are made likely, so that rollouts of an untrained policy last several turns.
+    # Calls and end ids become likely, so that rollouts of an untrained policy last several turns.
     tasks = generate_tasks(1, 16, "train")
     bias = torch.zeros(len(policy.tokenizer))
     bias[policy.tokenizer.convert_tokens_to_ids(["<|call|>", "<|end|>"])] = torch.tensor([6.0, 5.0])
@@ -51,7 +51,7 @@ def test_each_context_continues_the_ids_before_it(records: list[RolloutRecord]) 
             assert (after.action.prompt_ids or ())[: len(known)] == known
 
 
-def test_trl_sequences_hold_every_action_and_nothing_twice(records: list[RolloutRecord]) -> None:
+def test_trl_sequences_contain_every_action_once(records: list[RolloutRecord]) -> None:
     output = records_to_trl(records)
     for row, record in enumerate(records):
         completion, mask = output["completion_ids"][row], output["env_mask"][row]

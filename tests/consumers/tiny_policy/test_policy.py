@@ -1,4 +1,4 @@
-"""Goal: what a policy says it sampled is what it sampled.
+"""Goal: the recorded ids and logprobs are those that the policy sampled.
 
 Method: recompute everything with plain forward passes.
 """
@@ -27,12 +27,12 @@ SHAPE = ModelShape(hidden=32, layers=2, heads=2, feed_forward=64)
 
 @pytest.fixture(scope="module")
 def policy() -> TinyPolicy:
-    made = new_policy((task.prompt for task in TASKS), SHAPE, seed=3)
+    policy = new_policy((task.prompt for task in TASKS), SHAPE, seed=3)
     # Larger weights make a far from uniform distribution, which the checks below need to mean anything.
     with torch.no_grad():
-        for weight in made.model.parameters():
+        for weight in policy.model.parameters():
             weight.mul_(3.0)
-    return made
+    return policy
 
 
 def recomputed(policy: TinyPolicy, action: PolicyAction) -> torch.Tensor:
@@ -53,8 +53,8 @@ def test_sampling_logprobs_are_those_of_a_forward_pass(policy: TinyPolicy, tempe
     assert len({len(action.prompt_ids or ()) for action in actions}) > 3
     for action in actions:
         assert action.sampling_logprobs is not None
-        told = torch.tensor(action.sampling_logprobs)
-        torch.testing.assert_close(told, recomputed(hot, action), atol=1e-4, rtol=0)
+        recorded = torch.tensor(action.sampling_logprobs)
+        torch.testing.assert_close(recorded, recomputed(hot, action), atol=1e-4, rtol=0)
         assert torch.tensor(action.sampling_logprobs, dtype=torch.float32).tolist() == list(
             action.sampling_logprobs
         )
@@ -92,7 +92,7 @@ def test_a_rows_draws_do_not_depend_on_its_batch(policy: TinyPolicy) -> None:
     assert together[5].completion_ids == alone[0].completion_ids
 
 
-def test_seeds_make_the_difference(policy: TinyPolicy) -> None:
+def test_other_seeds_give_other_draws(policy: TinyPolicy) -> None:
     actions = policy.act(CONTEXTS[:1] * 6, TOOLS, seeds=[1, 2, 3, 1, 2, 3])
     assert actions[:3] == actions[3:]
     assert len({action.completion_ids for action in actions}) == 3
@@ -139,7 +139,7 @@ def test_a_context_that_fills_the_window_gets_an_empty_action(policy: TinyPolicy
     assert policy.act([long], TOOLS, seeds=[0])[0].completion_ids == ()
 
 
-def test_the_same_seed_makes_the_same_policy_and_leaves_the_global_seed_alone() -> None:
+def test_the_same_seed_gives_the_same_policy_and_leaves_the_global_generator_alone() -> None:
     before = torch.random.get_rng_state()
     first, second, other = (new_policy(["a b"] * 3, SHAPE, seed=seed) for seed in (1, 1, 2))
     assert torch.equal(before, torch.random.get_rng_state())

@@ -1,4 +1,4 @@
-"""Goal: what is rendered can be read back, and a longer context never changes a shorter one's ids."""
+"""Goal: rendered messages can be parsed back, and a longer context never changes the ids of a shorter one."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ def test_rendering_is_prefix_preserving(issue: str, arguments: str, content: str
     assert context_ids(TOKENIZER, second, TOOLS, after_action) == after
 
 
-def test_sampled_ids_are_kept_although_the_tokenizer_would_choose_others() -> None:
+def test_sampled_ids_stay_although_the_tokenizer_would_choose_others() -> None:
     spelled = [piece_id(TOKENIZER, character) for character in "return"]
     message = completion_message(TOKENIZER, spelled, call_id_prefix="call_0")
     prefix = [1, 2, 3, *spelled, piece_id(TOKENIZER, END)]
@@ -144,13 +144,13 @@ def test_a_malformed_call_is_still_a_call(text: str, name: str, arguments: str) 
 
 
 @given(ids=st.lists(st.integers(0, len(TOKENIZER) - 1), max_size=30))
-def test_any_ids_make_a_message(ids: list[int]) -> None:
+def test_any_ids_give_a_message(ids: list[int]) -> None:
     message = completion_message(TOKENIZER, ids, call_id_prefix="c")
     assert message["role"] == "assistant"
     json.dumps(message)
 
 
-def test_the_mask_covers_what_the_assistant_wrote_and_its_end() -> None:
+def test_the_mask_covers_the_assistants_tokens_and_end_ids() -> None:
     text = "<|user|>a<|end|><|assistant|>b<|call|>c{}<|end|><|tool|>d<|end|><|assistant|>e<|end|>"
     ids = text_ids(TOKENIZER, text)
     written = [token for token, mine in zip(ids, assistant_mask(TOKENIZER, ids), strict=True) if mine]

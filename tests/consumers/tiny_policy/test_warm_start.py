@@ -1,4 +1,4 @@
-"""Goal: imitation works, twice the same, and once is enough.
+"""Goal: imitation works, is deterministic, and runs once.
 
 Method: a miniature warm start on real demonstrations.
 """
@@ -59,7 +59,7 @@ def test_a_demonstration_ends_with_its_last_action(demonstrations: list[list[Mes
     ]
 
 
-def test_a_warm_policy_does_what_it_was_shown(
+def test_a_warm_started_policy_imitates_its_demonstrations(
     demonstrations: list[list[Message]], environments: list[RepairEnvironment]
 ) -> None:
     policy = warm_start(demonstrations, TOOLS, SETTINGS)
@@ -78,14 +78,14 @@ def test_the_same_arguments_give_the_same_weights(demonstrations: list[list[Mess
     assert not torch.equal(first, other)
 
 
-def test_a_warm_policy_is_trained_once_and_then_found(
+def test_a_warm_started_policy_is_trained_once_and_then_found(
     demonstrations: list[list[Message]], tmp_path: Path
 ) -> None:
     first = warm_policy(demonstrations, TOOLS, BRIEF, tmp_path / "cache")
     (folder,) = (tmp_path / "cache").iterdir()
-    made_ns = (folder / "model.safetensors").stat().st_mtime_ns
+    modified_ns = (folder / "model.safetensors").stat().st_mtime_ns
     second = warm_policy(demonstrations, TOOLS, BRIEF, tmp_path / "cache")
-    assert (folder / "model.safetensors").stat().st_mtime_ns == made_ns
+    assert (folder / "model.safetensors").stat().st_mtime_ns == modified_ns
     assert torch.equal(weights_of(first), weights_of(second))
 
 

@@ -97,7 +97,7 @@ def test_hint_loss_equals_each_hinted_turn_run_alone_at_the_sampling_temperature
     assert difference == pytest.approx(total / token_count, abs=1e-5)
 
 
-def test_pairs_are_scored_at_temperature_one_whatever_the_rollouts_are_sampled_at(
+def test_pairs_are_scored_at_temperature_one_not_at_that_of_the_rollouts(
     new_channel_trainer, new_policy, pair_rows
 ) -> None:
     pairs = reference_logprobs(new_policy(3), PairDataset.from_rows(pair_rows), AuxiliaryLossConfig())

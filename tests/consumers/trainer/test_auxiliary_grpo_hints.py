@@ -1,4 +1,4 @@
-"""Hints reach the teacher's context and nothing else; and the teacher stays what it was."""
+"""Hints reach the teacher's context and nothing else; the teacher's weights never change."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def test_spans_are_the_maximal_runs_of_policy_tokens(mask: list[int]) -> None:
     assert all(before[1] < after[0] for before, after in pairwise(spans))
 
 
-def test_views_show_turns_without_padding_and_what_the_tool_said_between_them() -> None:
+def test_views_have_turns_without_padding_and_the_tool_output_between_them() -> None:
     first, second = rollout_views(padded_batch(), [41, 42], SpaceDecoder())
     assert [(turn.start, turn.end) for turn in first.turns] == [(0, 3), (7, 10)]
     assert [turn.preceding_tool_text for turn in first.turns] == ["", "30 31 60 61"]
@@ -85,7 +85,7 @@ def test_a_rollout_that_is_masked_out_has_no_turns_to_hint() -> None:
     assert hinted_turns(first, EveryTurn()) == ()
 
 
-def test_student_rows_hold_no_hint_and_the_mask_covers_exactly_the_hinted_turn() -> None:
+def test_student_rows_contain_no_hint_and_the_mask_covers_exactly_the_hinted_turn() -> None:
     batch = padded_batch()
     views = rollout_views(batch, [1, 2], SpaceDecoder())
     turns = [hinted_turns(view, EveryTurn()) for view in views]
@@ -125,13 +125,13 @@ def test_no_hints_still_give_one_row_to_run() -> None:
     assert not student.action_mask.any()
 
 
-def test_a_provider_that_forgets_a_turn_is_told_so() -> None:
+def test_a_provider_that_skips_a_turn_is_refused() -> None:
     class Forgetful:
         def hints(self, rollout: RolloutView) -> list[None]:
             return []
 
     view, _ = rollout_views(padded_batch(), [1, 2], SpaceDecoder())
-    with pytest.raises(TrainingError, match="another number of turns"):
+    with pytest.raises(TrainingError, match="another number of entries"):
         hinted_turns(view, Forgetful())
 
 
@@ -169,7 +169,7 @@ def test_excerpt_length_and_hints_per_rollout_are_bounded(tokenizer) -> None:
     assert texts == [None, "error: aa", None, "error: bb", None]
 
 
-def test_the_opening_is_what_the_chat_template_adds(tokenizer) -> None:
+def test_the_opening_is_the_generation_prompt_of_the_chat_template(tokenizer) -> None:
     template = (
         "{% for m in messages %}<{{ m.content }}>{% endfor %}{% if add_generation_prompt %}[a]{% endif %}"
     )
@@ -183,7 +183,7 @@ def probe(model: torch.nn.Module) -> torch.Tensor:
         return action_logits(model, rows)
 
 
-def test_a_copy_of_a_policy_that_trl_has_patched_is_frozen_all_the_same(
+def test_a_copy_of_a_policy_that_trl_has_patched_is_frozen_too(
     new_policy, tokenizer, prompts, reward, new_args
 ) -> None:
     policy = new_policy(3)
@@ -206,7 +206,7 @@ def test_the_policy_cannot_be_its_own_teacher(new_policy) -> None:
         frozen_teacher(policy, policy, None)
 
 
-def test_fingerprint_tells_trained_weights_from_initial_ones(new_policy) -> None:
+def test_trained_and_initial_weights_have_different_fingerprints(new_policy) -> None:
     policy = new_policy(3)
     before = weights_fingerprint(policy)
     assert before == weights_fingerprint(new_policy(3)) != weights_fingerprint(new_policy(4))

@@ -76,7 +76,7 @@ def checkpoint(new_trainer, tmp_path) -> str:
     return str(tmp_path / "run" / "checkpoint-2")
 
 
-def test_resuming_equals_never_having_stopped(new_trainer, tmp_path) -> None:
+def test_a_resumed_run_equals_an_uninterrupted_one(new_trainer, tmp_path) -> None:
     whole_log, resumed_log = PairLog(), PairLog()
     whole = new_trainer(whole_log)
     whole.train()
@@ -102,11 +102,11 @@ def test_resuming_with_other_pairs_is_refused(new_trainer, checkpoint: str) -> N
 
 
 def test_resuming_with_another_teacher_is_refused(new_trainer, checkpoint: str) -> None:
-    with pytest.raises(TrainingError, match="teacher is not the one"):
+    with pytest.raises(TrainingError, match="teacher differs"):
         new_trainer(policy_seed=4).train(resume_from_checkpoint=checkpoint)
 
 
-def test_at_zero_weights_a_stock_checkpoint_can_be_gone_on_from(
+def test_at_zero_weights_a_stock_checkpoint_can_be_resumed(
     new_policy, tokenizer, prompts, reward, new_args, tmp_path
 ) -> None:
     def build(trainer_class: type[GRPOTrainer], max_steps: int) -> GRPOTrainer:

@@ -1,4 +1,4 @@
-"""With both weights zero the trainer is TRL's, bit for bit; and TRL has the seams that it stands on."""
+"""With both weights zero the trainer is TRL's, bit for bit; and TRL has the seams that it needs."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def test_zero_weights_leave_every_parameter_and_random_number_as_stock_grpo(
     ]
 
 
-def test_every_rollout_keeps_its_id_through_shuffle_and_split(train) -> None:
+def test_every_rollout_has_the_same_uid_after_shuffle_and_split(train) -> None:
     hooks = CountingHooks()
     train(AuxiliaryGRPOTrainer, {"hooks": hooks}, gradient_accumulation_steps=2, max_steps=2)
     assert hooks.rollout_uids != sorted(hooks.rollout_uids)

@@ -1,4 +1,4 @@
-"""Runs with the channels on: losses go down, figures are logged, and each thing consumed is reported."""
+"""Runs with the channels on: losses go down, metrics are logged, and consumed rows are reported."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ def test_metrics_go_through_trls_own_log(new_channel_trainer) -> None:
     assert all(isinstance(logged[name], float) for name in finite)
 
 
-def test_hooks_tell_what_was_generated_hinted_and_consumed(new_channel_trainer, tokenizer) -> None:
+def test_hooks_report_generated_hinted_and_consumed_rows(new_channel_trainer, tokenizer) -> None:
     hooks = RecordingHooks()
     new_channel_trainer(0.5, 0.5, {"hooks": hooks}, max_steps=2, gradient_accumulation_steps=2).train()
     assert [(batch[0], batch[2]) for batch in hooks.batches] == [(1, 0), (1, 0), (2, 1), (2, 1)]
@@ -119,7 +119,7 @@ def test_hooks_tell_what_was_generated_hinted_and_consumed(new_channel_trainer, 
     assert any(hooks.hinted.values())
 
 
-def test_rollout_ids_of_the_rollout_function_come_back(new_channel_trainer, scripted_rollouts) -> None:
+def test_hooks_get_the_uids_of_the_rollout_function(new_channel_trainer, scripted_rollouts) -> None:
     def numbered(prompts: list[str], trainer: GRPOTrainer) -> dict[str, Any]:
         return scripted_rollouts(prompts, trainer) | {
             "rollout_uid": [1000 + index for index in range(len(prompts))]
@@ -130,7 +130,7 @@ def test_rollout_ids_of_the_rollout_function_come_back(new_channel_trainer, scri
     assert sorted(hooks.batches[0][1]) == [1000, 1001, 1002, 1003]
 
 
-def test_teacher_is_a_copy_of_the_initial_policy_and_stays_it(new_channel_trainer, new_policy) -> None:
+def test_the_teacher_is_a_frozen_copy_of_the_initial_policy(new_channel_trainer, new_policy) -> None:
     trainer = new_channel_trainer(0.5, 0.0, {"teacher_model": None}, max_steps=2)
     trainer.train()
     for parameter, initial in zip(

@@ -82,7 +82,7 @@ def test_a_key_or_value_outside_of_the_contract_is_refused_by_name(old: str, new
         parse(COST.replace(old, new))
 
 
-def test_what_was_registered_is_read_back_as_the_same_experiment() -> None:
+def test_a_registered_specification_is_read_back_as_the_same_experiment() -> None:
     experiment = parse(COST)
     event = registration_of(experiment)
     assert event.spec_hash == spec_hash(experiment)

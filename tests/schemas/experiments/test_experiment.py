@@ -116,12 +116,12 @@ def test_repeated_seeds_and_a_lone_arm_are_refused() -> None:
 
 
 @pytest.mark.parametrize("text", ["type = ", "a = 1\na = 2", "\x00"])
-def test_what_is_not_toml_is_refused(text: str) -> None:
+def test_a_file_that_is_not_toml_is_refused(text: str) -> None:
     with pytest.raises(ExperimentInvalidError, match="not TOML"):
         parse(text)
 
 
-def test_a_file_is_loaded_and_its_faults_are_typed(tmp_path: Path) -> None:
+def test_a_file_is_loaded_and_its_errors_are_typed(tmp_path: Path) -> None:
     path = tmp_path / "a.toml"
     path.write_text(AB)
     assert load_experiment(path) == parse(AB)

@@ -44,7 +44,7 @@ def test_the_fields_of_the_test_are_the_fields_of_the_lock() -> None:
     assert set(Lock.model_fields) == set(FIELDS)
 
 
-def test_a_lock_is_read_back_as_it_was_written(tmp_path: Path) -> None:
+def test_a_lock_survives_a_round_trip(tmp_path: Path) -> None:
     path = tmp_path / "a.lock"
     path.write_text(lock_text(Lock(**FIELDS)))
     assert read_lock(path) == Lock(**FIELDS)
@@ -77,7 +77,7 @@ def test_a_key_that_only_one_side_has_is_a_difference() -> None:
 
 
 @pytest.mark.parametrize("data", [b"", b"{}", b"\xff", b'{"pin": 1}', b"[]"], ids=repr)
-def test_a_file_that_is_no_lock_is_refused(tmp_path: Path, data: bytes) -> None:
+def test_a_file_that_is_not_a_lock_is_refused(tmp_path: Path, data: bytes) -> None:
     path = tmp_path / "a.lock"
     path.write_bytes(data)
     with pytest.raises(LockMismatchError, match=r"a\.lock"):
