@@ -17,8 +17,8 @@ class MaintenanceLimits(NamedTuple):
     """No merge creates a larger fragment."""
     batch_bytes: int = 8 * 2**20
     """Approximate stored bytes that a merge has in memory at once."""
-    versions_kept: int = 32
-    """An event table's newest versions can be opened by number, however fast commits come."""
+    newest_versions_min: int = 32
+    """So many newest versions of an event table can be opened by number, however fast commits come."""
     version_age: timedelta = timedelta(minutes=1)
     """`maintain` does not remove younger versions of an event table."""
     superseded_age: timedelta = timedelta(hours=1)

@@ -64,7 +64,7 @@ def maintain_if_due(dataset: LanceDataset, limits: MaintenanceLimits = DEFAULT_L
     try:
         if merge_fragments(dataset, limits):
             end_expired_leases(dataset)
-            keep_newest_versions(dataset, limits.versions_kept)
+            keep_newest_versions(dataset, limits.newest_versions_min)
     except (TracelakeError, OSError, ValueError, RuntimeError) as error:
         _log.warning("maintenance of %s was postponed: %s", dataset.uri, error)
 

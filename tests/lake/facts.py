@@ -1,4 +1,4 @@
-"""Small events to fill lakes with, and ways to ask a lake what it holds."""
+"""Small events for tests, and functions that read the contents of a lake."""
 
 from __future__ import annotations
 

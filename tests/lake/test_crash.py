@@ -1,6 +1,6 @@
-"""Goal: a process that is killed takes nothing with it that it had acknowledged, and doubles nothing.
+"""Goal: a killed process loses no acknowledged event and duplicates none.
 
-Method: a writer and projectors in processes of their own, killed without warning while they work.
+Method: a writer and projectors in separate processes, killed without warning while they work.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def started(script: str, lake: Lake) -> subprocess.Popen[str]:
 
 
 def read_and_kill(worker: subprocess.Popen[str], line_count: int) -> list[str]:
-    """Lines that the worker said before it was killed."""
+    """Lines that the worker printed before it was killed."""
     assert worker.stdout is not None
     lines = [worker.stdout.readline() for _ in range(line_count)]
     worker.kill()
@@ -53,7 +53,7 @@ def read_and_kill(worker: subprocess.Popen[str], line_count: int) -> list[str]:
 
 
 @pytest.mark.parametrize("line_count", [1, 4, 17])
-def test_what_a_killed_writer_acknowledged_has_landed_and_a_retry_lands_the_rest_once(
+def test_acknowledged_events_of_a_killed_writer_land_and_a_retry_lands_the_rest_once(
     fresh_lake: Lake, line_count: int
 ) -> None:
     lines = read_and_kill(started(WRITE, fresh_lake), line_count)
@@ -71,7 +71,7 @@ def test_what_a_killed_writer_acknowledged_has_landed_and_a_retry_lands_the_rest
     assert fresh_lake.verify(deep=True).ok
 
 
-def test_projectors_that_are_killed_lose_and_double_nothing(fresh_lake: Lake) -> None:
+def test_killed_projectors_lose_and_duplicate_no_row(fresh_lake: Lake) -> None:
     expected = 0
     for _ in range(3):
         workers = [started(PROJECT, fresh_lake) for _ in range(2)]

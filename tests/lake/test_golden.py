@@ -1,7 +1,7 @@
 """Goal: landed files of any released format read for ever as the events that were written.
 
-Method: golden lakes, one per format, written by `tests/golden/write.py`. Format 2 may be written anew until its
-release. After that, a change that breaks one of these tests needs a new SCHEMA_VERSION and an upcast.
+Method: golden lakes, one per format, written by `tests/golden/write.py`. Format 2 may be written anew until
+its release. After that, a change that breaks one of these tests needs a new SCHEMA_VERSION and an upcast.
 """
 
 from __future__ import annotations

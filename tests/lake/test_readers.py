@@ -1,6 +1,6 @@
-"""Goal: whoever does not know tracelake can read what it wrote, and reads the same.
+"""Goal: other tools read the same rows from a lake.
 
-Method: one lake, read by LanceDB, Lance, Polars, pyarrow and DuckDB.
+Method: LanceDB, Lance, Polars, pyarrow and DuckDB read one lake.
 """
 
 from __future__ import annotations

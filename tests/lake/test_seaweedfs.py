@@ -1,6 +1,6 @@
-"""Goal: a server that dies amid appends takes nothing with it that was acknowledged.
+"""Goal: a server that dies during appends loses no acknowledged event.
 
-Method: a lake on SeaweedFS, killed with SIGKILL and started again while a writer goes on.
+Method: a lake on SeaweedFS, which is killed with SIGKILL and started again while a writer goes on.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[SeaweedF
 
 
 def append(lake: Lake, batches: range, acknowledged: list[str]) -> None:
-    """Until all are acknowledged, batch by batch; a writer that failed is followed by another."""
+    """Append batch by batch until all are acknowledged; a failed writer is replaced."""
     waiting = [of_three_kinds([batch]) for batch in batches]
     while waiting:
         with contextlib.suppress(StoreUnavailableError), lake.writer("run") as writer:
@@ -47,7 +47,7 @@ def append(lake: Lake, batches: range, acknowledged: list[str]) -> None:
                 acknowledged += [event_identity(event).event_id for event in waiting.pop(0)]
 
 
-def test_what_was_acknowledged_outlives_a_killed_server(server: SeaweedFS) -> None:
+def test_acknowledged_events_survive_a_killed_server(server: SeaweedFS) -> None:
     lake = Lake.create(f"s3://{BUCKET}/lake")
     acknowledged: list[str] = []
     appending = threading.Thread(target=append, args=(lake, range(BATCHES), acknowledged))
@@ -61,8 +61,8 @@ def test_what_was_acknowledged_outlives_a_killed_server(server: SeaweedFS) -> No
     assert len(acknowledged) == 3 * BATCHES
     assert set(acknowledged) <= set(landed_ids(lake.store))
     lake.project()
-    held = [event_id for kind in lake.tables() for event_id in table_ids(lake, kind)]
-    assert sorted(held) == sorted(acknowledged)
+    found = [event_id for kind in lake.tables() for event_id in table_ids(lake, kind)]
+    assert sorted(found) == sorted(acknowledged)
     assert _create_twice(lake.store) == [True, False]
     assert lake.verify(deep=True).ok
 

@@ -1,6 +1,6 @@
-"""Goal: what lands reads back as it was said, by any Parquet reader too, and damage is always noticed.
+"""Goal: landed events are read back unchanged, by any Parquet reader too, and damage is always detected.
 
-Method: events of every kind go through a landed file; then its bytes are damaged, and its name changed.
+Method: events of every kind go through a landed file; then its bytes and its name are changed.
 """
 
 from __future__ import annotations
@@ -32,16 +32,16 @@ EPOCH = "20260102T030405678901-abc"
 
 
 def file_of(events: list[Event], first_seq: int = 0) -> LandedFile:
-    stamped = [EventRow(event, event_identity(event), "imported", "a.jsonl", None) for event in events]
+    rows = [EventRow(event, event_identity(event), "imported", "a.jsonl", None) for event in events]
     return landed_file(
-        event_rows_to_table(events[0].KIND, stamped, first_seq, run_id="run", epoch=EPOCH, recorded_at=MOMENT)
+        event_rows_to_table(events[0].KIND, rows, first_seq, run_id="run", epoch=EPOCH, recorded_at=MOMENT)
     )
 
 
 @pytest.mark.parametrize("cls", EVENT_CLASSES, ids=lambda cls: cls.KIND)
 @given(data=st.data())
 @settings(max_examples=6)
-def test_events_of_every_kind_come_back_with_the_same_fields_and_identity(
+def test_events_of_every_kind_are_read_back_with_the_same_fields_and_identity(
     tmp_path_factory: pytest.TempPathFactory, cls: type[Event], data: st.DataObject
 ) -> None:
     events = data.draw(st.lists(events_of(cls), min_size=1, max_size=4))
@@ -69,26 +69,26 @@ def test_a_landed_file_describes_itself_and_is_plain_parquet() -> None:
     assert parquet.read()["rollout_id"].to_pylist() == ["r0", "r1", "r2"]
 
 
-def test_the_same_rows_make_the_same_file() -> None:
+def test_the_same_rows_give_the_same_file() -> None:
     assert file_of([reward(0)]) == file_of([reward(0)])
     assert file_of([reward(0)]) != file_of([reward(0)], first_seq=1)
 
 
-def test_landing_again_is_the_success_of_the_earlier_try(tmp_path: Path) -> None:
+def test_landing_a_file_again_succeeds(tmp_path: Path) -> None:
     store, file = LocalStore(tmp_path), file_of([reward(0)])
     land(store, file)
     land(store, file)
     assert store.list("") == [file.path]
 
 
-def test_landing_over_other_bytes_of_the_same_name_is_not_taken_for_success(tmp_path: Path) -> None:
+def test_landing_over_other_bytes_of_the_same_name_fails(tmp_path: Path) -> None:
     store, file = LocalStore(tmp_path), file_of([reward(0)])
     store.put_new(file.path, file.data[:-1])
     with pytest.raises(CorruptFileError, match="damaged"):
         land(store, file)
 
 
-def test_every_flipped_byte_is_noticed(tmp_path: Path) -> None:
+def test_every_flipped_byte_is_detected(tmp_path: Path) -> None:
     store, file = LocalStore(tmp_path), file_of([reward(index) for index in range(3)])
     land(store, file)
     for position in range(0, len(file.data), 97):
@@ -101,7 +101,7 @@ def test_every_flipped_byte_is_noticed(tmp_path: Path) -> None:
             assert file.path in str(caught.value)
 
 
-def test_envelopes_of_a_damaged_file_are_what_they_were_or_a_typed_error(tmp_path: Path) -> None:
+def test_envelopes_of_a_damaged_file_are_unchanged_or_a_typed_error(tmp_path: Path) -> None:
     store, file = LocalStore(tmp_path), file_of([reward(0), reward(1)])
     land(store, file)
     columns = ["key_hash", "event_id"]
@@ -117,7 +117,7 @@ def test_envelopes_of_a_damaged_file_are_what_they_were_or_a_typed_error(tmp_pat
 
 
 @pytest.mark.parametrize("cut", [0, 1, 100, -1])
-def test_a_cut_file_is_noticed(tmp_path: Path, cut: int) -> None:
+def test_a_truncated_file_is_detected(tmp_path: Path, cut: int) -> None:
     store, file = LocalStore(tmp_path), file_of([reward(0)])
     land(store, file)
     (tmp_path / file.path).write_bytes(file.data[:cut])
@@ -126,7 +126,7 @@ def test_a_cut_file_is_noticed(tmp_path: Path, cut: int) -> None:
 
 
 @pytest.mark.parametrize("data", [b"", b"PAR1", b"not Parquet at all" * 100])
-def test_a_stranger_under_a_true_name_is_noticed(tmp_path: Path, data: bytes) -> None:
+def test_a_foreign_file_with_a_matching_hash_is_detected(tmp_path: Path, data: bytes) -> None:
     path = landed_path(LandedName("reward_assigned", EPOCH, 0, hashlib.sha256(data).hexdigest()))
     store = LocalStore(tmp_path)
     store.put_new(path, data)
@@ -147,7 +147,7 @@ def test_a_file_under_another_kind_is_refused(tmp_path: Path) -> None:
     st.integers(0, 10**15),
     st.binary(min_size=32, max_size=32),
 )
-def test_a_path_says_what_its_name_said(kind: str, seq: int, digest: bytes) -> None:
+def test_a_path_is_parsed_into_the_name_that_it_was_built_from(kind: str, seq: int, digest: bytes) -> None:
     name = LandedName(kind, EPOCH, seq, digest.hex())
     assert parse_landed_path(landed_path(name)) == name
 
@@ -165,12 +165,12 @@ def test_a_path_says_what_its_name_said(kind: str, seq: int, digest: bytes) -> N
         "",
     ],
 )
-def test_another_path_is_refused(path: str) -> None:
+def test_any_other_path_is_refused(path: str) -> None:
     with pytest.raises(BadInputError, match="not a landed file"):
         parse_landed_path(path)
 
 
-def test_a_file_that_an_interrupted_listing_missed_hides_the_later_ones_of_its_epoch_only() -> None:
+def test_a_missed_file_hides_only_the_later_files_of_its_epoch() -> None:
     def path(epoch: str, seq: int) -> str:
         return landed_path(LandedName("reward_assigned", epoch, seq, "0" * 64))
 

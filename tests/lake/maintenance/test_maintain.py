@@ -1,7 +1,7 @@
-"""Goal: upkeep changes where rows lie and nothing else, whoever reads, pins and projects meanwhile.
+"""Goal: maintenance changes only where rows are stored, whatever reads, pins and projects at the same time.
 
-Method: policies that leave nothing young make every commit worth an upkeep; readers hold pins, leases and
-open handles across it; projectors and an upkeep race in threads and processes.
+Method: limits without minimum ages make every commit worth maintenance; readers have pins, leases and open
+handles meanwhile; projectors and maintenance race in threads and processes.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from tracelake.schemas.errors import TableMissingError
 KIND = "reward_assigned"
 AT_ONCE = timedelta(0)
 EAGER = DEFAULT_LIMITS._replace(fragments_max=3, version_age=AT_ONCE, superseded_age=AT_ONCE)
-# What protects projectors at work, and nothing more.
+# Protects running projectors only.
 BUSY = EAGER._replace(superseded_age=timedelta(minutes=5))
 
 
@@ -51,7 +51,7 @@ def versions(lake: Lake) -> list[int]:
     return [each["version"] for each in dataset(lake).versions()]
 
 
-def test_rows_pins_and_cursor_are_the_same_after_every_upkeep(fresh_lake: Lake) -> None:
+def test_rows_pins_and_cursor_are_the_same_after_maintenance(fresh_lake: Lake) -> None:
     for start in range(0, 6, 2):
         grow(fresh_lake, range(start, start + 2))
         fresh_lake.pin("p", [KIND])
@@ -66,19 +66,19 @@ def test_rows_pins_and_cursor_are_the_same_after_every_upkeep(fresh_lake: Lake) 
     assert fresh_lake.verify(deep=True).problems == ()
 
 
-def test_a_projection_merges_by_itself_when_fragments_have_become_many(fresh_lake: Lake) -> None:
+def test_a_projection_merges_many_small_fragments(fresh_lake: Lake) -> None:
     grow(fresh_lake, range(DEFAULT_LIMITS.fragments_max + 1))
     assert len(dataset(fresh_lake).get_fragments()) == 1
     assert len(set(table_ids(fresh_lake, KIND))) == DEFAULT_LIMITS.fragments_max + 1
     newest = dataset(fresh_lake).version
-    assert versions(fresh_lake) == list(range(newest - DEFAULT_LIMITS.versions_kept + 1, newest + 1))
-    # What is held for readers for long is a version that brought nothing, right after the last that did.
+    assert versions(fresh_lake) == list(range(newest - DEFAULT_LIMITS.newest_versions_min + 1, newest + 1))
+    # The version leased for readers added no rows, and comes right after the last one that did.
     [lease] = tags_of(dataset(fresh_lake)).values()
-    held, brought = (
+    leased_size, append_size = (
         manifest_path(Path(dataset(fresh_lake).uri), version).stat().st_size
         for version in (lease["version"], lease["version"] - 1)
     )
-    assert held < 0.6 * brought
+    assert leased_size < 0.6 * append_size
     assert fresh_lake.verify(deep=True).ok
 
 
@@ -94,7 +94,7 @@ def test_a_reader_that_opened_a_version_before_a_merge_finds_its_files(fresh_lak
     maintain(fresh_lake.store, [KIND], DEFAULT_LIMITS._replace(version_age=AT_ONCE))
     assert len(versions(fresh_lake)) < 5
     assert reader.to_table().num_rows == 5
-    # Once the time of the superseded is over too, only a lease or a pin would have kept them.
+    # After that time only a lease or a pin would protect the files.
     grow(fresh_lake, range(5, 7))
     maintain(fresh_lake.store, [KIND], EAGER)
     end = time.time() + 2
@@ -104,7 +104,7 @@ def test_a_reader_that_opened_a_version_before_a_merge_finds_its_files(fresh_lak
     assert dataset(fresh_lake).count_rows() == 7
 
 
-def test_a_lease_keeps_a_version_while_it_lasts_and_no_longer(fresh_lake: Lake) -> None:
+def test_a_lease_protects_a_version_until_it_ends(fresh_lake: Lake) -> None:
     grow(fresh_lake, range(3))
     with fresh_lake.lease(KIND) as version:
         grow(fresh_lake, range(3, 6))
@@ -116,7 +116,7 @@ def test_a_lease_keeps_a_version_while_it_lasts_and_no_longer(fresh_lake: Lake) 
         fresh_lake.scan(KIND, at=version)
 
 
-def test_a_lease_whose_reader_died_ends_by_itself(fresh_lake: Lake) -> None:
+def test_a_lease_of_a_dead_reader_expires(fresh_lake: Lake) -> None:
     grow(fresh_lake, range(2))
     lease = leased(fresh_lake.store, KIND, duration=timedelta(seconds=-5))
     version = lease.__enter__()
@@ -129,21 +129,21 @@ def test_a_lease_whose_reader_died_ends_by_itself(fresh_lake: Lake) -> None:
         pass
 
 
-def test_a_reader_that_was_overtaken_before_it_held_a_version_holds_the_newest(fresh_lake: Lake) -> None:
+def test_a_reader_whose_version_was_removed_leases_the_newest(fresh_lake: Lake) -> None:
     grow(fresh_lake, range(2))
-    overtaken = dataset(fresh_lake)
+    outdated = dataset(fresh_lake)
     grow(fresh_lake, range(2, 5))
     for _ in range(2):
         maintain(fresh_lake.store, [KIND], EAGER)
-    assert overtaken.version not in versions(fresh_lake)
-    version, tag = lease_newest(overtaken, timedelta(minutes=1))
+    assert outdated.version not in versions(fresh_lake)
+    version, tag = lease_newest(outdated, timedelta(minutes=1))
     assert version == dataset(fresh_lake).version
-    assert tags_of(overtaken)[tag]["version"] == version
+    assert tags_of(outdated)[tag]["version"] == version
     with pytest.raises(TableMissingError, match="cannot be leased"):
-        take_lease(overtaken, overtaken.version, timedelta(minutes=1))
+        take_lease(outdated, outdated.version, timedelta(minutes=1))
 
 
-def test_a_pin_that_lost_its_tag_is_tagged_again_before_anything_is_cleaned(fresh_lake: Lake) -> None:
+def test_a_pin_without_its_tag_is_tagged_again_before_cleanup(fresh_lake: Lake) -> None:
     grow(fresh_lake, range(2))
     pin = fresh_lake.pin("p", [KIND])
     dataset(fresh_lake).tags.delete(pin_tag("p", 1))
@@ -156,9 +156,9 @@ def test_a_pin_that_lost_its_tag_is_tagged_again_before_anything_is_cleaned(fres
 def test_derived_tables_keep_their_versions_for_a_week(fresh_lake: Lake) -> None:
     import polars as pl
 
-    made = Derivation(key=("id",), code_version="1")
-    first = fresh_lake.derive("pairs", pl.DataFrame({"id": [1]}), made)
-    fresh_lake.derive("pairs", pl.DataFrame({"id": [1, 2]}), made)
+    derivation = Derivation(key=("id",), code_version="1")
+    first = fresh_lake.derive("pairs", pl.DataFrame({"id": [1]}), derivation)
+    fresh_lake.derive("pairs", pl.DataFrame({"id": [1, 2]}), derivation)
     maintain(fresh_lake.store, None, EAGER)
     assert fresh_lake.scan("pairs", at=first.version).collect().height == 1
     maintain(fresh_lake.store, None, EAGER._replace(derived_version_age=AT_ONCE))
@@ -168,20 +168,18 @@ def test_derived_tables_keep_their_versions_for_a_week(fresh_lake: Lake) -> None
         maintain(fresh_lake.store, ["absent"])
 
 
-def test_a_projector_that_was_held_up_until_its_version_was_cleaned_away_begins_again(
-    fresh_lake: Lake, tmp_path: Path
-) -> None:
+def test_a_projector_whose_version_was_removed_starts_over(fresh_lake: Lake, tmp_path: Path) -> None:
     grow(fresh_lake, range(5))
 
-    def an_upkeep_and_commits() -> None:
+    def maintain_and_commit() -> None:
         grow(fresh_lake, range(10, 14), "other")
         maintain(fresh_lake.store, [KIND], EAGER)
         maintain(fresh_lake.store, [KIND], EAGER)
 
     with fresh_lake.writer("late") as writer:
         writer.append([reward(20)])
-    held_up = InterruptedReadStore(LocalStore(tmp_path / "lake"), an_upkeep_and_commits)
-    Lake(held_up).project([KIND])
+    interrupted = InterruptedReadStore(LocalStore(tmp_path / "lake"), maintain_and_commit)
+    Lake(interrupted).project([KIND])
     assert len(table_ids(fresh_lake, KIND)) == 5 + 4 + 1
     assert fresh_lake.verify(deep=True).problems == ()
 
@@ -190,38 +188,38 @@ def write_and_project(uri: str, first: int) -> None:
     lake = Lake.open(uri)
     with lake.writer(f"writer-{first}") as writer:
         for index in range(first, first + 12):
-            # Every second event is one that the other writer tells too.
+            # The other writer lands some of the same events.
             writer.append([reward(index), reward(index // 2)])
             writer.flush()
             lake.project([KIND])
 
 
-def test_two_projectors_an_upkeep_and_readers_of_a_pin_lose_and_double_nothing(fresh_lake: Lake) -> None:
+def test_projectors_maintenance_and_pin_readers_race_without_loss_or_duplicates(fresh_lake: Lake) -> None:
     grow(fresh_lake, range(3), "before")
     fresh_lake.pin("p", [KIND])
     expected = sorted(fresh_lake.open_pin("p@1").scan(KIND).collect()["event_id"])
     spawn = multiprocessing.get_context("spawn")
     tasks = [spawn.Process(target=write_and_project, args=(fresh_lake.uri, first)) for first in (0, 100)]
     done = threading.Event()
-    told: list[str | None] = []
+    maintained: list[str | None] = []
 
-    def keep() -> None:
+    def maintain_repeatedly() -> None:
         while not done.is_set():
-            told.extend(each.problem for each in maintain(fresh_lake.store, [KIND], BUSY))
+            maintained.extend(each.problem for each in maintain(fresh_lake.store, [KIND], BUSY))
 
-    keeper = threading.Thread(target=keep)
+    maintainer = threading.Thread(target=maintain_repeatedly)
     for task in tasks:
         task.start()
-    keeper.start()
+    maintainer.start()
     while any(task.is_alive() for task in tasks):
         assert sorted(fresh_lake.open_pin("p@1").scan(KIND).collect()["event_id"]) == expected
         tasks[0].join(timeout=0.2)
     done.set()
-    keeper.join()
+    maintainer.join()
     for task in tasks:
         task.join()
     assert [task.exitcode for task in tasks] == [0, 0]
-    assert len(told) > 0
+    assert len(maintained) > 0
     fresh_lake.project()
     ids = table_ids(fresh_lake, KIND)
     assert len(ids) == len(set(ids))

@@ -1,6 +1,6 @@
-"""Goal: a merge changes where rows lie and nothing else, whatever is committed while it runs.
+"""Goal: a merge changes only where rows are stored, whatever is committed while it runs.
 
-Method: handles of a table that others have retry_on_conflict meanwhile, as in a process that was held up.
+Method: handles of outdated versions of a table, as a suspended process has them.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from tracelake.lake.maintenance.merging import merge_fragments, mergeable_fragme
 from tracelake.lake.tables.tags import tags_of
 
 
-def test_what_is_large_is_not_rewritten_for_what_is_small(fresh_lake: Lake) -> None:
+def test_a_large_fragment_is_not_rewritten_for_small_ones(fresh_lake: Lake) -> None:
     with fresh_lake.writer("large") as writer:
         writer.append([reward(index) for index in range(1000, 2000)])
     fresh_lake.project()
@@ -30,7 +30,7 @@ def test_what_is_large_is_not_rewritten_for_what_is_small(fresh_lake: Lake) -> N
     assert not merge_fragments(dataset(fresh_lake), DEFAULT_LIMITS._replace(fragment_bytes_max=1))
 
 
-def test_fragments_that_cannot_be_merged_are_no_reason_to_merge_others(fresh_lake: Lake) -> None:
+def test_unmergeable_fragments_do_not_trigger_a_merge(fresh_lake: Lake) -> None:
     for start in range(0, 3000, 1000):
         with fresh_lake.writer("large") as writer:
             writer.append([reward(index) for index in range(start, start + 1000)])
@@ -47,34 +47,34 @@ def test_fragments_that_cannot_be_merged_are_no_reason_to_merge_others(fresh_lak
     assert [each.count_rows() for each in dataset(fresh_lake).get_fragments()] == [1000, 1000, 1000, 4]
 
 
-def test_a_merge_that_others_outran_is_one_of_the_table_as_it_is_then(fresh_lake: Lake) -> None:
+def test_a_merge_is_committed_onto_later_commits(fresh_lake: Lake) -> None:
     grow(fresh_lake, range(4))
-    overtaken = dataset(fresh_lake)
+    outdated = dataset(fresh_lake)
     grow(fresh_lake, range(4, 6), "other")
     ids = table_ids(fresh_lake, KIND)
-    assert merge_fragments(overtaken)
+    assert merge_fragments(outdated)
     assert sorted(each.count_rows() for each in dataset(fresh_lake).get_fragments()) == [1, 1, 4]
     assert table_ids(fresh_lake, KIND) == ids
     assert fresh_lake.project([KIND]) == {KIND: 0}
 
 
-def test_of_two_merges_of_the_same_files_one_is_none(fresh_lake: Lake) -> None:
+def test_only_one_of_two_merges_of_the_same_files_is_committed(fresh_lake: Lake) -> None:
     grow(fresh_lake, range(4))
-    overtaken = dataset(fresh_lake)
+    outdated = dataset(fresh_lake)
     assert merge_fragments(dataset(fresh_lake))
-    ids, leases = table_ids(fresh_lake, KIND), tags_of(overtaken)
-    assert not merge_fragments(overtaken)
+    ids, leases = table_ids(fresh_lake, KIND), tags_of(outdated)
+    assert not merge_fragments(outdated)
     assert len(dataset(fresh_lake).get_fragments()) == 1
     assert table_ids(fresh_lake, KIND) == ids
-    assert tags_of(overtaken) == leases
+    assert tags_of(outdated) == leases
 
 
-def test_merging_again_and_again_leaves_manifests_small(fresh_lake: Lake) -> None:
+def test_repeated_merges_leave_manifests_small(fresh_lake: Lake) -> None:
     sizes: list[int] = []
     for start in range(0, 24, 6):
         grow(fresh_lake, range(start, start + 6))
         merge_fragments(dataset(fresh_lake))
         newest = min(Path(fresh_lake.store.location(table_path(KIND)), "_versions").glob("*.manifest"))
         sizes.append(newest.stat().st_size)
-    # The transaction that a manifest repeats names what was merged; the table itself does not grow.
+    # A manifest repeats its transaction, which names the merged fragments; the table itself does not grow.
     assert max(sizes[1:]) - min(sizes[1:]) < 400

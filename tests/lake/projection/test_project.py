@@ -1,7 +1,7 @@
-"""Goal: every landed event is in its table exactly once, whoever projects, and wherever it stops.
+"""Goal: every landed event is in its table exactly once, however many projectors run and wherever they stop.
 
-Method: projectors race in processes of their own; listings with holes, foreign commits and an end between two
-writes are played by stores and calls that do just that.
+Method: projectors race in processes; stores and callbacks play incomplete listings, foreign commits and
+crashes between two writes.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def write(lake: Lake, events: Sequence[Event], run_id: str = "run") -> None:
         writer.append(events)
 
 
-def write_in_pieces(uri: str, first: int) -> None:
+def write_small_files(uri: str, first: int) -> None:
     """Six landed files of one kind, half of their events those of the other writer."""
     with Lake.open(uri).writer(f"writer-{first}") as writer:
         for start in range(first, first + 60, 10):
@@ -57,9 +57,9 @@ def project_until_done(uri: str, expected: int) -> None:
     raise AssertionError("the events did not all arrive")
 
 
-def test_projectors_and_writers_that_race_in_processes_bring_each_event_in_once(fresh_lake: Lake) -> None:
+def test_racing_projectors_and_writers_add_each_event_once(fresh_lake: Lake) -> None:
     spawn = multiprocessing.get_context("spawn")
-    tasks = [spawn.Process(target=write_in_pieces, args=(fresh_lake.uri, first)) for first in (0, 30)]
+    tasks = [spawn.Process(target=write_small_files, args=(fresh_lake.uri, first)) for first in (0, 30)]
     tasks += [spawn.Process(target=project_until_done, args=(fresh_lake.uri, 90)) for _ in range(3)]
     for task in tasks:
         task.start()
@@ -72,7 +72,7 @@ def test_projectors_and_writers_that_race_in_processes_bring_each_event_in_once(
     assert fresh_lake.verify(deep=True).ok
 
 
-def test_a_second_projection_adds_nothing_and_makes_no_version(fresh_lake: Lake) -> None:
+def test_a_second_projection_adds_no_row_and_no_version(fresh_lake: Lake) -> None:
     write(fresh_lake, of_three_kinds(range(3)))
     assert fresh_lake.project() == {"turn_completed": 3, "reward_assigned": 3, "rollout_ended": 3}
     versions = {name: fresh_lake.state(name).version for name in fresh_lake.tables()}
@@ -80,14 +80,14 @@ def test_a_second_projection_adds_nothing_and_makes_no_version(fresh_lake: Lake)
     assert {name: fresh_lake.state(name).version for name in fresh_lake.tables()} == versions
 
 
-def test_only_the_kinds_named_are_projected(fresh_lake: Lake) -> None:
+def test_only_the_named_kinds_are_projected(fresh_lake: Lake) -> None:
     write(fresh_lake, of_three_kinds(range(2)))
     assert fresh_lake.project([KIND]) == {KIND: 2}
     assert fresh_lake.tables() == [KIND]
     assert fresh_lake.project(["hint_given"]) == {"hint_given": 0}
 
 
-def test_in_pieces_is_as_whole(fresh_lake: Lake, tmp_path: Path) -> None:
+def test_many_small_projections_equal_one_large_one(fresh_lake: Lake, tmp_path: Path) -> None:
     whole = Lake.create(str(tmp_path / "whole"))
     for start in range(0, 12, 3):
         write(fresh_lake, of_three_kinds(range(start, start + 3)))
@@ -97,7 +97,7 @@ def test_in_pieces_is_as_whole(fresh_lake: Lake, tmp_path: Path) -> None:
     assert digests(fresh_lake) == digests(whole)
 
 
-def test_writers_that_did_not_see_each_other_leave_a_duplicate_once_and_a_conflict_told_once(
+def test_independent_writers_produce_each_event_once_and_one_conflict(
     fresh_lake: Lake,
 ) -> None:
     one, other = fresh_lake.writer("one"), fresh_lake.writer("other")
@@ -108,10 +108,10 @@ def test_writers_that_did_not_see_each_other_leave_a_duplicate_once_and_a_confli
     one.close()
     other.close()
     assert fresh_lake.project() == {KIND: 4, "conflict_found": 1}
-    [told] = fresh_lake.scan("conflict_found").collect().to_dicts()
+    [conflict] = fresh_lake.scan("conflict_found").collect().to_dicts()
     first, later = event_identity(reward(0, 1.0)), event_identity(reward(0, 0.0))
-    assert (told["first_event_id"], told["other_event_id"]) == (first.event_id, later.event_id)
-    assert (told["conflict_kind"], told["conflict_key_hash"], told["rollout_id"]) == (
+    assert (conflict["first_event_id"], conflict["other_event_id"]) == (first.event_id, later.event_id)
+    assert (conflict["conflict_kind"], conflict["conflict_key_hash"], conflict["rollout_id"]) == (
         KIND,
         first.key_hash,
         "r0",
@@ -121,7 +121,7 @@ def test_writers_that_did_not_see_each_other_leave_a_duplicate_once_and_a_confli
     assert fresh_lake.verify(deep=True).ok
 
 
-def test_a_conflict_that_the_writer_told_is_not_told_again_by_the_projector(fresh_lake: Lake) -> None:
+def test_a_conflict_found_by_the_writer_is_not_landed_again_by_the_projector(fresh_lake: Lake) -> None:
     # The epoch that was opened first writes last, so that names and times disagree.
     early = fresh_lake.writer("early")
     write(fresh_lake, [reward(0, 1.0)])
@@ -129,13 +129,13 @@ def test_a_conflict_that_the_writer_told_is_not_told_again_by_the_projector(fres
     early.close()
     assert fresh_lake.project() == {KIND: 2, "conflict_found": 1}
     assert len(landed_ids(fresh_lake.store, "conflict_found")) == 1
-    [told] = fresh_lake.scan("conflict_found").collect().to_dicts()
-    assert told["first_event_id"] == event_identity(reward(0, 1.0)).event_id
+    [conflict] = fresh_lake.scan("conflict_found").collect().to_dicts()
+    assert conflict["first_event_id"] == event_identity(reward(0, 1.0)).event_id
 
 
-@pytest.mark.parametrize("told_already", [False, True], ids=["before telling", "after telling"])
-def test_a_projector_cut_off_before_its_commit_loses_no_conflict(
-    fresh_lake: Lake, told_already: bool
+@pytest.mark.parametrize("is_landed", [False, True], ids=["before landing", "after landing"])
+def test_a_projector_that_crashes_before_its_commit_loses_no_conflict(
+    fresh_lake: Lake, is_landed: bool
 ) -> None:
     writers = [fresh_lake.writer(name) for name in ("one", "other")]
     for score, writer in enumerate(writers):
@@ -143,19 +143,19 @@ def test_a_projector_cut_off_before_its_commit_loses_no_conflict(
         writer.append([reward(0, float(score))])
         writer.close()
 
-    def cut_off(conflicts: list[ConflictFound]) -> None:
-        if told_already:
+    def crash(conflicts: list[ConflictFound]) -> None:
+        if is_landed:
             write(fresh_lake, conflicts)
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        project_kind(fresh_lake.store, KIND, cut_off)
+        project_kind(fresh_lake.store, KIND, crash)
     fresh_lake.project()
     assert len(table_ids(fresh_lake, KIND)) == 2
     assert len(table_ids(fresh_lake, "conflict_found")) == 1
 
 
-def test_a_file_that_a_listing_missed_is_not_passed_over(fresh_lake: Lake, tmp_path: Path) -> None:
+def test_a_file_that_a_listing_missed_is_not_skipped(fresh_lake: Lake, tmp_path: Path) -> None:
     with fresh_lake.writer("run") as writer:
         for index in range(3):
             writer.append([reward(index)])
@@ -202,7 +202,7 @@ def test_the_cursor_survives_compaction_and_a_foreign_append(fresh_lake: Lake) -
     assert len(table_ids(fresh_lake, KIND)) == 6
 
 
-def test_a_table_that_is_lost_is_made_again_from_what_has_landed(fresh_lake: Lake, tmp_path: Path) -> None:
+def test_a_lost_table_is_projected_again(fresh_lake: Lake, tmp_path: Path) -> None:
     write(fresh_lake, [reward(index) for index in range(4)])
     fresh_lake.project()
     before = digests(fresh_lake)
@@ -211,7 +211,7 @@ def test_a_table_that_is_lost_is_made_again_from_what_has_landed(fresh_lake: Lak
     assert digests(fresh_lake) == before
 
 
-def test_an_empty_table_that_another_process_has_just_made_is_taken(fresh_lake: Lake) -> None:
+def test_a_table_that_another_process_has_just_created_is_used(fresh_lake: Lake) -> None:
     location = fresh_lake.store.location(table_path(KIND))
     create_table(location, table_schema(KIND))
     create_table(location, table_schema(KIND))
@@ -219,7 +219,7 @@ def test_an_empty_table_that_another_process_has_just_made_is_taken(fresh_lake: 
     assert fresh_lake.project() == {KIND: 1}
 
 
-def test_what_an_interrupted_creation_left_is_no_obstacle(fresh_lake: Lake, tmp_path: Path) -> None:
+def test_files_of_an_interrupted_creation_are_no_obstacle(fresh_lake: Lake, tmp_path: Path) -> None:
     folder = tmp_path / "lake" / table_path(KIND)
     for name in ("_transactions/0-half.txn", "data/half.lance"):
         (folder / name).parent.mkdir(parents=True)
@@ -229,7 +229,7 @@ def test_what_an_interrupted_creation_left_is_no_obstacle(fresh_lake: Lake, tmp_
     assert fresh_lake.project() == {KIND: 1}
 
 
-def test_a_large_backlog_comes_in_by_pieces_that_make_the_same_table(fresh_lake: Lake) -> None:
+def test_a_large_backlog_is_committed_in_batches(fresh_lake: Lake) -> None:
     for run in ("one", "other"):
         with fresh_lake.writer(run) as writer:
             for index in range(3):
@@ -242,7 +242,7 @@ def test_a_large_backlog_comes_in_by_pieces_that_make_the_same_table(fresh_lake:
     assert fresh_lake.verify(deep=True).ok
 
 
-def test_a_table_that_an_older_version_made_is_widened_and_keeps_its_pins(fresh_lake: Lake) -> None:
+def test_a_table_of_an_older_version_gets_new_columns_and_keeps_its_pins(fresh_lake: Lake) -> None:
     added = ("weight", "details_json")
     older = pa.schema([field for field in table_schema(KIND) if field.name not in added])
     dataset = create_table(fresh_lake.store.location(table_path(KIND)), older)
@@ -262,14 +262,14 @@ def test_a_table_that_an_older_version_made_is_widened_and_keeps_its_pins(fresh_
 
 
 @pytest.mark.parametrize("kind", CLASS_OF_KIND)
-def test_lance_takes_the_schema_of_every_kind(fresh_lake: Lake, kind: str) -> None:
+def test_lance_accepts_the_schema_of_every_kind(fresh_lake: Lake, kind: str) -> None:
     dataset = create_table(fresh_lake.store.location(table_path(kind)), table_schema(kind))
     assert dataset.schema.names == table_schema(kind).names
     assert dataset.schema.types == table_schema(kind).types
     assert [field.nullable for field in dataset.schema] == [field.nullable for field in table_schema(kind)]
 
 
-def test_a_damaged_landed_file_stops_the_projection_and_leaves_the_table_as_it_was(
+def test_a_damaged_landed_file_stops_the_projection_and_changes_nothing(
     fresh_lake: Lake, tmp_path: Path
 ) -> None:
     write(fresh_lake, [reward(0)])

@@ -1,4 +1,4 @@
-"""Goal: a cursor of any number of epochs costs a commit little, and says the same folded as unfolded."""
+"""Goal: a cursor of any number of epochs adds little to a commit, and is the same in a note and in a file."""
 
 from __future__ import annotations
 
@@ -22,33 +22,33 @@ REACHED = st.lists(
 
 
 @given(REACHED)
-def test_folded_or_not_a_cursor_says_what_was_reached_last(reached: list[dict[str, int]]) -> None:
+def test_a_cursor_is_the_same_in_the_note_and_in_a_file(reached: list[dict[str, int]]) -> None:
     store = MemoryStore(uuid.uuid4().hex)
     note: dict[str, int] = {}
     expected: dict[str, int] = {}
     for part in reached:
-        made = advance_note(store, KIND, note, part)
-        if made.obsolete_file is not None:
-            store.delete(made.obsolete_file)
-        note, expected = made.note, expected | part
+        advanced = advance_note(store, KIND, note, part)
+        if advanced.obsolete_file is not None:
+            store.delete(advanced.obsolete_file)
+        note, expected = advanced.note, expected | part
         assert len(note) <= EPOCHS_IN_NOTE_MAX + 2
         assert read_cursor(store, KIND, note) == expected
     assert len(store.list(CURSORS)) <= 2
 
 
-def test_a_folded_file_that_is_lost_or_damaged_costs_no_event(fresh_lake: Lake) -> None:
+def test_a_lost_or_damaged_cursor_file_loses_no_event(fresh_lake: Lake) -> None:
     for index in range(EPOCHS_IN_NOTE_MAX + 2):
         with fresh_lake.writer("run") as writer:
             writer.append([reward(index)])
     fresh_lake.project()
     assert fresh_lake.verify(deep=True).ok
-    [folded] = fresh_lake.store.list(CURSORS)
+    [cursor_file] = fresh_lake.store.list(CURSORS)
     dataset = open_table(fresh_lake.store.location(f"tables/{KIND}.lance"))
     assert dataset is not None
     assert len(schema_note(dataset, CURSOR) or {}) == 1
-    fresh_lake.store.delete(folded)
+    fresh_lake.store.delete(cursor_file)
     assert fresh_lake.project() == {KIND: 0}
-    fresh_lake.store.delete(folded)
-    fresh_lake.store.put_new(folded, b"{}")
+    fresh_lake.store.delete(cursor_file)
+    fresh_lake.store.put_new(cursor_file, b"{}")
     assert fresh_lake.project() == {KIND: 0}
     assert len(set(table_ids(fresh_lake, KIND))) == len(table_ids(fresh_lake, KIND)) == EPOCHS_IN_NOTE_MAX + 2

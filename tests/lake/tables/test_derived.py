@@ -1,4 +1,4 @@
-"""Goal: a derived table is what its frame said, and a new version only when something changed."""
+"""Goal: a derived table has the rows of its frame, and gets a new version only when something changed."""
 
 from __future__ import annotations
 
@@ -20,12 +20,14 @@ from tracelake.lake.layout import table_path
 from tracelake.lake.tables.derived import Derivation, derived_note, table_state
 from tracelake.schemas.errors import BadInputError, LakeError, TableMissingError
 
-MADE = Derivation(key=("id",), code_version="1", inputs={"turn_completed": "d"}, parameters={"level": "L1"})
+DERIVATION = Derivation(
+    key=("id",), code_version="1", inputs={"turn_completed": "d"}, parameters={"level": "L1"}
+)
 FRAME = pl.DataFrame({"id": ["b", "a", "c"], "score": [1.0, None, math.inf], "words": [["x"], [], None]})
 
 
-def test_a_frame_comes_back_as_it_was_whatever_the_order_of_its_rows(fresh_lake: Lake) -> None:
-    state = fresh_lake.derive("pairs", FRAME, MADE)
+def test_a_frame_is_read_back_unchanged_whatever_its_row_order(fresh_lake: Lake) -> None:
+    state = fresh_lake.derive("pairs", FRAME, DERIVATION)
     assert state.row_count == 3
     assert (state.code_version, state.inputs, state.parameters) == (
         "1",
@@ -33,24 +35,24 @@ def test_a_frame_comes_back_as_it_was_whatever_the_order_of_its_rows(fresh_lake:
         {"level": "L1"},
     )
     assert_frame_equal(fresh_lake.scan("pairs").sort("id").collect(), FRAME.sort("id"))
-    assert fresh_lake.derive("pairs", FRAME.sort("id", descending=True), MADE) == state
+    assert fresh_lake.derive("pairs", FRAME.sort("id", descending=True), DERIVATION) == state
     assert fresh_lake.state("pairs") == state
 
 
-def test_only_a_change_makes_a_version(fresh_lake: Lake) -> None:
-    first = fresh_lake.derive("pairs", FRAME, MADE)
-    assert fresh_lake.derive("pairs", FRAME, MADE).version == first.version
-    for number, (frame, made) in enumerate(
+def test_only_a_change_creates_a_version(fresh_lake: Lake) -> None:
+    first = fresh_lake.derive("pairs", FRAME, DERIVATION)
+    assert fresh_lake.derive("pairs", FRAME, DERIVATION).version == first.version
+    for number, (frame, derivation) in enumerate(
         [
-            (FRAME.head(2), MADE),
-            (FRAME.head(2), MADE.model_copy(update={"code_version": "2"})),
-            (FRAME.head(2), MADE.model_copy(update={"parameters": {"level": "L0"}})),
-            (FRAME.head(2), MADE.model_copy(update={"inputs": {"turn_completed": "e"}})),
-            (FRAME, MADE),
+            (FRAME.head(2), DERIVATION),
+            (FRAME.head(2), DERIVATION.model_copy(update={"code_version": "2"})),
+            (FRAME.head(2), DERIVATION.model_copy(update={"parameters": {"level": "L0"}})),
+            (FRAME.head(2), DERIVATION.model_copy(update={"inputs": {"turn_completed": "e"}})),
+            (FRAME, DERIVATION),
         ],
         first.version + 1,
     ):
-        assert fresh_lake.derive("pairs", frame, made).version == number
+        assert fresh_lake.derive("pairs", frame, derivation).version == number
     assert fresh_lake.state("pairs").digest == first.digest
     assert_frame_equal(
         fresh_lake.scan("pairs", at=first.version + 1).sort("id").collect(), FRAME.head(2).sort("id")
@@ -86,7 +88,7 @@ def test_every_type_of_column_is_stored_without_loss(
     }
     frame = pl.DataFrame({"id": pl.Series(range(count), dtype=pl.Int64), **columns})
     lake = Lake.create(str(tmp_path_factory.mktemp("derived") / "lake"))
-    state = lake.derive("any", frame, MADE)
+    state = lake.derive("any", frame, DERIVATION)
     assert_frame_equal(lake.scan("any").sort("id").collect(), frame, check_exact=True)
     assert table_state(lake.store, "any", recompute=True) == state
 
@@ -102,11 +104,11 @@ def test_every_type_of_column_is_stored_without_loss(
         (pl.DataFrame({"id": ["a"], "odd": [b"x"]}), ("id",), "column odd"),
     ],
 )
-def test_a_frame_that_cannot_be_derived_data_is_refused(
+def test_a_frame_that_cannot_be_stored_is_refused(
     fresh_lake: Lake, frame: pl.DataFrame, key: tuple[str, ...], named: str
 ) -> None:
     with pytest.raises(BadInputError, match=named):
-        fresh_lake.derive("pairs", frame, MADE.model_copy(update={"key": key}))
+        fresh_lake.derive("pairs", frame, DERIVATION.model_copy(update={"key": key}))
     assert fresh_lake.tables() == []
 
 
@@ -115,50 +117,50 @@ def test_a_frame_that_cannot_be_derived_data_is_refused(
 )
 def test_an_event_table_or_an_odd_name_is_refused(fresh_lake: Lake, name: str) -> None:
     with pytest.raises(BadInputError):
-        fresh_lake.derive(name, FRAME, MADE)
+        fresh_lake.derive(name, FRAME, DERIVATION)
 
 
-def test_a_table_or_version_that_is_not_there_is_a_typed_error(fresh_lake: Lake) -> None:
+def test_a_missing_table_or_version_is_a_typed_error(fresh_lake: Lake) -> None:
     for look in (fresh_lake.scan, fresh_lake.state):
         with pytest.raises(TableMissingError, match="pairs"):
             look("pairs")
     for look in (lambda: fresh_lake.scan("turn_completed", at=1), lambda: fresh_lake.state("turn_completed")):
         with pytest.raises(TableMissingError, match="turn_completed"):
             look()
-    fresh_lake.derive("pairs", FRAME, MADE)
+    fresh_lake.derive("pairs", FRAME, DERIVATION)
     with pytest.raises(TableMissingError, match="no version 7"):
         fresh_lake.scan("pairs", at=7)
     with pytest.raises(TableMissingError, match="pairs"):
         table_state(fresh_lake.store, "pairs", 7)
 
 
-def test_a_table_that_the_lake_did_not_write_is_a_typed_error(fresh_lake: Lake) -> None:
+def test_a_foreign_table_is_a_typed_error(fresh_lake: Lake) -> None:
     lance.write_dataset(FRAME.to_arrow(), fresh_lake.store.location(table_path("foreign")))
     for look in (lambda: fresh_lake.state("foreign"), lambda: derived_note(fresh_lake.store, "foreign")):
         with pytest.raises(LakeError, match="foreign"):
             look()
 
 
-def test_the_note_says_how_a_table_came_about(fresh_lake: Lake) -> None:
+def test_the_note_records_the_derivation(fresh_lake: Lake) -> None:
     assert derived_note(fresh_lake.store, "pairs") is None
-    state = fresh_lake.derive("pairs", FRAME, MADE)
+    state = fresh_lake.derive("pairs", FRAME, DERIVATION)
     note = derived_note(fresh_lake.store, "pairs")
     assert note is not None
-    assert note.model_dump() == {**MADE.model_dump(), "digest": state.digest}
+    assert note.model_dump() == {**DERIVATION.model_dump(), "digest": state.digest}
 
 
-def test_a_lake_is_where_it_was_made_whatever_the_folder_is_called(tmp_path: Path) -> None:
+def test_a_lake_can_be_in_a_folder_of_any_name(tmp_path: Path) -> None:
     folder = tmp_path / "a b#c%20é"
-    Lake.create(str(folder)).derive("pairs", FRAME, MADE)
+    Lake.create(str(folder)).derive("pairs", FRAME, DERIVATION)
     assert Lake.open(f"file://{folder}").state("pairs").row_count == 3
 
 
-def test_a_table_that_several_derive_at_once_is_what_one_of_them_said(fresh_lake: Lake) -> None:
+def test_a_table_derived_by_racing_writers_has_the_rows_of_one_of_them(fresh_lake: Lake) -> None:
     ready = threading.Barrier(4)
 
     def derive(name: str) -> str:
         ready.wait()
-        return fresh_lake.derive("pairs", pl.DataFrame({"id": [name, "all"]}), MADE).digest
+        return fresh_lake.derive("pairs", pl.DataFrame({"id": [name, "all"]}), DERIVATION).digest
 
     with ThreadPoolExecutor(4) as pool:
         digests = set(pool.map(derive, "abcd"))

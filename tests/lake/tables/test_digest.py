@@ -1,6 +1,6 @@
-"""Goal: a digest is of what a table says, and of nothing about how it is stored.
+"""Goal: a digest depends on a table's values, and not on how they are stored.
 
-Method: tables of every column type are drawn, stored another way, and changed in one place.
+Method: tables of every column type are generated, stored in another way, and changed in one place.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def digest(table: pa.Table) -> str:
 
 
 @given(tables(), st.data())
-def test_the_order_of_rows_and_columns_and_the_chunks_do_not_count(
+def test_the_order_of_rows_and_columns_and_the_chunks_do_not_matter(
     table: pa.Table, data: st.DataObject
 ) -> None:
     rows = data.draw(st.permutations(range(table.num_rows)))
@@ -67,7 +67,7 @@ def test_the_order_of_rows_and_columns_and_the_chunks_do_not_count(
 
 
 @given(tables())
-def test_the_widths_of_text_and_lists_do_not_count(table: pa.Table) -> None:
+def test_the_widths_of_text_and_lists_do_not_matter(table: pa.Table) -> None:
     widths = {"text": pa.string_view(), "short_text": pa.large_string(), "ids": pa.large_list(pa.int32())}
     for name in set(widths) & set(table.column_names):
         index = table.column_names.index(name)
@@ -93,7 +93,7 @@ def other_values(value: Any) -> list[Any]:
 
 
 @given(tables(rows_min=1), st.data())
-def test_every_value_and_every_null_counts(table: pa.Table, data: st.DataObject) -> None:
+def test_every_value_and_every_null_matters(table: pa.Table, data: st.DataObject) -> None:
     row = data.draw(st.integers(0, table.num_rows - 1))
     for index, name in enumerate(table.column_names[1:], 1):
         values = table.column(name).to_pylist()
@@ -112,7 +112,7 @@ def test_every_value_and_every_null_counts(table: pa.Table, data: st.DataObject)
 
 
 @given(tables(rows_min=1))
-def test_names_types_and_the_number_of_rows_count(table: pa.Table) -> None:
+def test_names_types_and_the_number_of_rows_matter(table: pa.Table) -> None:
     last = table.column_names[-1]
     renamed = table.rename_columns([*table.column_names[:-1], f"{last}_"])
     assert digest(renamed) != digest(table)
@@ -121,7 +121,7 @@ def test_names_types_and_the_number_of_rows_count(table: pa.Table) -> None:
     assert digest(table.slice(0, 0)) != digest(table)
 
 
-def test_equal_numbers_of_another_type_are_another_table() -> None:
+def test_equal_numbers_of_another_type_have_another_digest() -> None:
     kinds = [
         pa.int32(),
         pa.int64(),
@@ -135,7 +135,7 @@ def test_equal_numbers_of_another_type_are_another_table() -> None:
     assert len({digest(table) for table in zeros}) == len(kinds)
 
 
-def test_null_empty_and_zero_are_told_apart() -> None:
+def test_null_empty_and_zero_have_different_digests() -> None:
     columns = [
         pa.array([None], pa.string()),
         pa.array([""], pa.string()),
@@ -152,26 +152,26 @@ def test_null_empty_and_zero_are_told_apart() -> None:
     assert len({digest(pa.table({"key": [1], "value": column})) for column in columns}) == len(columns)
 
 
-def test_text_does_not_flow_from_one_row_into_the_next() -> None:
+def test_text_moved_between_rows_changes_the_digest() -> None:
     groups = [["ab", "c"], ["a", "bc"], ["abc", ""], ["", "abc"], [None, "abc"]]
     assert len({digest(pa.table({"key": [1, 2], "text": group})) for group in groups}) == len(groups)
     lists = [[["a", "b"], ["c"]], [["a"], ["b", "c"]], [["ab"], ["c"]], [["a", "b", "c"], []]]
     assert len({digest(pa.table({"key": [1, 2], "words": group})) for group in lists}) == len(lists)
 
 
-def test_a_nan_is_a_nan_whatever_its_bits() -> None:
+def test_all_bit_patterns_of_nan_have_the_same_digest() -> None:
     bits = [0x7FF8000000000000, 0xFFF8000000000000, 0x7FF8000000000001]
     columns = [pa.array([number], pa.uint64()).view(pa.float64()) for number in bits]
     assert len({digest(pa.table({"key": [1], "value": column})) for column in columns}) == 1
 
 
 @given(st.lists(TEXTS, unique=True, max_size=4), st.lists(TEXTS, unique=True, max_size=4))
-def test_a_schema_is_known_by_names_and_types_whatever_the_names(names: list[str], others: list[str]) -> None:
+def test_a_schema_digest_covers_names_and_types(names: list[str], others: list[str]) -> None:
     one, other = (pa.schema([(name, pa.int64()) for name in group]) for group in (names, others))
     assert (schema_digest(one) == schema_digest(other)) == (sorted(names) == sorted(others))
 
 
-def test_no_name_can_pass_for_two_columns() -> None:
+def test_no_name_can_imitate_two_columns() -> None:
     two = pa.schema([("a", pa.int64()), ("b", pa.int64())])
     assert schema_digest(two) != schema_digest(pa.schema([("a:int64\nb", pa.int64())]))
 
@@ -186,13 +186,13 @@ def test_no_name_can_pass_for_two_columns() -> None:
     ],
     ids=lambda column: str(column.type),
 )
-def test_a_column_that_has_no_digest_is_refused_by_name(column: pa.Array) -> None:
+def test_a_column_type_without_a_digest_is_refused(column: pa.Array) -> None:
     with pytest.raises(BadInputError, match="column odd"):
         digest(pa.table({"key": [1], "odd": column}))
 
 
 @given(st.lists(st.text(min_size=1), unique=True), st.randoms())
-def test_the_digest_of_event_ids_is_of_a_set(ids: list[str], random: Any) -> None:
+def test_the_digest_of_event_ids_ignores_their_order(ids: list[str], random: Any) -> None:
     shuffled = list(ids)
     random.shuffle(shuffled)
     assert event_ids_digest(pa.array(shuffled, pa.string())) == event_ids_digest(

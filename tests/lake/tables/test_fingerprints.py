@@ -1,7 +1,7 @@
-"""Goal: what a process remembers of a table never differs from the table in what is told of it.
+"""Goal: fingerprints give the same answer as reading the table.
 
-Method: the same table is asked through a memory that followed it and by reading it; other processes are other
-dataset handles, whose commits the memory was not told of.
+Method: a table is looked up through fingerprints and read; other processes are played by other dataset
+handles, whose commits do not update the fingerprints.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def location(fresh_lake: Lake) -> str:
     return fresh_lake.store.location(table_path(KIND))
 
 
-def asked(indices: range) -> tuple[pa.ChunkedArray, pa.ChunkedArray]:
+def names_of(indices: range) -> tuple[pa.ChunkedArray, pa.ChunkedArray]:
     identities = [event_identity(reward(index)) for index in indices]
     return (
         pa.chunked_array([[each.event_id for each in identities]]),
@@ -39,49 +39,49 @@ def asked(indices: range) -> tuple[pa.ChunkedArray, pa.ChunkedArray]:
     )
 
 
-def known(seen: TableFingerprints, location: str, indices: range = range(20)) -> set[str]:
+def known(fingerprints: TableFingerprints, location: str, indices: range = range(20)) -> set[str]:
     dataset = open_table(location)
     assert dataset is not None
-    held = seen.known_rows(dataset, *asked(indices))
-    assert set(held.first_of_key.values()) == held.event_ids
-    return held.event_ids & {event_identity(reward(index)).event_id for index in indices}
+    found = fingerprints.known_rows(dataset, *names_of(indices))
+    assert set(found.first_of_key.values()) == found.event_ids
+    return found.event_ids & {event_identity(reward(index)).event_id for index in indices}
 
 
 def expected(*indices: int) -> set[str]:
     return {event_identity(reward(index)).event_id for index in indices}
 
 
-def test_a_memory_follows_what_others_bring_merge_and_take_away(location: str) -> None:
-    seen = TableFingerprints()
-    assert known(seen, location) == expected(*range(6))
+def test_fingerprints_follow_commits_merges_and_deletions_of_others(location: str) -> None:
+    fingerprints = TableFingerprints()
+    assert known(fingerprints, location) == expected(*range(6))
     rows = lance.dataset(location).to_table()
     other = pa.table({**{name: rows[name] for name in rows.column_names}}).slice(0, 1)
     identity = event_identity(reward(9))
     other = other.set_column(other.schema.get_field_index("event_id"), "event_id", [[identity.event_id]])
     other = other.set_column(other.schema.get_field_index("key_hash"), "key_hash", [[identity.key_hash]])
     assert append_with_cursor(lance.dataset(location), other.cast(rows.schema), {}) is not None
-    assert known(seen, location) == expected(*range(6), 9)
+    assert known(fingerprints, location) == expected(*range(6), 9)
     lance.dataset(location).optimize.compact_files()
-    assert known(seen, location) == expected(*range(6), 9)
+    assert known(fingerprints, location) == expected(*range(6), 9)
     lance.dataset(location).delete(f"event_id = '{identity.event_id}'")
-    assert known(seen, location) == expected(*range(6))
+    assert known(fingerprints, location) == expected(*range(6))
 
 
-def test_a_memory_survives_a_merge_of_its_own(location: str) -> None:
-    seen = fingerprints_of(lance.dataset(location))
-    assert known(seen, location) == expected(*range(6))
+def test_fingerprints_survive_a_merge_of_their_own_process(location: str) -> None:
+    fingerprints = fingerprints_of(lance.dataset(location))
+    assert known(fingerprints, location) == expected(*range(6))
     assert merge_fragments(lance.dataset(location))
-    assert known(seen, location) == expected(*range(6))
+    assert known(fingerprints, location) == expected(*range(6))
 
 
-def test_a_table_that_was_written_anew_is_learnt_anew(fresh_lake: Lake, location: str) -> None:
-    seen = TableFingerprints()
-    known(seen, location)
+def test_a_rebuilt_table_is_read_again(fresh_lake: Lake, location: str) -> None:
+    fingerprints = TableFingerprints()
+    known(fingerprints, location)
     fresh_lake.rebuild([KIND])
-    assert known(seen, location) == expected(*range(6))
+    assert known(fingerprints, location) == expected(*range(6))
 
 
-def test_many_questions_at_once_are_answered_as_few_are(fresh_lake: Lake, location: str) -> None:
+def test_many_ids_are_looked_up_as_few_are(fresh_lake: Lake, location: str) -> None:
     count = FILTER_VALUES_MAX + 10
     with fresh_lake.writer("more") as writer:
         writer.append([reward(index) for index in range(count)])
@@ -90,5 +90,5 @@ def test_many_questions_at_once_are_answered_as_few_are(fresh_lake: Lake, locati
     assert len(set(table_ids(fresh_lake, KIND))) == count
 
 
-def test_quotes_in_a_value_end_no_filter() -> None:
+def test_quotes_in_a_value_do_not_end_a_filter() -> None:
     assert quoted(["a", "b' OR 1=1 --"]) == "'a', 'b'' OR 1=1 --'"

@@ -1,8 +1,7 @@
-"""Goal: a process that others retry_on_conflict sees a lost race, whichever file of a table went away under
-its hands.
+"""Goal: a process that loses a race starts over, whichever file of the table disappeared.
 
-Method: processes commit to one table, as fast as they can, while cleanups leave the newest version alone; the
-same without luck, with questions that fail as Lance was seen to fail.
+Method: processes commit to one table as fast as they can while cleanups remove all versions but the newest;
+then the same with functions that fail as Lance was seen to fail.
 """
 
 from __future__ import annotations
@@ -38,7 +37,7 @@ def commit_often(location: str, first: int) -> None:
             )
 
 
-def test_commits_and_cleanups_that_race_lose_and_double_nothing(tmp_path: Path) -> None:
+def test_racing_commits_and_cleanups_lose_and_duplicate_no_row(tmp_path: Path) -> None:
     location = str(tmp_path / "t.lance")
     create_table(location, SCHEMA)
     spawn = multiprocessing.get_context("spawn")
@@ -71,27 +70,27 @@ def test_commits_and_cleanups_that_race_lose_and_double_nothing(tmp_path: Path) 
     assert numbers == [*range(COMMITS), *range(1000, 1000 + COMMITS)]
 
 
-def test_what_lance_says_of_a_lost_race_is_known_from_what_it_says_of_other_ills() -> None:
+def test_lost_races_are_recognised_by_their_error_texts() -> None:
     assert lost_race(GONE)
     assert lost_race(CONFLICT)
     assert not lost_race(OTHER)
     assert not lost_race(OSError("Not found: lake/t.lance/data/1.lance"))
 
 
-def test_a_question_is_asked_again_until_no_other_process_spoils_its_answer() -> None:
+def test_an_attempt_is_repeated_until_no_race_is_lost() -> None:
     answers: list[Exception | int] = [GONE, GONE, 7]
 
-    def ask() -> int:
+    def attempt() -> int:
         answer = answers.pop(0)
         if isinstance(answer, Exception):
             raise answer
         return answer
 
-    assert retry_on_conflict("a question", ask) == 7
+    assert retry_on_conflict("an attempt", attempt) == 7
     answers.append(OTHER)
     with pytest.raises(OSError, match="Permission denied"):
-        retry_on_conflict("a question", ask)
+        retry_on_conflict("an attempt", attempt)
     answers.extend([GONE] * RACES_MAX)
     with pytest.raises(CommitContendedError, match=f"lost {RACES_MAX} races"):
-        retry_on_conflict("a question", ask)
+        retry_on_conflict("an attempt", attempt)
     assert answers == []

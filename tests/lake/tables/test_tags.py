@@ -1,6 +1,6 @@
-"""Goal: a tag is made once, stays as it is, and is only said to be there when it is.
+"""Goal: a tag is created once, never moves, and is reported only when it exists.
 
-Method: tables on a local disk, and on a server that refuses or resets what would make a tag.
+Method: tables on a local disk, and on a server that refuses or resets the request that creates a tag.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ def table(tmp_path: Path) -> LanceDataset:
     return lance.write_dataset(ROWS, str(tmp_path / "t.lance"), mode="append")
 
 
-def test_a_tag_that_is_there_holds_for_its_own_version_alone(table: LanceDataset) -> None:
+def test_an_existing_tag_protects_only_its_own_version(table: LanceDataset) -> None:
     assert create_tag(table, "mine", 1)
     assert create_tag(table, "mine", 1)
     assert not create_tag(table, "mine", 2)
     assert tags_of(table)["mine"]["version"] == 1
 
 
-def test_a_version_that_is_gone_is_not_protected(table: LanceDataset) -> None:
+def test_a_missing_version_is_not_protected(table: LanceDataset) -> None:
     assert not create_tag(table, "mine", 7)
     assert tags_of(table) == {}
 
@@ -45,7 +45,7 @@ def remote(bucket: str, endpoint: str, monkeypatch: pytest.MonkeyPatch) -> Lance
 
 
 @pytest.mark.parametrize("fault", ["refused with 409", "reset", "done, then reset", "done, then 500"])
-def test_a_tag_is_made_whatever_became_of_the_first_answer(
+def test_a_tag_is_created_whatever_the_first_response_was(
     bucket: str, s3_server: str, monkeypatch: pytest.MonkeyPatch, fault: str
 ) -> None:
     lance.write_dataset(ROWS, f"s3://{bucket}/t.lance", storage_options={"allow_http": "true"})
@@ -55,7 +55,7 @@ def test_a_tag_is_made_whatever_became_of_the_first_answer(
         assert tags_of(table)["mine"]["version"] == 1
 
 
-def test_a_store_that_refuses_is_not_a_version_that_is_gone(
+def test_a_refusing_store_is_not_taken_for_a_missing_version(
     bucket: str, s3_server: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(request: Request, pass_on: Pass) -> Answer:

@@ -1,7 +1,7 @@
-"""Goal: a commit that returned survives a power cut, and a head that one tore is put aside and made again.
+"""Goal: a returned commit survives a power cut, and a torn version is quarantined and projected again.
 
-Method: system calls of a real projection are listed and every new file looked for among those synced; heads
-are torn as a power cut leaves them (names without bytes), with flipped bytes, or by data files that are cut.
+Method: the system calls of a real projection are traced, and every new file must be among the synced ones;
+manifests are torn as a power cut leaves them (names without bytes), with garbage, or by truncated data files.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ lake.maintain()
 
 @pytest.fixture
 def lake(fresh_lake: Lake) -> Lake:
-    """Three commits of one event each; this process has not met the table yet."""
+    """Three commits of one event each; this process has not checked the table yet."""
     for index in range(3):
         with fresh_lake.writer("run") as writer:
             writer.append([reward(index)])
@@ -63,7 +63,7 @@ def folder(lake: Lake) -> Path:
     return Path(lake.store.location(table_path(KIND)))
 
 
-def head(lake: Lake) -> Path:
+def newest_manifest(lake: Lake) -> Path:
     return min((folder(lake) / "_versions").glob("*.manifest"))
 
 
@@ -90,7 +90,7 @@ def test_every_file_of_a_commit_and_its_folder_are_synced(fresh_lake: Lake, tmp_
     subprocess.run([*command, fresh_lake.uri], cwd=ROOT, check=True, timeout=240)
     synced = set(re.findall(r"f(?:data)?sync\(\d+<([^>]*)>", trace.read_text()))
     files = [path for path in (Path(fresh_lake.uri) / "tables").rglob("*") if path.is_file()]
-    # A hint is made anew by whoever misses it; a lease that has ended needs no sync.
+    # A missing hint is written again, so it needs no sync.
     needed = [path for path in files if path.name != "latest_version_hint.json"]
     assert [str(path) for path in needed if str(path) not in synced] == []
     folders = {str(path.parent) for path in needed}
@@ -106,8 +106,10 @@ TEARS: dict[str, Callable[[Path], None]] = {
 
 
 @pytest.mark.parametrize("tear", TEARS)
-def test_a_torn_head_is_put_aside_and_its_rows_are_projected_again(lake: Lake, tear: str) -> None:
-    before, torn = digests(lake), head(lake)
+def test_a_torn_newest_manifest_is_quarantined_and_its_rows_are_projected_again(
+    lake: Lake, tear: str
+) -> None:
+    before, torn = digests(lake), newest_manifest(lake)
     torn_manifests.forget_checked_tables()
     TEARS[tear](torn)
     left = torn.read_bytes()
@@ -115,24 +117,24 @@ def test_a_torn_head_is_put_aside_and_its_rows_are_projected_again(lake: Lake, t
     assert torn.exists()
     assert lake.project() == {KIND: 1}
     assert digests(lake) == before
-    [aside] = (folder(lake).parent / "quarantine").iterdir()
-    assert aside.read_bytes() == left
-    # The pin named the torn version: its number may be given again, its rows are the same again or not.
-    assert lake.verify(deep=True).quarantined == (f"tables/quarantine/{aside.name}",)
+    [quarantined] = (folder(lake).parent / "quarantine").iterdir()
+    assert quarantined.read_bytes() == left
+    # The pin names the torn version, whose number and rows may be the same again.
+    assert lake.verify(deep=True).quarantined == (f"tables/quarantine/{quarantined.name}",)
 
 
 @pytest.mark.parametrize("cut", [0, 100])
-def test_a_head_whose_data_file_was_cut_is_put_aside(lake: Lake, cut: int) -> None:
+def test_a_manifest_with_a_truncated_data_file_is_quarantined(lake: Lake, cut: int) -> None:
     before, data = digests(lake), newest_data(lake)
     torn_manifests.forget_checked_tables()
     os.truncate(data, cut)
-    assert torn_newest_manifest(str(folder(lake))) == head(lake)
+    assert torn_newest_manifest(str(folder(lake))) == newest_manifest(lake)
     assert lake.project() == {KIND: 1}
     assert digests(lake) == before
     assert len(set(table_ids(lake, KIND))) == 3
 
 
-def test_several_torn_heads_are_put_aside_one_after_the_other(lake: Lake) -> None:
+def test_several_torn_manifests_are_quarantined_one_after_the_other(lake: Lake) -> None:
     before = digests(lake)
     torn_manifests.forget_checked_tables()
     for path in sorted((folder(lake) / "_versions").glob("*.manifest"))[:2]:
@@ -141,8 +143,8 @@ def test_several_torn_heads_are_put_aside_one_after_the_other(lake: Lake) -> Non
     assert digests(lake) == before
 
 
-def test_a_torn_version_that_is_not_the_head_is_left_and_its_pin_fails_loudly(lake: Lake) -> None:
-    pinned = head(lake)
+def test_a_torn_older_version_stays_and_its_pin_fails_loudly(lake: Lake) -> None:
+    pinned = newest_manifest(lake)
     with lake.writer("run") as writer:
         writer.append([reward(9)])
     lake.project()
@@ -155,21 +157,21 @@ def test_a_torn_version_that_is_not_the_head_is_left_and_its_pin_fails_loudly(la
     assert any("pin p@1" in problem for problem in lake.verify(deep=True).problems)
 
 
-def test_a_torn_derived_table_is_derived_anew(lake: Lake) -> None:
-    made = Derivation(key=("id",), code_version="1")
-    lake.derive("pairs", pl.DataFrame({"id": [1]}), made)
-    second = lake.derive("pairs", pl.DataFrame({"id": [1, 2]}), made)
+def test_a_torn_derived_table_is_derived_again(lake: Lake) -> None:
+    derivation = Derivation(key=("id",), code_version="1")
+    lake.derive("pairs", pl.DataFrame({"id": [1]}), derivation)
+    second = lake.derive("pairs", pl.DataFrame({"id": [1, 2]}), derivation)
     torn_manifests.forget_checked_tables()
     os.truncate(min(Path(lake.store.location(table_path("pairs")), "_versions").glob("*.manifest")), 0)
-    again = lake.derive("pairs", pl.DataFrame({"id": [1, 2]}), made)
+    again = lake.derive("pairs", pl.DataFrame({"id": [1, 2]}), derivation)
     assert again.digest == second.digest
     assert lake.scan("pairs").collect().height == 2
 
 
-def test_a_torn_derived_table_is_put_aside_by_whoever_projects(lake: Lake) -> None:
-    made = Derivation(key=("id",), code_version="1")
-    lake.derive("pairs", pl.DataFrame({"id": [1]}), made)
-    lake.derive("pairs", pl.DataFrame({"id": [1, 2]}), made)
+def test_a_projection_of_all_kinds_quarantines_a_torn_derived_table(lake: Lake) -> None:
+    derivation = Derivation(key=("id",), code_version="1")
+    lake.derive("pairs", pl.DataFrame({"id": [1]}), derivation)
+    lake.derive("pairs", pl.DataFrame({"id": [1, 2]}), derivation)
     torn_manifests.forget_checked_tables()
     os.truncate(min(Path(lake.store.location(table_path("pairs")), "_versions").glob("*.manifest")), 0)
     assert not lake.verify().ok
@@ -180,7 +182,7 @@ def test_a_torn_derived_table_is_put_aside_by_whoever_projects(lake: Lake) -> No
     assert lake.scan("pairs").collect().height == 1
 
 
-def test_a_sound_table_and_one_that_is_no_folder_are_left_alone(lake: Lake) -> None:
+def test_an_intact_table_a_remote_one_and_a_missing_one_are_left_alone(lake: Lake) -> None:
     assert not quarantine_torn_manifests(str(folder(lake)))
     assert not quarantine_torn_manifests("s3://bucket/tables/x.lance")
     assert not quarantine_torn_manifests(str(folder(lake)) + "-absent")
@@ -188,7 +190,7 @@ def test_a_sound_table_and_one_that_is_no_folder_are_left_alone(lake: Lake) -> N
 
 
 class PanicException(BaseException):
-    """As the Rust libraries name theirs."""
+    """Has the name of the Rust libraries' panics."""
 
 
 def test_a_panic_becomes_an_error_and_an_interrupt_does_not() -> None:
