@@ -17,7 +17,7 @@ import pyarrow as pa
 
 from tracelake.lake import Lake
 from tracelake.lake.landed.writing import land, landed_file
-from tracelake.lake.layout import FORMAT_VERSION
+from tracelake.lake.layout import FORMAT_VERSION, REDACTION_KEY
 from tracelake.lake.stores.local_store import LocalStore
 from tracelake.lake.writing.rows import EventRow, event_rows_to_table
 from tracelake.schemas.canonical import canonical_text
@@ -54,6 +54,8 @@ UNUSUAL: dict[str, Any] = {
 def main() -> None:
     shutil.rmtree(FOLDER, ignore_errors=True)
     Lake.create(str(FOLDER))
+    # A random secret: no golden event was redacted, and a repository must not contain a key.
+    (FOLDER / REDACTION_KEY).unlink()
     (FOLDER / "expected").mkdir()
     schemas: dict[str, dict[str, Any]] = {}
     for cls in EVENT_CLASSES:

@@ -91,8 +91,8 @@ def test_call_ids_do_not_change_the_key(messages: list[Message], random: Any) ->
 
 @given(conversations())
 def test_a_recorder_that_reuses_call_ids_in_every_turn_gives_the_same_key(messages: list[Message]) -> None:
-    again = {call_id: call_id.rsplit("-", 1)[-1] for call_id in ids_of(messages)}
-    assert key_of(with_ids(messages, again)) == key_of(messages)
+    reused: dict[str, str | None] = {call_id: call_id.rsplit("-", 1)[-1] for call_id in ids_of(messages)}
+    assert key_of(with_ids(messages, reused)) == key_of(messages)
 
 
 @given(conversations())
