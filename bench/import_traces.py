@@ -1,10 +1,9 @@
-"""Importing real mini-swe-agent traces, durable and conflict-checked, beside `json.loads` over the same
-files.
+"""Importing real mini-swe-agent traces, durable and conflict-checked, compared with `json.loads` over them.
 
 Usage: python bench/import_traces.py [FOLDER] [--small] [--json]
 
-Without a folder, the real traces beside the project are taken; `--small`, or where there are none, a made
-folder of 24 files. The bar: at most 3 times the time of `json.loads`, and at most 1 GB of memory.
+Without a folder it reads the real traces next to the project; with `--small`, or if there are none, 24
+generated files. The bar: at most 3 times the time of `json.loads`, and at most 1 GB of memory.
 """
 
 from __future__ import annotations
@@ -33,13 +32,13 @@ REPEATS = 9
 def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         folder = _traces(Path(scratch))
-        # What was only now unpacked would be written out by our first syncs.
+        # Otherwise our first syncs would write out the files that were just unpacked.
         os.sync()
         files = sorted(folder.rglob("*.json"))
         size = sum(path.stat().st_size for path in files) / 1e6
 
         def ours() -> None:
-            # A lake of its own each time: a disk that is told of every deletion would charge us for it.
+            # A new lake each time: deleting the last one takes time on a disk with `discard`.
             lake = tempfile.mkdtemp(prefix="lake", dir=scratch)
             import_sources(Lake.create(lake), [str(folder)])
 
@@ -64,14 +63,14 @@ def _traces(scratch: Path) -> Path:
     if given:
         return Path(given[0])
     if "--small" in sys.argv or not ARCHIVE.is_file():
-        return _made(scratch / "made")
+        return _generate(scratch / "generated")
     with tarfile.open(ARCHIVE) as tar:
         tar.extractall(scratch, filter="data")
     return scratch / ARCHIVE.name.partition(".")[0]
 
 
-def _made(folder: Path) -> Path:
-    """Files of the shape of real ones: 80 turns each, outputs of a few kilobytes."""
+def _generate(folder: Path) -> Path:
+    """Files in the shape of real ones: 80 turns each, outputs of a few kilobytes."""
     for index in range(24):
         messages: list[dict[str, object]] = [
             {"role": "system", "content": "s"},
@@ -105,7 +104,7 @@ def _made(folder: Path) -> Path:
             "info": {"exit_status": "Submitted"},
             "messages": messages,
             "trajectory_format": "mini-swe-agent-1.1",
-            "instance_id": f"made-{index}",
+            "instance_id": f"generated-{index}",
         }
         path = folder / str(index) / f"{index}.traj.json"
         path.parent.mkdir(parents=True)

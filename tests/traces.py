@@ -1,4 +1,4 @@
-"""A small hand-made lake of traces: several models at the same states, with every pattern of votes."""
+"""A small lake of rollouts: several models at the same states, with every pattern of votes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`tracelake import`: foreign traces into the lake."""
+"""`tracelake import`: traces of other tools into the lake."""
 
 from __future__ import annotations
 
@@ -36,14 +36,14 @@ def import_traces(
     lake: LakeOption = LAKE_DEFAULT,
     output: FormatOption = Format.HUMAN,
 ) -> None:
-    """Read traces of other tools; the lake is made if it is not there."""
+    """Import traces of other tools; creates the lake if it does not exist."""
     from tracelake.producers.importers.format_registry import AUTO, FORMATS
 
     if source_format not in (AUTO, *FORMATS):
         raise typer.BadParameter(
             f"{source_format!r} is none of {', '.join((AUTO, *FORMATS))}", param_hint="--from"
         )
-    report = _read(_opened(lake, paths), paths, source_format)
+    report = _import(_open_or_create(lake, paths), paths, source_format)
     if output is Format.JSON:
         print_json(report.model_dump(mode="json"))
     else:
@@ -52,11 +52,11 @@ def import_traces(
         raise typer.Exit(EXIT_FAILED)
 
 
-def _read(opened: Lake, paths: list[str], source_format: str) -> ImportReport:
+def _import(opened: Lake, paths: list[str], source_format: str) -> ImportReport:
     from tracelake.lake.arrow_without_pandas import load_arrow_without_pandas
     from tracelake.producers.importers.import_sources import import_sources
 
-    # Before there is a second process: each would load it.
+    # Before a second process is forked: otherwise both would load pandas.
     load_arrow_without_pandas()
     with progress("files", own_thread=False) as bar:
         task = bar.add_task("import", total=None, rate="–")
@@ -68,7 +68,7 @@ def _read(opened: Lake, paths: list[str], source_format: str) -> ImportReport:
         )
 
 
-def _opened(uri: str, paths: list[str]) -> Lake:
+def _open_or_create(uri: str, paths: list[str]) -> Lake:
     from tracelake.lake import Lake
     from tracelake.producers.importers.find_files import find_files
     from tracelake.schemas.errors import LakeMissingError
@@ -76,23 +76,20 @@ def _opened(uri: str, paths: list[str]) -> Lake:
     try:
         return Lake.open(uri)
     except LakeMissingError:
-        # A path that leads nowhere shall not leave an empty lake behind.
+        # Raises if no path leads to a file: that must not leave an empty lake behind.
         find_files(paths)
-        made = Lake.create(uri)
-        say(f"Made a lake at {made.uri}.")
-        return made
+        created = Lake.create(uri)
+        say(f"Created a lake at {created.uri}.")
+        return created
 
 
 def _failed(report: ImportReport, paths: list[str]) -> bool:
-    """Nothing was read at all, or a file that was named gave nothing; bad files found in a folder are only
-    reported.
-    """
-    hollow = {file.path for file in report.file_reports if file.refused and not file.rollouts}
-    hollow |= {
-        refusal.path for refusal in report.refused if refusal.line is None and refusal.path not in hollow
-    }
+    """Whether nothing was imported at all, or nothing from a file that was named; bad files found in a folder
+    are only reported."""
+    empty = {file.path for file in report.file_reports if file.refused and not file.rollouts}
+    empty |= {refusal.path for refusal in report.refused if refusal.line is None}
     named = {*paths, *(str(Path(path).absolute()) for path in paths)}
-    return not report.rollouts or bool(hollow & named)
+    return not report.rollouts or bool(empty & named)
 
 
 def _print_report(report: ImportReport) -> None:

@@ -32,7 +32,7 @@ class CompanionFiles:
 
     def metadata(self, source: SourceFile) -> bytes | None:
         """A run's `metadata.json`, null if there is none: in the same folder, else in the only folder of the
-        import with the same name and parent, because archives put each file under a folder of its own."""
+        import with the same name and parent, because some archives put every file in a separate folder."""
         folder = _folder(source.uri)
         found = self._metadata_by_folder.get(folder)
         same_run = self._metadata_by_run.get(_run(source.uri), [])

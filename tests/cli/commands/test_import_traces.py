@@ -1,6 +1,4 @@
-"""`tracelake import` on bad input: a clear message, an exit code, and the good files beside it still
-imported.
-"""
+"""`tracelake import` on bad input: a clear message, an exit code, and the good files are still imported."""
 
 from __future__ import annotations
 
@@ -51,7 +49,7 @@ def tracelake_import(lake: Path, *paths: Path | str) -> tuple[int, dict[str, Any
     return done.returncode, json.loads(done.stdout) if done.stdout else {}, done.stderr
 
 
-def test_every_bad_file_is_refused_and_the_good_one_beside_them_imported(tmp_path: Path) -> None:
+def test_every_bad_file_is_refused_and_the_good_file_is_imported(tmp_path: Path) -> None:
     folder = tmp_path / "traces"
     folder.mkdir()
     (folder / "good.json").write_text(json.dumps([GOOD]))
@@ -62,7 +60,7 @@ def test_every_bad_file_is_refused_and_the_good_one_beside_them_imported(tmp_pat
     assert report["rollouts"] == 1
     assert {Path(refusal["path"]).name for refusal in report["refused"]} == set(BAD)
     assert all(refusal["reason"] for refusal in report["refused"])
-    # As with cp: what could be done is done, and a named file that could not be read fails the command.
+    # Like cp: it does what it can, and fails if a named file cannot be read.
     assert code == 1
     again = tracelake_import(tmp_path / "lake", *files)[1]
     assert again["new_events"] == 0
@@ -89,15 +87,15 @@ def test_a_bad_file_alone_fails(tmp_path: Path, name: str) -> None:
 
 
 def test_a_missing_file_and_an_empty_folder_fail_with_their_names(tmp_path: Path) -> None:
-    (tmp_path / "hollow").mkdir()
-    for path in (tmp_path / "nowhere.json", tmp_path / "hollow"):
+    (tmp_path / "empty").mkdir()
+    for path in (tmp_path / "nowhere.json", tmp_path / "empty"):
         code, report, err = tracelake_import(tmp_path / "lake", path)
         assert code == 1
         assert path.name in err + json.dumps(report)
     assert not (tmp_path / "lake").exists()
 
 
-def test_a_wrong_format_name_is_wrong_usage(tmp_path: Path) -> None:
+def test_an_unknown_format_name_is_a_usage_error(tmp_path: Path) -> None:
     command = [
         sys.executable,
         "-m",

@@ -1,4 +1,4 @@
-"""Small traces in every format, in the shapes that the recorders write."""
+"""A small trace in every format, as its recorder writes it."""
 
 from __future__ import annotations
 
@@ -200,7 +200,7 @@ SAMPLES: dict[str, Any] = {
 
 
 def read_bytes(data: bytes, uri: str = "runs/one/trace.json") -> list[ImportedRollout | Refusal]:
-    """What the format that claims the bytes makes of them."""
+    """The pieces that the format of the bytes reads."""
     found = parse_source(source_file(uri, data))
     return list(importer_for(found).read(found, NoCompanions()))
 

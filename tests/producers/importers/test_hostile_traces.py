@@ -1,4 +1,4 @@
-"""Whatever the bytes are, only typed refusals come out; what comes in is a fact that the lake can hold."""
+"""Whatever the bytes are, an importer returns typed refusals or events that the lake accepts."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ VALUES = st.recursive(
 
 
 def paths_of(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
-    """Every place in a JSON value."""
+    """The path of every value in a JSON value."""
     items: list[tuple[Any, Any]] = []
     if isinstance(value, dict):
         items = list(value.items())
@@ -45,7 +45,7 @@ def paths_of(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
 
 
 def mutated(document: Any, changes: list[tuple[int, Any]]) -> Any:
-    """The document with values at some places replaced; a marker value deletes."""
+    """The document with some values replaced, or deleted by the value `DELETE`."""
     result = copy.deepcopy(document)
     for number, value in changes:
         places = [path for path in paths_of(result) if path]
@@ -63,7 +63,7 @@ def mutated(document: Any, changes: list[tuple[int, Any]]) -> Any:
 
 
 def assert_facts(pieces: list[ImportedRollout | Refusal]) -> None:
-    """Every event is as its class demands, can be named, and has a key of its own within its rollout."""
+    """Every event is valid for its class, has an identity, and a key that is unique within its rollout."""
     for piece in pieces:
         if isinstance(piece, Refusal):
             assert piece.reason.encode()
@@ -77,7 +77,7 @@ def assert_facts(pieces: list[ImportedRollout | Refusal]) -> None:
 
 
 def read_any(data: bytes) -> list[ImportedRollout | Refusal]:
-    """The pieces of bytes that may be nothing at all."""
+    """The pieces of arbitrary bytes; empty if they are no trace."""
     try:
         found = parse_source(source_file("a/b/c/trace.json", data))
         importer = importer_for(found)
@@ -91,7 +91,7 @@ CHANGES = st.lists(st.tuples(st.integers(0, 10_000), VALUES | st.just("DELETE"))
 
 @pytest.mark.parametrize("format", [*SAMPLES, "mini-text"])
 @given(changes=CHANGES)
-def test_mutated_records_are_taken_or_refused(format: str, changes: list[tuple[int, Any]]):
+def test_mutated_records_are_imported_or_refused(format: str, changes: list[tuple[int, Any]]):
     document = mutated(SAMPLES.get(format) or mini_text(), changes)
     assert_facts(read_any(json.dumps(document).encode("utf-8", "surrogatepass")))
     rows = "\n".join(json.dumps(row) for row in (document, SAMPLES["verifiers"]))
@@ -99,7 +99,7 @@ def test_mutated_records_are_taken_or_refused(format: str, changes: list[tuple[i
 
 
 @given(number=st.integers(0, 10_000), value=VALUES)
-def test_mutated_queries_are_taken_or_refused(number: int, value: Any):
+def test_mutated_queries_are_imported_or_refused(number: int, value: Any):
     document = swe()
     for entry in document["trajectory"]:
         entry["query"] = document["history"][:2]
@@ -107,25 +107,25 @@ def test_mutated_queries_are_taken_or_refused(number: int, value: Any):
 
 
 @given(data=st.binary(max_size=200))
-def test_any_bytes_are_taken_or_refused(data: bytes):
+def test_any_bytes_are_imported_or_refused(data: bytes):
     assert_facts(read_any(data))
 
 
 @given(format=st.sampled_from(list(SAMPLES)), cut=st.integers(0, 4000), junk=st.binary(max_size=4))
-def test_damaged_files_are_taken_or_refused(format: str, cut: int, junk: bytes):
+def test_damaged_files_are_imported_or_refused(format: str, cut: int, junk: bytes):
     whole = json.dumps(SAMPLES[format]).encode()
     assert_facts(read_any(whole[:cut] + junk + whole[cut + len(junk) :]))
     assert_facts(read_any(whole[:cut]))
 
 
-def test_the_samples_themselves_are_facts():
+def test_the_samples_themselves_are_imported():
     for document in [*SAMPLES.values(), mini_text()]:
         pieces = read_document(document)
         assert all(isinstance(piece, ImportedRollout) for piece in pieces)
         assert_facts(pieces)
 
 
-def test_the_caught_shapes_leave_out_what_is_no_fault_of_the_data():
+def test_shape_errors_do_not_include_errors_that_the_data_did_not_cause():
     assert not issubclass(MemoryError, SHAPE_ERRORS)
     assert not issubclass(AssertionError, SHAPE_ERRORS)
     assert not issubclass(KeyboardInterrupt, SHAPE_ERRORS)

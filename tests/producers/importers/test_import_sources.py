@@ -1,4 +1,4 @@
-"""Importing into a lake: what is found, what is refused, and that nothing is told twice."""
+"""Importing into a lake: which files are found and refused, and that no fact is added twice."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def write(path: Path, content: Any) -> Path:
 
 @pytest.fixture
 def tree(tmp_path: Path) -> Path:
-    """A folder with every format, and files that are none."""
+    """A folder with a file of every format, and files that are no traces."""
     root = tmp_path / "traces"
     write(root / "output/run" / INSTANCE / f"{INSTANCE}.traj.json", mini())
     write(root / "old/a/b/local.traj.json", mini_text())
@@ -43,11 +43,11 @@ def tree(tmp_path: Path) -> Path:
     return root
 
 
-def kinds_landed(lake: Lake) -> dict[str, int]:
+def event_counts(lake: Lake) -> dict[str, int]:
     return lake.project()
 
 
-def test_a_folder_is_searched_and_each_file_known_by_its_content(fresh_lake: Lake, tree: Path):
+def test_a_folder_is_searched_and_each_format_is_recognised_by_content(fresh_lake: Lake, tree: Path):
     report = import_sources(fresh_lake, [tree])
     assert (report.files, report.rollouts, report.turns, report.other_turns) == (5, 6, 12, 0)
     assert (report.tool_results, report.rewards, report.rewards_count) == (7, 2.75, 5)
@@ -65,7 +65,7 @@ def test_a_folder_is_searched_and_each_file_known_by_its_content(fresh_lake: Lak
         "tau-bench",
     }
     assert all(file.not_carried for file in report.file_reports)
-    landed = kinds_landed(fresh_lake)
+    landed = event_counts(fresh_lake)
     assert landed["turn_completed"] == 12
     assert sum(landed.values()) == report.new_events
 
@@ -84,11 +84,11 @@ def test_a_changed_file_under_the_same_identity_is_a_conflict(fresh_lake: Lake, 
     changed["messages"][3]["extra"]["raw_output"] = "tampered with"
     write(path, changed)
     report = import_sources(fresh_lake, [path])
-    # The result says something else now; the turn that follows it saw the same text as before.
+    # Only the raw result differs: the turn that follows it saw the same text as before.
     assert (report.new_events, report.conflicts) == (0, 1)
 
 
-def test_a_verdict_in_the_same_import_becomes_the_reward(fresh_lake: Lake, tree: Path):
+def test_a_report_in_the_same_import_becomes_the_reward(fresh_lake: Lake, tree: Path):
     logs = tree / "logs/run_evaluation/evaluation/model" / INSTANCE
     write(logs / "report.json", {INSTANCE: {"patch_exists": True, "resolved": True}})
     write(logs / "patch.diff", mini()["info"]["submission"].rstrip())
@@ -104,7 +104,7 @@ def test_a_verdict_in_the_same_import_becomes_the_reward(fresh_lake: Lake, tree:
     assert graded["source_uri"][0].endswith("report.json")
 
 
-def test_a_rollout_without_a_certain_verdict_is_told(fresh_lake: Lake, tree: Path):
+def test_a_rollout_without_a_certain_report_is_noted(fresh_lake: Lake, tree: Path):
     logs = tree / "logs/run_evaluation/evaluation/model" / INSTANCE
     write(logs / "report.json", {INSTANCE: {"patch_exists": True, "resolved": True}})
     write(logs / "patch.diff", "another patch")
@@ -140,12 +140,14 @@ def test_any_fsspec_address_can_be_imported(fresh_lake: Lake):
     assert import_sources(fresh_lake, ["memory://bucket/run/one.traj"]).new_events == 0
 
 
-def test_names_that_look_like_globs_or_addresses_are_files_first(fresh_lake: Lake, tmp_path: Path):
+def test_an_existing_file_is_read_even_if_its_name_looks_like_a_glob_or_address(
+    fresh_lake: Lake, tmp_path: Path
+):
     path = write(tmp_path / "tau2:run [1].json", tau())
     assert import_sources(fresh_lake, [path]).rollouts == 2
 
 
-def test_a_pointer_is_refused_line_by_line_and_told_to_the_lake(fresh_lake: Lake, tmp_path: Path):
+def test_a_pointer_is_refused_line_by_line_and_recorded_in_the_lake(fresh_lake: Lake, tmp_path: Path):
     write(tmp_path / "a/b/c/results.jsonl", POINTER)
     report = import_sources(fresh_lake, [tmp_path])
     assert [piece.line for piece in report.refused] == [1, 2, 3]
@@ -158,7 +160,7 @@ def test_a_pointer_is_refused_line_by_line_and_told_to_the_lake(fresh_lake: Lake
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "reason"),
     [
         (json.dumps(mini())[:-200], "not JSON text"),
         (b"", "empty file"),
@@ -174,7 +176,7 @@ def test_a_pointer_is_refused_line_by_line_and_told_to_the_lake(fresh_lake: Lake
     ],
 )
 def test_a_bad_file_is_refused_and_its_neighbours_are_imported(
-    fresh_lake: Lake, tmp_path: Path, content: Any, said: str
+    fresh_lake: Lake, tmp_path: Path, content: Any, reason: str
 ):
     bad = write(tmp_path / "bad.traj.json", content)
     good = write(tmp_path / "good.traj", swe())
@@ -182,8 +184,8 @@ def test_a_bad_file_is_refused_and_its_neighbours_are_imported(
     assert report.rollouts == 1
     (piece,) = report.refused
     assert piece.path == str(bad)
-    assert said in piece.reason
-    assert kinds_landed(fresh_lake)["event_rejected"] == 1
+    assert reason in piece.reason
+    assert event_counts(fresh_lake)["event_rejected"] == 1
 
 
 def test_a_missing_path_among_others_is_reported(fresh_lake: Lake, tmp_path: Path):
@@ -194,12 +196,12 @@ def test_a_missing_path_among_others_is_reported(fresh_lake: Lake, tmp_path: Pat
     assert [Path(piece.path).name for piece in report.refused] == ["none.json", "empty", "x"]
 
 
-def test_paths_that_all_lead_nowhere_are_an_error(fresh_lake: Lake, tmp_path: Path):
+def test_paths_without_any_file_are_an_error(fresh_lake: Lake, tmp_path: Path):
     with pytest.raises(SourceMissingError, match=r"nowhere\.json"):
         import_sources(fresh_lake, [tmp_path / "nowhere.json"])
 
 
-def test_a_format_that_does_not_exist_is_an_error_that_names_those_that_do(fresh_lake: Lake, tree: Path):
+def test_an_unknown_format_is_an_error_that_names_the_known_ones(fresh_lake: Lake, tree: Path):
     with pytest.raises(SourceFormatError, match="swe-agent"):
         import_sources(fresh_lake, [tree], format="sweagent")
 
@@ -211,7 +213,7 @@ def test_a_named_format_refuses_other_files_and_says_what_they_look_like(fresh_l
     assert (report.rollouts, report.refused) == (2, [])
 
 
-def test_progress_is_told_after_each_file(fresh_lake: Lake, tree: Path):
+def test_progress_is_reported_after_each_file(fresh_lake: Lake, tree: Path):
     seen: list[Progress] = []
     import_sources(fresh_lake, [tree], on_progress=seen.append)
     assert [progress.done_count for progress in seen] == list(range(1, 9))

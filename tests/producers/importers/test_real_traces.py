@@ -1,4 +1,4 @@
-"""The real traces: counted by hand beside them, and met exactly by the importers."""
+"""The real traces: the importers meet exactly the counts that were taken by hand."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.realdata
 def imported(
     tmp_path_factory: pytest.TempPathFactory, real_traces: Callable[[str], Path]
 ) -> Callable[[str], tuple[Lake, ImportReport]]:
-    """Imports a source once into a lake of its own, projected."""
+    """Imports each source once into a new lake and projects it."""
     done: dict[str, tuple[Lake, ImportReport]] = {}
 
     def of(source: str) -> tuple[Lake, ImportReport]:

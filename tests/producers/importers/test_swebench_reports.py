@@ -1,4 +1,4 @@
-"""SWE-bench reports: joined only where the match is certain."""
+"""SWE-bench reports: they grade a rollout only if the match is certain."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_a_report_belongs_to_the_run_whose_patches_it_graded():
     assert json.loads(rewards[0].event.details_json)["patch_exists"] is True
 
 
-def test_one_disagreement_unbinds_the_whole_evaluation():
+def test_one_other_patch_excludes_the_whole_evaluation():
     submissions = [submission("run", "a"), submission("run", "b", "another patch")]
     reports = [*report("evaluation", "a", True), *report("evaluation", "b", True)]
     assert rewards_from(reports, submissions, lambda folder: PATCH.encode()) == []
@@ -60,7 +60,7 @@ def test_two_evaluations_of_one_run_are_two_rewards():
     assert scores(rewards) == {("run/a", "first"): 1.0, ("run/a", "second"): 0.0}
 
 
-def test_a_summary_speaks_for_the_run_of_its_name_where_no_report_does():
+def test_a_summary_grades_the_run_of_its_name_if_no_report_does():
     submissions = [submission("run", "a"), submission("run", "b"), submission("run", "c")]
     lists = {"resolved_ids": ["a"], "unresolved_ids": ["b"], "error_ids": ["c"]}
     reports = [*summary("run", **lists), *report("run", "a", False)]
@@ -68,11 +68,11 @@ def test_a_summary_speaks_for_the_run_of_its_name_where_no_report_does():
     assert scores(rewards) == {("run/a", "run"): 0.0, ("run/b", "run"): 0.0, ("run/c", "run"): None}
 
 
-def test_a_summary_of_another_tree_or_run_says_nothing():
+def test_a_summary_of_another_tree_or_run_is_ignored():
     reports = [*summary("run", "elsewhere", resolved_ids=["a"]), *summary("rerun", resolved_ids=["a"])]
     assert rewards_from(reports, [submission("run", "a")], lambda folder: None) == []
 
 
-def test_other_json_is_no_verdict():
+def test_other_json_has_no_report():
     assert instance_reports_in(parse_source(source_file("preds.json", b'{"a": {"model_patch": "x"}}'))) == []
     assert instance_reports_in(parse_source(source_file("list.json", b"[1]"))) == []

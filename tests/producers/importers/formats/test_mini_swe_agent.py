@@ -20,7 +20,7 @@ from tests.producers.importers.samples import (
 )
 
 
-def test_a_turn_carries_what_the_response_says():
+def test_a_turn_has_the_fields_of_its_response():
     turn = of_kind(rollout(mini()), "turn_completed")[0]
     assert (turn.model_requested, turn.model_served) == ("deepseek/deepseek-chat", "deepseek-chat")
     assert (turn.response_id, turn.system_fingerprint) == ("chat-call-1", "fp_1")
@@ -31,7 +31,7 @@ def test_a_turn_carries_what_the_response_says():
     assert turn.occurred_at == datetime.fromtimestamp(1775784986.5, UTC)
 
 
-def test_what_the_source_does_not_state_stays_null():
+def test_fields_that_the_source_does_not_state_are_null():
     turn = of_kind(rollout(mini()), "turn_completed")[0]
     assert turn.latency_ms is None
     assert turn.completion_ids is None
@@ -70,7 +70,7 @@ def test_the_action_is_the_message_without_provider_fields():
     assert turn.tool_call_count == 1
 
 
-def test_a_tool_result_keeps_raw_and_visible_output_apart():
+def test_raw_and_visible_output_are_separate_fields():
     (result,) = of_kind(rollout(mini()), "tool_returned")
     assert (result.turn_index, result.call_index, result.tool_call_id) == (0, 0, "call-1")
     assert result.tool_name == "bash"
@@ -79,7 +79,7 @@ def test_a_tool_result_keeps_raw_and_visible_output_apart():
     assert (result.visible_truncated, result.return_code, result.error) == (False, 0, None)
 
 
-def test_an_elided_output_is_marked_as_cut():
+def test_an_elided_output_is_marked_as_truncated():
     document = mini()
     long = "a" * 6000 + "b" * 6000
     shown = f"<output_head>{long[:5000]}</output_head> elided <output_tail>{long[-5000:]}</output_tail>"
@@ -96,7 +96,7 @@ def test_a_result_that_no_call_saw_was_not_visible():
     assert (last.raw_output, last.visible_output, last.visible_truncated) == ("too late", None, None)
 
 
-def test_parallel_calls_have_results_of_their_own():
+def test_each_parallel_call_has_its_result():
     document = mini()
     document["messages"][2]["tool_calls"].append(bash_call("call-1b", "pwd"))
     document["messages"].insert(4, mini_result("call-1b", "/testbed\n", code=-1))
@@ -124,7 +124,7 @@ def test_secrets_of_the_model_arguments_are_dropped():
     assert json.loads(started.sampling_json) == {"temperature": 0.0, "max_tokens": 9}
 
 
-def test_the_identity_is_that_of_the_first_call_and_not_of_the_place():
+def test_the_first_call_identifies_the_rollout_and_not_the_path():
     here, there = rollout(mini(), "a/b/c.json"), rollout(mini(), "elsewhere/d.json")
     assert here.events == there.events
     other = mini()
@@ -152,7 +152,7 @@ def test_a_changed_submission_keeps_the_identity():
         ("SomethingNew", {}, ("unknown", None, None)),
     ],
 )
-def test_the_end_is_mapped_as_far_as_it_says(status: str, stats: dict, expected: tuple):
+def test_an_exit_status_is_mapped_to_a_stop_reason(status: str, stats: dict, expected: tuple):
     document = mini()
     document["info"]["exit_status"] = status
     document["info"]["model_stats"] = {"instance_cost": 0.001, "api_calls": 2, **stats}
@@ -167,7 +167,7 @@ def test_the_end_has_the_submission_and_the_stated_cost():
     assert (ended.cost_usd, ended.turn_count) == (0.001, 2)
 
 
-def test_token_ids_and_logprobs_are_kept_where_a_server_gave_them():
+def test_token_ids_and_logprobs_are_imported_if_the_server_returned_them():
     document = mini()
     choice = document["messages"][2]["extra"]["response"]["choices"][0]
     choice["provider_specific_fields"] = {"token_ids": [5, 6]}
@@ -210,7 +210,7 @@ def test_commands_in_the_text_have_their_results_in_user_messages():
     assert (ended.stop_reason, ended.submission) == ("completed", "diff --git a/x b/x\n")
 
 
-def test_files_without_ids_are_told_apart_by_their_path():
+def test_files_without_ids_are_identified_by_their_path():
     one = rollout(mini_text(), "tests/data/local.traj.json")
     assert one.rollout_id == rollout(mini_text(), "copy/of/tests/data/local.traj.json").rollout_id
     assert one.rollout_id != rollout(mini_text(), "tests/data/other.traj.json").rollout_id

@@ -31,7 +31,7 @@ def test_the_observation_is_the_tool_result_and_its_context_text_is_what_was_see
     assert (last.raw_output, last.visible_output) == ("diff", None)
 
 
-def test_contexts_are_rebuilt_from_the_history_and_said_to_be():
+def test_contexts_are_rebuilt_from_the_history_with_a_note():
     piece = rollout(swe(), URI)
     first, second = of_kind(piece, "turn_completed")
     assert [message["content"] for message in json.loads(first.new_messages_json)] == [
@@ -75,7 +75,7 @@ def test_an_elided_observation_continues_the_last_turn_that_it_still_agrees_with
     assert [turn.parent_turn_index for turn in turns] == [None, 0, 0]
 
 
-def test_messages_of_1_0_hold_the_context_after_the_call():
+def test_messages_of_1_0_contain_the_context_after_the_call():
     document = with_queries(swe())
     for entry in document["trajectory"]:
         reply = {"role": "assistant", "content": entry["response"]}
@@ -115,21 +115,21 @@ def test_a_reply_that_is_not_in_the_history_has_no_child():
         (None, ("unknown", None, None)),
     ],
 )
-def test_the_end_is_mapped_as_far_as_it_says(status: str | None, expected: tuple):
+def test_an_exit_status_is_mapped_to_a_stop_reason(status: str | None, expected: tuple):
     document = swe()
     document["info"]["exit_status"] = status
     ended = of_kind(rollout(document, URI), "rollout_ended")[0]
     assert (ended.stop_reason, ended.truncated, ended.truncated_by) == expected
 
 
-def test_a_replay_that_sent_nothing_has_no_cost():
+def test_a_demonstration_that_sent_no_tokens_has_no_cost():
     document = swe()
     document["info"]["model_stats"] = {"instance_cost": 0, "tokens_sent": 0, "api_calls": 11}
     assert of_kind(rollout(document, URI), "rollout_ended")[0].cost_usd is None
     assert of_kind(rollout(swe(), URI), "rollout_ended")[0].cost_usd == 0.5
 
 
-def test_the_replay_configuration_names_model_and_task_and_loses_its_key():
+def test_replay_config_names_model_and_task_and_loses_its_key():
     document = swe()
     model = {
         "name": "gpt-4o",
@@ -145,7 +145,7 @@ def test_the_replay_configuration_names_model_and_task_and_loses_its_key():
     assert "u:p@" not in started.config_json
 
 
-def test_a_time_beyond_all_numbers_is_refused():
+def test_an_infinite_time_is_refused():
     document = swe()
     document["trajectory"][0]["execution_time"] = 1e308
     (piece,) = read_document(document, URI)

@@ -36,7 +36,7 @@ def test_the_reward_keeps_its_details():
     assert (piece.reward, piece.reward_count) == (1.0, 1)
 
 
-def test_the_users_goodbye_ends_the_rollout_and_is_kept():
+def test_the_users_goodbye_ends_the_rollout_and_is_stored():
     ended = of_kind(read_document(tau(), URI)[0], "rollout_ended")[0]
     assert (ended.stop_reason, ended.truncated) == ("completed", False)
     metrics = json.loads(ended.metrics_json)
@@ -44,7 +44,7 @@ def test_the_users_goodbye_ends_the_rollout_and_is_kept():
     assert metrics["messages_after_last_turn"] == [{"role": "user", "content": "###STOP###"}]
 
 
-def test_an_environment_that_never_said_done_ran_out_of_turns():
+def test_a_rollout_without_reward_info_ran_out_of_turns():
     document = tau()
     document[0]["info"]["reward_info"] = None
     document[0]["traj"].pop()
@@ -62,7 +62,7 @@ def test_a_transfer_to_a_human_stops_by_the_tool():
     assert (result.visible_output, result.raw_output) == (None, "Error: user not found")
 
 
-def test_a_broken_element_does_not_cost_its_neighbours():
+def test_a_broken_element_does_not_affect_its_neighbours():
     document = [*tau(), {"task_id": 1}, "words", {**tau()[0], "trial": 2, "traj": 5}]
     pieces = read_document(document, URI)
     assert [type(piece) for piece in pieces] == [ImportedRollout, ImportedRollout, Refusal, Refusal, Refusal]

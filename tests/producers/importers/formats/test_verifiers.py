@@ -20,7 +20,7 @@ METADATA = {
 
 
 class RunFolder:
-    """A folder with a metadata file."""
+    """A run folder with a `metadata.json`."""
 
     def __init__(self, metadata: dict[str, Any] = METADATA) -> None:
         self._data = json.dumps(metadata).encode()
@@ -67,7 +67,7 @@ def test_metadata_of_before_september_2025_has_other_names():
     assert json.loads(started.sampling_json) == {"max_tokens": 1024, "temperature": None}
 
 
-def test_without_metadata_the_model_is_unknown_and_said_to_be():
+def test_without_metadata_the_model_is_unknown_with_a_note():
     piece = rollout(verifiers_row(), URI)
     started = of_kind(piece, "rollout_started")[0]
     assert (started.environment, started.model_requested) == ("wiki-search", None)
@@ -87,7 +87,7 @@ def test_one_prompt_with_another_answer_is_another_task():
     assert keys[0] != keys[1]
 
 
-def test_trials_of_an_example_are_numbered_and_rows_told_apart():
+def test_trials_of_an_example_are_numbered_and_rows_are_different_rollouts():
     pieces = read_rows([verifiers_row(), verifiers_row(), verifiers_row(example_id=4)])
     starts = [of_kind(piece, "rollout_started")[0] for piece in pieces]
     assert [start.trial_index for start in starts] == [0, 1, 0]
@@ -134,12 +134,12 @@ def test_a_row_without_a_completion_is_a_rollout_without_turns():
     assert len(json.loads(ended.metrics_json)["messages_after_last_turn"]) == 2
 
 
-def test_a_message_after_the_last_turn_is_kept_with_the_end():
+def test_a_message_after_the_last_turn_is_stored_with_the_end():
     row = verifiers_row()
     row["completion"].append({"role": "user", "content": "You have 0 guesses left."})
     ended = of_kind(rollout(row, URI), "rollout_ended")[0]
-    kept = json.loads(ended.metrics_json)["messages_after_last_turn"]
-    assert kept == [{"role": "user", "content": "You have 0 guesses left."}]
+    unseen = json.loads(ended.metrics_json)["messages_after_last_turn"]
+    assert unseen == [{"role": "user", "content": "You have 0 guesses left."}]
 
 
 def test_the_stop_condition_of_later_versions_is_mapped():
@@ -169,7 +169,7 @@ def test_a_saved_trajectory_gives_tokens_to_its_turns():
     assert (second.completion_ids, second.sampling_logprobs) == (None, None)
 
 
-def test_a_broken_line_does_not_cost_its_neighbours():
+def test_a_broken_line_does_not_affect_its_neighbours():
     rows = [verifiers_row(), '{"prompt": [', "", json.dumps(verifiers_row(reward="high")), verifiers_row()]
     pieces = read_rows(rows)
     refusals = [piece for piece in pieces if isinstance(piece, Refusal)]
