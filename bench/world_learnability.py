@@ -5,7 +5,7 @@ Usage: python bench/world_learnability.py [--seeds 1] [--train-steps 40] [--thre
 Flow: blundering demonstrations → warm start → TRL's GRPOTrainer with our rollout loop → evaluation.
 The bar: pass@1 rises by more than 5 points within 40 train_steps. Each seed draws its own training tasks,
 rollouts and order; the held-out tasks, and the draws on them, are the same before and after.
-On a busy machine take `--threads 1`: two threads that wait for each other cost several times the work itself.
+Use `--threads 1` on a busy machine: two threads that wait for each other cost several times the work itself.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ HELD_OUT_SAMPLES = 2
 
 
 class Learned(NamedTuple):
-    """One seed's outcome."""
+    """One seed's result."""
 
     seed: int
     before: float
@@ -56,7 +56,7 @@ class Learned(NamedTuple):
 
 
 class Arena:
-    """The environments that everything here is played in."""
+    """Environments shared by evaluation and training."""
 
     def __init__(self, sandbox: Sandbox) -> None:
         self.environments = [RepairEnvironment(sandbox) for _ in range(PLAY_COUNT_MAX)]
@@ -83,7 +83,7 @@ class Arena:
 
 
 class _Batches:
-    """TRL's `rollout_func`: plays the prompts' tasks with the policy that is being trained."""
+    """TRL's `rollout_func`: plays the prompts' tasks with the policy in training."""
 
     def __init__(self, arena: Arena, policy: TinyPolicy, seed: int) -> None:
         self.arena, self.policy, self.seed = arena, policy, seed
