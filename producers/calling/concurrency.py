@@ -14,8 +14,9 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable
-from typing import Self
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import NamedTuple
 
 START_DEFAULT = 8
 MAXIMUM_DEFAULT = 100
@@ -96,12 +97,9 @@ class AdaptiveLimit:
     def in_flight(self) -> int:
         return self._semaphore.in_use
 
-    def slot(self) -> Slot:
-        """A place for one call; entering waits for it."""
-        return Slot(self)
-
-    async def _enter(self) -> float:
-        """Returns the time at which the call may be sent."""
+    @asynccontextmanager
+    async def slot(self) -> AsyncIterator[Slot]:
+        """A place for one call; entering waits for it, and for its turn under the rate."""
         await self._semaphore.acquire()
         try:
             now_s = _now_s()
@@ -109,10 +107,9 @@ class AdaptiveLimit:
             self._next_s = starts_s + self._pause_s
             if starts_s > now_s:
                 await self._sleep(starts_s - now_s)
-            return starts_s
-        except BaseException:
+            yield Slot(self, starts_s)
+        finally:
             self._semaphore.release()
-            raise
 
     def _grow(self) -> None:
         self._succeeded += 1
@@ -136,27 +133,19 @@ class AdaptiveLimit:
             self._succeeded = self._refused = 0
 
 
-class Slot:
-    """A place for one call."""
+class Slot(NamedTuple):
+    """A place for one call, to which the call reports."""
 
-    def __init__(self, limit: AdaptiveLimit) -> None:
-        self._limit = limit
-        self._began_s = 0.0
-
-    async def __aenter__(self) -> Self:
-        self._began_s = await self._limit._enter()
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        self._limit._semaphore.release()
+    limit: AdaptiveLimit
+    began_s: float
 
     def succeeded(self) -> None:
         """The endpoint answered: it may bear more."""
-        self._limit._grow()
+        self.limit._grow()
 
     def rate_limited(self) -> None:
         """The endpoint refused the call because there are too many."""
-        self._limit._shrink(self._began_s)
+        self.limit._shrink(self.began_s)
 
 
 def _now_s() -> float:

@@ -45,7 +45,7 @@ class FailureClass(StrEnum):
     TRUNCATED_STREAM = "truncated_stream"
     OVERSIZED_BODY = "oversized_body"
     MODEL_MISMATCH = "model_mismatch"
-    """Another model answered than the requested one: `tracelake.producers.calling.served_model`."""
+    """Another model answered than the requested one: `tracelake.producers.calling.validate_answer`."""
     REDIRECTED = "redirected"
     """The endpoint redirected; redirects are not followed."""
 

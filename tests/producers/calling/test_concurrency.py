@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from contextlib import AsyncExitStack
 
 import pytest
 from hypothesis import given
@@ -73,13 +74,12 @@ def test_the_limit_stabilizes_near_what_the_endpoint_bears() -> None:
 def test_refusals_of_one_burst_shrink_once() -> None:
     async def run() -> int:
         limit = AdaptiveLimit(start=16)
-        slots = [limit.slot() for _ in range(16)]
-        for slot in slots:
-            await slot.__aenter__()
-        await asyncio.sleep(1)
-        for slot in slots:
-            slot.rate_limited()
-        return limit.size
+        async with AsyncExitStack() as stack:
+            slots = [await stack.enter_async_context(limit.slot()) for _ in range(16)]
+            await asyncio.sleep(1)
+            for slot in slots:
+                slot.rate_limited()
+            return limit.size
 
     assert run_virtually(run()) == 8
 

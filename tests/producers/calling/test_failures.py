@@ -17,7 +17,7 @@ from tracelake.producers.calling.failures import (
     reaction,
     retry_after_s,
 )
-from tracelake.producers.calling.served_model import is_same_model
+from tracelake.producers.calling.validate_answer import is_same_model
 
 F = FailureClass
 JSON = st.recursive(
