@@ -66,8 +66,8 @@ class _Name(NamedTuple):
 def is_same_model(asked: str, served: str) -> bool:
     """Whether an answer by `served` counts as one by `asked`.
 
-    Names are compared without case and without a router's variant (`:free`). They are of one model if their authors
-    agree, where both name one; their words agree in any order and their numbers in the same order
+    Names are compared without case and without a router's variant (`:free`). They are of one model if their
+    authors agree, where both name one; their words agree in any order and their numbers in the same order
     (`claude-sonnet-4.5`, `claude-4.5-sonnet`); and their dates agree, where both have one. So a dated name of
     the requested family is the requested model, and so is an answer without a date; another date is not.
     """
