@@ -25,7 +25,8 @@ import obstore
 from obstore.exceptions import AlreadyExistsError, BaseError, GenericError
 from obstore.store import S3Store as Bucket
 
-from tracelake.lake.stores.location import Location, error_reason, was_reset
+from tracelake.lake.stores.location import Location
+from tracelake.lake.stores.request_errors import error_reason, was_reset
 from tracelake.lake.stores.retries import PAUSE_S_MAX, retry_timeout_s, tries
 from tracelake.schemas.errors import BadInputError, LakeMissingError, StoreUnavailableError
 

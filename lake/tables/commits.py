@@ -21,7 +21,8 @@ import pyarrow as pa
 from lance import LanceDataset, LanceOperation, Transaction
 from lance.schema import LanceSchema
 
-from tracelake.lake.stores.location import Location, raise_if_unavailable
+from tracelake.lake.stores.location import Location
+from tracelake.lake.stores.request_errors import raise_if_unavailable
 from tracelake.lake.tables.fsync import now, sync_commit, sync_data, sync_recent
 from tracelake.lake.tables.lance_errors import (
     RACES_MAX,

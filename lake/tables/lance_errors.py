@@ -5,8 +5,7 @@
 was suspended in between finds that newer commits replaced it.
 **Rust panics are not `Exception`s**: `panics_as_errors` turns them into CorruptFileError.
 
-Texts of failed requests come from the `object_store` library that Lance and obstore share; they are matched
-in lake/stores/location.py.
+Failed requests to an object store are recognised in lake/stores/request_errors.py.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ from typing import TypeVar
 
 from lance.commit import CommitConflictError
 
-from tracelake.lake.stores.location import raise_if_unavailable, was_reset
+from tracelake.lake.stores.request_errors import raise_if_unavailable, was_reset
 from tracelake.lake.tables.fsync import MANIFEST_SUFFIX, VERSIONS
 from tracelake.schemas.errors import CommitContendedError, CorruptFileError
 

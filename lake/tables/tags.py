@@ -15,7 +15,7 @@ from typing import Any
 
 from lance import LanceDataset
 
-from tracelake.lake.stores.location import raise_if_unavailable
+from tracelake.lake.stores.request_errors import raise_if_unavailable
 from tracelake.lake.stores.store import ObjectStore
 from tracelake.lake.tables.commits import reopen_newest
 from tracelake.lake.tables.derived import open_dataset
