@@ -1,4 +1,4 @@
-"""When a table is maintained, and which of its versions are kept."""
+"""When a table is maintained, and which of its versions stay."""
 
 from __future__ import annotations
 
