@@ -93,7 +93,7 @@ MANIFEST_FORMAT = 2
 
 
 class Pin(BaseModel):
-    """The manifest, as it lies in the lake."""
+    """The contents of a manifest file."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 

@@ -26,7 +26,7 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "suite"))
 
 @pytest.fixture
 def fresh_lake(tmp_path: Path) -> Lake:
-    """An empty lake in a folder of its own."""
+    """An empty lake in a new folder."""
     return Lake.create(str(tmp_path / "lake"))
 
 

@@ -1,6 +1,6 @@
 """Zombies: writers, projectors, maintenance and readers at once, with one of them paused for a while.
 
-Flow: each works in a process of its own → a drawn process is stopped with SIGSTOP and later resumed with its
+Flow: each works in its own process → a drawn process is stopped with SIGSTOP and later resumed with its
 outdated view → all are killed → their output is compared with each other and with the lake.
 
 **Each version is one set of rows** for every reader. A reader never sees an older version after a newer one.
