@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import orjson
 import polars as pl
@@ -12,6 +13,8 @@ from tests.traces import STUDENT, rollout
 from tracelake.assets.build import build
 from tracelake.assets.derivations import BuildParameters
 from tracelake.assets.folds.traces.exposures import checkpoint_exposures
+from tracelake.consumers.evaluate import Checkpoint, evaluate_checkpoint
+from tracelake.consumers.launches.checkpoints import WEIGHTS
 from tracelake.consumers.launches.launch import Launch, train_arm
 from tracelake.consumers.launches.locking import lock_experiment
 from tracelake.consumers.launches.recorder import TIMED
@@ -22,6 +25,7 @@ from tracelake.producers.worlds.recorded_states import recorded_world
 from tracelake.producers.worlds.tiny_functions.environment import TOOLS
 from tracelake.producers.worlds.tiny_functions.world import tiny_functions
 from tracelake.schemas.clock import CLOCK_VARIABLE, STILL
+from tracelake.schemas.environment import PolicyAction
 from tracelake.schemas.errors import LockMismatchError, PinChangedError
 from tracelake.schemas.experiments.experiment import Experiment, parse_experiment
 from tracelake.schemas.experiments.lock import Lock
@@ -175,6 +179,35 @@ def test_an_interrupted_training_resumes_from_its_checkpoint_and_ends_with_the_s
     assert (resumed.folder / "model.safetensors").read_bytes() == (
         place.folder / "runs" / trained / "model.safetensors"
     ).read_bytes()
+
+
+class OtherPolicy:
+    """A `TrainablePolicy` of another class; it delegates to a tiny one."""
+
+    def __init__(self, folder: Path, *, temperature: float) -> None:
+        self._policy = TinyPolicy.load(folder, temperature=temperature)
+        self.model, self.tokenizer = self._policy.model, self._policy.tokenizer
+
+    def act(self, contexts: Any, tools: Any, *, seeds: Any, prefix_ids: Any = None) -> list[PolicyAction]:
+        return self._policy.act(contexts, tools, seeds=seeds, prefix_ids=prefix_ids)
+
+    def save(self, folder: Path) -> None:
+        self._policy.save(folder)
+
+
+def test_a_policy_of_another_class_is_trained_and_evaluated_alike(
+    place: Place, trained: str, tmp_path: Path
+) -> None:
+    other = Place(tmp_path)
+    launch = other.launch("B")._replace(load_policy=OtherPolicy)
+    result = train_arm(other.lake, launch)
+    weights = (place.folder / "runs" / trained / WEIGHTS).read_bytes()
+    assert (result.folder / WEIGHTS).read_bytes() == weights
+    checkpoint = Checkpoint(result.training_id, result.folder, "B", 1, 4)
+    evaluated = evaluate_checkpoint(other.lake, other.experiment, checkpoint, launch.world, OtherPolicy)
+    assert not evaluated.reused
+    again = evaluate_checkpoint(other.lake, other.experiment, checkpoint, launch.world, TinyPolicy.load)
+    assert again == evaluated._replace(reused=True)
 
 
 def test_hints_of_failed_tool_calls_land_and_the_student_never_reads_them(tmp_path: Path) -> None:
