@@ -18,8 +18,7 @@ from tracelake.assets.folds.replay_cost.cost_model import (
 )
 from tracelake.assets.folds.replay_cost.cost_reasons import ALL_TEACHERS, dollars, subject_text
 from tracelake.assets.folds.verdict.ab_model import Verdict
-from tracelake.assets.folds.verdict.ab_reasons import signed
-from tracelake.assets.folds.verdict.verdict_base import counted
+from tracelake.assets.folds.verdict.verdict_base import counted, signed
 from tracelake.assets.verdicts.derive_verdict import AnyVerdict
 from tracelake.cli.output import ANY_WIDTH
 

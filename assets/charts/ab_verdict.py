@@ -12,8 +12,7 @@ import altair as alt
 
 from tracelake.assets.charts.style import DATA, INK, OUTCOME_COLOURS, QUIET, THRESHOLD, outcome_title, styled
 from tracelake.assets.folds.verdict.ab_model import Verdict
-from tracelake.assets.folds.verdict.ab_reasons import signed
-from tracelake.assets.folds.verdict.verdict_base import counted
+from tracelake.assets.folds.verdict.verdict_base import counted, signed
 
 WIDTH = 560
 SLICES_MAX = 12

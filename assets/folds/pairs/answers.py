@@ -8,9 +8,10 @@ harvested.
 
 from __future__ import annotations
 
+import orjson
 import polars as pl
 
-from tracelake.assets.folds.traces.turns import canonical_action_text
+from tracelake.schemas.message import canonical_action
 
 ANSWER_SCHEMA: dict[str, pl.DataType] = {
     "answer_id": pl.String(),
@@ -62,14 +63,14 @@ def answers(turns: pl.DataFrame, teacher_answered: pl.DataFrame, *, student: str
         *_FROM_EVENT,
         "task_key",
         by_teachers["action_json"]
-        .map_elements(canonical_action_text, return_dtype=pl.String)
+        .map_elements(lambda text: canonical_action(orjson.loads(text)), return_dtype=pl.String)
         .alias("action_json"),
     )
     columns = [pl.col(name).cast(kind) for name, kind in ANSWER_SCHEMA.items()]
     return pl.concat([student_turns.select(columns), teacher_answers.select(columns)]).sort("answer_id")
 
 
-def same_model(model: str | None, wanted: str | None) -> bool:
+def _same_model(model: str | None, wanted: str | None) -> bool:
     """True if the names agree, with or without the organisation before the slash, in any case."""
     if model is None or wanted is None:
         return False
@@ -78,5 +79,5 @@ def same_model(model: str | None, wanted: str | None) -> bool:
 
 
 def _is_model(names: pl.Series, wanted: str | None) -> pl.Series:
-    matching = [name for name in names.unique() if same_model(name, wanted)]
+    matching = [name for name in names.unique() if _same_model(name, wanted)]
     return names.is_in(matching).fill_null(False)

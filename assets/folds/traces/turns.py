@@ -52,7 +52,9 @@ def turns(
         "group_id",
         pl.col("model_requested").alias("started_model"),
     )
-    actions = turn_completed["action_json"].map_elements(canonical_action_text, return_dtype=pl.String)
+    actions = turn_completed["action_json"].map_elements(
+        lambda text: canonical_action(orjson.loads(text)), return_dtype=pl.String
+    )
     return (
         turn_completed.with_columns(actions.alias("canonical_action"))
         .join(started, on="rollout_id", how="left", maintain_order="left")
@@ -119,8 +121,3 @@ def _rewards(reward_assigned: pl.DataFrame) -> pl.DataFrame:
             pl.len().cast(pl.Int64).alias("reward_count"),
         )
     )
-
-
-def canonical_action_text(action_json: str) -> str:
-    """An action as events store it, in the canonical form that folds compare."""
-    return canonical_action(orjson.loads(action_json))

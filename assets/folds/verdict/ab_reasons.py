@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from tracelake.assets.folds.verdict.ab_model import SliceResult, Verdict
-from tracelake.assets.folds.verdict.verdict_base import VerdictOutcome, counted
+from tracelake.assets.folds.verdict.verdict_base import VerdictOutcome, counted, signed
 
 END_MARGIN = 0.05
 """Arms whose means are within this share of the score range from its ends can hardly differ."""
@@ -22,11 +22,6 @@ def reasons(verdict: Verdict) -> Iterator[str]:
         yield _needed(verdict)
     yield _compared(verdict)
     yield from _doubts(verdict)
-
-
-def signed(value: float) -> str:
-    """Three decimals with a sign; scientific notation if they would all be 0."""
-    return f"{value:+.3f}" if value == 0 or abs(value) >= 0.0005 else f"{value:+.1e}"
 
 
 def _decision(verdict: Verdict) -> str:
