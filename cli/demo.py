@@ -139,7 +139,7 @@ def _source_runs(lake: Lake) -> set[str | None]:
 def _ask(lake: Lake) -> None:
     from tracelake.producers.teachers.asking.questions import questions_of
     from tracelake.producers.teachers.local.server import TeacherServer
-    from tracelake.producers.teachers.run.ask import Endpoint, ask_teachers
+    from tracelake.producers.teachers.run.replay import ask_local_teachers
 
     lake.project()
     started = lake.scan("rollout_started").select("rollout_id", "source_run").collect()
@@ -147,8 +147,7 @@ def _ask(lake: Lake) -> None:
     questions = questions_of(lake, rollouts)
     with TeacherServer() as server, progress("answers") as bar:
         task = bar.add_task("ask teachers", total=len(questions) * len(TEACHERS), rate="–")
-        endpoint = Endpoint(server.base_url, TEACHERS)
-        ask_teachers(lake, endpoint, questions, lambda: advance(bar, task))
+        ask_local_teachers(lake, server.base_url, TEACHERS, questions, lambda: advance(bar, task))
 
 
 def _train_and_evaluate(opened: OpenExperiment) -> None:

@@ -17,7 +17,7 @@ from tracelake.consumers.rollouts.collect import Collection, collect_rollouts
 from tracelake.lake import Lake
 from tracelake.producers.teachers.asking.questions import questions_of
 from tracelake.producers.teachers.local.server import TeacherServer
-from tracelake.producers.teachers.run.ask import Endpoint, ask_teachers
+from tracelake.producers.teachers.run.replay import ask_local_teachers
 from tracelake.producers.worlds.tiny_functions.oracle import LEARNER_ERROR_RATES, OraclePolicy
 from tracelake.producers.worlds.tiny_functions.world import tiny_functions
 from tracelake.schemas.clock import CLOCK_VARIABLE, STILL
@@ -39,7 +39,7 @@ def digests_of_a_small_demo(address: str) -> dict[str, str]:
     lake.project()
     rollouts = lake.scan("rollout_started").select("rollout_id").collect()["rollout_id"].to_list()
     with TeacherServer() as server:
-        ask_teachers(lake, Endpoint(server.base_url, TEACHERS), questions_of(lake, rollouts))
+        ask_local_teachers(lake, server.base_url, TEACHERS, questions_of(lake, rollouts))
     build(lake, BuildParameters(student="expert"))
     pin = lake.pin("pairs", PINNED_BY_DEFAULT)
     assert lake.verify(deep=True).ok

@@ -14,6 +14,7 @@ import os
 from collections.abc import Callable, Sequence
 
 from tracelake.lake import Lake
+from tracelake.producers.calling.retry import RetryPolicy
 from tracelake.producers.teachers.asking.questions import Question, select
 from tracelake.producers.teachers.forecast.plan import ReplayPlan, make_plan
 from tracelake.producers.teachers.pricing.budget import BudgetState
@@ -21,9 +22,13 @@ from tracelake.producers.teachers.run.prepared import ReplayOptions, prepare
 from tracelake.producers.teachers.run.replay_lock import replay_lock
 from tracelake.producers.teachers.run.replay_report import Progress, ReplayReport
 from tracelake.producers.teachers.run.replay_run import ReplayRun
-from tracelake.producers.teachers.spec.teacher_file import TeacherSpec
+from tracelake.producers.teachers.spec.teacher_file import Sampling, TeacherSpec
+from tracelake.schemas.canonical import hash_of
 from tracelake.schemas.errors import BadInputError
 
+LOCAL_CONCURRENCY = 4
+LOCAL_RETRIES = RetryPolicy(wait_first_s=0.01, wait_max_s=1.0)
+"""A local endpoint answers at once, or not at all."""
 TIERED_NOTE = (
     "expensive tiers are asked only where cheaper ones disagree: these are the most calls that there may be"
 )
@@ -62,6 +67,28 @@ def replay(
         prepared = prepare(lake, questions, specs, options)
         with lake.writer(options.replay_id) as writer:
             return asyncio.run(ReplayRun(lake, writer, options, prepared, keys, watch).run())
+
+
+def ask_local_teachers(
+    lake: Lake,
+    base_url: str,
+    names: Sequence[str],
+    questions: Sequence[Question],
+    on_answer: Callable[[], None] = lambda: None,
+) -> ReplayReport:
+    """A replay to the free teachers of a local endpoint; `on_answer` is called for known answers too."""
+    specs = [
+        TeacherSpec(
+            name=name, base_url=base_url, model=name, sampling=Sampling(temperature=0.0), price="free"
+        )
+        for name in names
+    ]
+    replay_id = f"ask-{hash_of(list(names))[:8]}"
+    options = ReplayOptions(replay_id, concurrency=LOCAL_CONCURRENCY, policy=LOCAL_RETRIES)
+    report = replay(lake, questions, specs, options, lambda _: on_answer())
+    for _ in range(report.known_count):
+        on_answer()
+    return report
 
 
 def api_key(spec: TeacherSpec) -> str | None:

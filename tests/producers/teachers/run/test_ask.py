@@ -12,7 +12,8 @@ from tracelake.consumers.rollouts.collect import Collection, collect_rollouts
 from tracelake.lake import Lake
 from tracelake.producers.teachers.asking.questions import questions_of
 from tracelake.producers.teachers.local.server import TeacherServer
-from tracelake.producers.teachers.run.ask import Endpoint, ask_teachers
+from tracelake.producers.teachers.run.replay import ask_local_teachers
+from tracelake.producers.teachers.run.replay_report import ReplayReport
 from tracelake.producers.worlds.tiny_functions.oracle import ErrorRates, OraclePolicy
 from tracelake.producers.worlds.tiny_functions.world import tiny_functions
 
@@ -36,6 +37,10 @@ def server():
         yield running
 
 
+def counts(report: ReplayReport) -> tuple[int, int, int]:
+    return report.answered_count, report.known_count, report.left_count
+
+
 def rollouts(lake: Lake) -> list[str]:
     return lake.scan("rollout_started").collect()["rollout_id"].to_list()
 
@@ -55,11 +60,10 @@ def test_answers_land_under_the_state_that_was_asked_and_are_bought_once(
     lake: Lake, server: TeacherServer
 ) -> None:
     asked = questions_of(lake, rollouts(lake))
-    endpoint = Endpoint(server.base_url, TEACHERS)
-    first = ask_teachers(lake, endpoint, asked)
-    assert first == (2 * len(asked), 0, 0)
-    again = ask_teachers(lake, endpoint, asked)
-    assert again == (0, 2 * len(asked), 0)
+    first = ask_local_teachers(lake, server.base_url, TEACHERS, asked)
+    assert counts(first) == (2 * len(asked), 0, 0)
+    again = ask_local_teachers(lake, server.base_url, TEACHERS, asked)
+    assert counts(again) == (0, 2 * len(asked), 0)
     answered = lake.scan("teacher_answered").collect()
     assert set(answered["state_key"]) == {question.state_key for question in asked}
     assert set(answered["origin"]) == {"asked"}
@@ -71,18 +75,17 @@ def test_a_teacher_that_fails_leaves_events_and_does_not_stop_others(
     lake: Lake, server: TeacherServer
 ) -> None:
     asked = questions_of(lake, rollouts(lake))[:2]
-    endpoint = Endpoint(server.base_url, ("nobody", "tiny-teacher-70"))
-    outcome = ask_teachers(lake, endpoint, asked)
-    assert outcome == (2, 0, 2)
+    names = ("nobody", "tiny-teacher-70")
+    assert counts(ask_local_teachers(lake, server.base_url, names, asked)) == (2, 0, 2)
     lake.project()
     failed = lake.scan("teacher_failed").filter(pl.col("teacher") == "nobody").collect()
     assert failed.height == 2
     assert set(failed["http_status"]) == {404}
-    assert ask_teachers(lake, endpoint, asked).failed == 2
+    assert counts(ask_local_teachers(lake, server.base_url, names, asked)) == (0, 2, 2)
 
 
 def test_an_endpoint_that_is_not_there_leaves_failures_and_the_lake_well(lake: Lake, tmp_path: Path) -> None:
     asked = questions_of(lake, rollouts(lake))[:1]
-    outcome = ask_teachers(lake, Endpoint("http://127.0.0.1:9/v1", ("tiny-teacher-60",)), asked)
-    assert outcome == (0, 0, 1)
+    report = ask_local_teachers(lake, "http://127.0.0.1:9/v1", ["tiny-teacher-60"], asked)
+    assert counts(report) == (0, 0, 1)
     assert lake.verify(deep=True).ok
