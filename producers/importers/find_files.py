@@ -19,8 +19,7 @@ from typing import Any, NamedTuple
 from fsspec.core import url_to_fs
 from fsspec.implementations.local import LocalFileSystem
 
-from tracelake.producers.importers.conversion.fields import well_formed
-from tracelake.producers.importers.importer import SourceFile
+from tracelake.producers.importers.importer import SourceFile, well_formed
 from tracelake.producers.importers.source import source_file
 from tracelake.schemas.errors import SourceFormatError, SourceMissingError, TracelakeError
 

@@ -16,7 +16,6 @@ import re
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple, Protocol
 
-from tracelake.producers.importers.conversion.fields import well_formed
 from tracelake.schemas.canonical import canonical_json
 from tracelake.schemas.errors import SourceFormatError, explain
 from tracelake.schemas.events.event import Event
@@ -143,6 +142,11 @@ def excerpt_of(data: bytes) -> str | None:
     if not data:
         return None
     return data[:EXCERPT_LENGTH].decode("utf-8", "backslashreplace").encode("unicode_escape").decode()
+
+
+def well_formed(text: str) -> str:
+    """Text without lone surrogates, which neither JSON nor Arrow can hold."""
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def rollout_id_of(prefix: str, label: object, identity: list[Any]) -> str:

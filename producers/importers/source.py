@@ -11,8 +11,7 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from tracelake.producers.importers.conversion.fields import well_formed
-from tracelake.producers.importers.importer import ParsedSource, SourceFile
+from tracelake.producers.importers.importer import ParsedSource, SourceFile, well_formed
 from tracelake.schemas.errors import SourceFormatError
 
 GZIP = b"\x1f\x8b"

@@ -20,8 +20,8 @@ import re
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
-from tracelake.producers.importers.conversion.fields import flag, well_formed
-from tracelake.producers.importers.importer import ParsedSource, Submission
+from tracelake.producers.importers.conversion.fields import flag
+from tracelake.producers.importers.importer import ParsedSource, Submission, well_formed
 from tracelake.schemas.canonical import canonical_text
 from tracelake.schemas.events.rollout_events import RewardAssigned
 

@@ -27,11 +27,6 @@ _SECRET_KEY = re.compile(
 _URL_USER = re.compile(r"(?<=://)[^/@\s]+@")
 
 
-def well_formed(text: str) -> str:
-    """Text without lone surrogates, which neither JSON nor Arrow can hold."""
-    return text.encode("utf-8", "backslashreplace").decode()
-
-
 def text(value: object, where: str) -> str | None:
     if value is None or type(value) is str:
         return value
@@ -128,5 +123,5 @@ def _is_secret(key: str, value: object) -> bool:
 
 
 def _wrong(value: object, where: str, expected: str) -> SourceFormatError:
-    got = well_formed(f"{type(value).__name__} {reprlib.repr(value)}")
+    got = f"{type(value).__name__} {reprlib.repr(value)}".encode("utf-8", "backslashreplace").decode()
     return SourceFormatError(f"wrong type in {where}", got=got, expected=expected)
