@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tests.assets.folds.replay_frames import calls, replay
-from tests.assets.folds.replay_frames import spec as cost_spec
+from tests.assets.folds.replay_cost.replay_frames import calls, replay
+from tests.assets.folds.replay_cost.replay_frames import spec as cost_spec
 from tests.assets.folds.score_frames import scores, spec
 from tests.assets.verdicts.test_projected_cost import RULE, TWO_TURNS, teacher, turns
 from tracelake.assets.folds.replay_cost.cost_verdict import ReplayEvents, cost_verdict

@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from tests.assets.folds.replay_frames import calls, replay, spec
+from tests.assets.folds.replay_cost.replay_frames import calls, replay, spec
 from tests.assets.verdicts.test_projected_cost import RULE, TWO_TURNS, teacher, turns
 from tracelake.assets.charts.cost_verdict import cost_verdict_chart
 from tracelake.assets.charts.style import chart_png, chart_svg

@@ -10,7 +10,7 @@ from decimal import Decimal
 import polars as pl
 import pytest
 
-from tests.assets.folds.replay_frames import calls, replay, spec
+from tests.assets.folds.replay_cost.replay_frames import calls, replay, spec
 from tracelake.assets.folds.replay_cost.cost_verdict import cost_verdict
 from tracelake.assets.verdicts.projected_cost import PROJECTED_COLUMNS, project_cost
 from tracelake.schemas.experiments.cost_experiment import ClaimedTeacher, CostRule

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.assets.folds.replay_frames import CLAIMED, Call, calls, replay, spec
+from tests.assets.folds.replay_cost.replay_frames import CLAIMED, Call, calls, replay, spec
 from tracelake.assets.folds.replay_cost.cost_model import CostVerdict
 from tracelake.assets.folds.replay_cost.cost_verdict import ReplayEvents, cost_verdict
 
