@@ -82,4 +82,4 @@ def test_every_landed_file_passes_its_page_checksums(lake: Lake) -> None:
 def test_duckdb_reads_the_landed_files(lake: Lake) -> None:
     pattern = lake.store.location(f"{EVENTS}/*/*/*.parquet")
     query = f"select count(*), count(distinct event_id) from read_parquet('{pattern}', union_by_name = true)"
-    assert duckdb.sql(query).fetchone() == (10, 10)
+    assert duckdb.sql(query).fetchall() == [(10, 10)]
