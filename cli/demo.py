@@ -137,8 +137,8 @@ def _source_runs(lake: Lake) -> set[str | None]:
 
 
 def _ask(lake: Lake) -> None:
+    from tracelake.producers.local_teachers.server import TeacherServer
     from tracelake.producers.teachers.asking.questions import questions_of
-    from tracelake.producers.teachers.local.server import TeacherServer
     from tracelake.producers.teachers.run.replay import ask_local_teachers
 
     lake.project()

@@ -1,7 +1,7 @@
 """Goal: the code stays readable: bounded files and functions, plain names, a docstring for every module.
 
-Method: every tracked file is read, every module parsed. The limits catch the tail; they are no target. The one
-list of exemptions is that of dialect words: it started empty and may only shrink.
+Method: every tracked file is read, every module parsed. The limits catch the tail; they are no target. The
+one list of exemptions is that of dialect words: it started empty and may only shrink.
 """
 
 from __future__ import annotations

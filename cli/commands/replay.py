@@ -37,7 +37,9 @@ Dollars = Annotated[
 ]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print what it would cost; send nothing.")]
 Concurrency = Annotated[str, typer.Option(help="Calls of a teacher at a time: auto, or a number.")]
-Tiered = Annotated[bool, typer.Option("--tiered", help="Ask more expensive tiers only where cheaper ones disagree.")]
+Tiered = Annotated[
+    bool, typer.Option("--tiered", help="Ask expensive tiers only where cheaper ones disagree.")
+]
 RetryFailed = Annotated[
     bool, typer.Option("--retry-failed", help="Ask again where a teacher refused for good.")
 ]

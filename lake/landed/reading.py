@@ -12,7 +12,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tracelake.lake.landed.writing import read_verified
+from tracelake.lake.landed.verify import read_verified
 from tracelake.lake.layout import parse_landed_path
 from tracelake.lake.stores.store import ObjectStore
 from tracelake.schemas.errors import CorruptFileError

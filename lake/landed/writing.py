@@ -15,9 +15,9 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tracelake.lake.layout import LandedName, landed_path, parse_landed_path
+from tracelake.lake.landed.verify import read_verified
+from tracelake.lake.layout import LandedName, landed_path
 from tracelake.lake.stores.store import ObjectStore
-from tracelake.schemas.errors import CorruptFileError
 
 ZSTD_LEVEL = 1
 # Columns with few distinct values; for others a dictionary only costs time.
@@ -100,17 +100,3 @@ def parquet_bytes(table: pa.Table) -> memoryview:
 
 def _is_list_of_32_bits(column_type: pa.DataType) -> bool:
     return pa.types.is_list(column_type) and column_type.value_type.bit_width == 32
-
-
-def read_verified(store: ObjectStore, path: str) -> bytes:
-    """A landed file's bytes. Raises CorruptFileError if they do not match the hash in its name."""
-    data = store.read(path)
-    expected, found = parse_landed_path(path).sha256, hashlib.sha256(data).hexdigest()
-    if found != expected:
-        raise CorruptFileError(
-            f"landed file {path} is damaged",
-            got=f"sha256 {found}",
-            expected=f"sha256 {expected}",
-            cure="Restore the file from a copy; `tracelake verify --deep` lists what depends on it.",
-        )
-    return data

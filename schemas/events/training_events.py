@@ -1,8 +1,8 @@
 """Events of training and evaluation on pinned data.
 
 **Registered before it runs**: an experiment's whole specification and its trainer settings are one event.
-**Consumption is a fact**: each optimizer update names the pairs and rollouts that it used, so a query can list
-what a checkpoint was trained on.
+**Consumption is a fact**: each optimizer update names the pairs and rollouts that it used, so a query can
+list what a checkpoint was trained on.
 """
 
 from __future__ import annotations

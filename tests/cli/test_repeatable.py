@@ -15,8 +15,8 @@ from tracelake.assets.build import build
 from tracelake.assets.derivations import PINNED_BY_DEFAULT, BuildParameters
 from tracelake.consumers.rollouts.collect import Collection, collect_rollouts
 from tracelake.lake import Lake
+from tracelake.producers.local_teachers.server import TeacherServer
 from tracelake.producers.teachers.asking.questions import questions_of
-from tracelake.producers.teachers.local.server import TeacherServer
 from tracelake.producers.teachers.run.replay import ask_local_teachers
 from tracelake.producers.worlds.tiny_functions.oracle import LEARNER_ERROR_RATES, OraclePolicy
 from tracelake.producers.worlds.tiny_functions.world import tiny_functions

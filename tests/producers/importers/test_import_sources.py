@@ -140,9 +140,7 @@ def test_any_fsspec_address_can_be_imported(fresh_lake: Lake):
     assert import_sources(fresh_lake, ["memory://bucket/run/one.traj"]).new_events == 0
 
 
-def test_an_existing_file_is_read_even_if_its_name_looks_like_a_glob(
-    fresh_lake: Lake, tmp_path: Path
-):
+def test_an_existing_file_is_read_even_if_its_name_looks_like_a_glob(fresh_lake: Lake, tmp_path: Path):
     path = write(tmp_path / "tau2:run [1].json", tau())
     assert import_sources(fresh_lake, [path]).rollouts == 2
 

@@ -14,7 +14,7 @@ from tests.producers.teachers.fault_server import FaultServer
 from tracelake.producers.calling.call import CallLimits, call
 from tracelake.producers.calling.http_client import EndpointClient
 from tracelake.producers.calling.outcome import Answered, CallOutcome
-from tracelake.producers.teachers.local.server import TeacherServer
+from tracelake.producers.local_teachers.server import TeacherServer
 from tracelake.producers.teachers.probe import Capabilities, probe
 
 ALL = frozenset(

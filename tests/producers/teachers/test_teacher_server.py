@@ -16,8 +16,8 @@ import openai
 import pytest
 from scipy.stats import binomtest
 
-from tracelake.producers.teachers.local.answers import LISTED_TEACHERS, answer, teacher_named
-from tracelake.producers.teachers.local.server import TeacherServer
+from tracelake.producers.local_teachers.answers import LISTED_TEACHERS, answer, teacher_named
+from tracelake.producers.local_teachers.server import TeacherServer
 from tracelake.producers.worlds.tiny_functions.environment import TOOLS, RepairEnvironment, opening_messages
 from tracelake.producers.worlds.tiny_functions.oracle import (
     RepairState,

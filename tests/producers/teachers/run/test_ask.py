@@ -10,8 +10,8 @@ import pytest
 
 from tracelake.consumers.rollouts.collect import Collection, collect_rollouts
 from tracelake.lake import Lake
+from tracelake.producers.local_teachers.server import TeacherServer
 from tracelake.producers.teachers.asking.questions import questions_of
-from tracelake.producers.teachers.local.server import TeacherServer
 from tracelake.producers.teachers.run.replay import ask_local_teachers
 from tracelake.producers.teachers.run.replay_report import ReplayReport
 from tracelake.producers.worlds.tiny_functions.oracle import ErrorRates, OraclePolicy

@@ -6,7 +6,7 @@ Flow: POST /v1/chat/completions → checks → `answers` → a completion; GET /
 them.
 **Only 127.0.0.1 is served** unless `--host` names another address.
 
-Run: `python -m tracelake.producers.teachers.local.server --port 8815`.
+Run: `python -m tracelake.producers.local_teachers.server --port 8815`.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
 from typing import Any, Self
 
-from tracelake.producers.teachers.local.answers import LISTED_TEACHERS, Teacher, answer, teacher_named
+from tracelake.producers.local_teachers.answers import LISTED_TEACHERS, Teacher, answer, teacher_named
 from tracelake.schemas.canonical import hash_of
 from tracelake.schemas.errors import EventInvalidError
 from tracelake.schemas.message import Message

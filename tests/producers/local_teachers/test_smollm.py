@@ -14,7 +14,7 @@ from pathlib import Path
 import openai
 import pytest
 
-from tracelake.producers.teachers.local.smollm import (
+from tracelake.producers.local_teachers.smollm import (
     MODEL,
     WEIGHTS_FILE,
     SmolServer,
@@ -23,7 +23,7 @@ from tracelake.producers.teachers.local.smollm import (
 )
 from tracelake.schemas.errors import CorruptFileError, SourceMissingError
 
-ROOT = Path(__file__).parents[4]
+ROOT = Path(__file__).parents[3]
 installed = pytest.mark.skipif(not is_installed(), reason="`make teachers` installs the local teacher")
 
 
@@ -124,7 +124,7 @@ def test_it_ends_cleanly(number: signal.Signals) -> None:
     command = [
         sys.executable,
         "-m",
-        "tracelake.producers.teachers.local.smollm",
+        "tracelake.producers.local_teachers.smollm",
         "--port",
         "0",
         "--tiny-port",

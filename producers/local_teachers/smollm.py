@@ -22,7 +22,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from tracelake.producers.teachers.local.server import TeacherServer
+from tracelake.producers.local_teachers.server import TeacherServer
 from tracelake.schemas.errors import BadInputError, CorruptFileError, SourceMissingError, TracelakeError
 
 MODEL = "smollm2-135m-instruct-q4_1"
