@@ -35,17 +35,16 @@ class RolloutContext(NamedTuple):
     chat_template_hash: str | None = None
 
 
-def rollout_events(record: RolloutRecord, context: RolloutContext) -> Iterator[Event]:
+def rollout_events(record: RolloutRecord, context: RolloutContext) -> list[Event]:
+    """In the order in which they happened."""
     started = _started(record, context)
-    yield started
     state = StateHasher(started.tools_json)
-    for turn in record.turns:
-        yield from _turn_events(turn, context, state)
-    for name, score in sorted(record.rewards.items()):
-        yield RewardAssigned(
-            rollout_id=context.rollout_id, name=name, score=score, grader=context.environment
-        )
-    yield _ended(record, context)
+    turns = [event for turn in record.turns for event in _turn_events(turn, context, state)]
+    rewards = [
+        RewardAssigned(rollout_id=context.rollout_id, name=name, score=score, grader=context.environment)
+        for name, score in sorted(record.rewards.items())
+    ]
+    return [started, *turns, *rewards, _ended(record, context)]
 
 
 def _started(record: RolloutRecord, context: RolloutContext) -> RolloutStarted:

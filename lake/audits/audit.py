@@ -23,8 +23,9 @@ from pydantic import BaseModel, ConfigDict
 from tracelake.lake.audits.audit_rows import RowHashes, unlanded_rows, wrong_identities
 from tracelake.lake.audits.dependents import Dependents
 from tracelake.lake.landed.ledger import build_ledger
+from tracelake.lake.landed.listing import drop_files_after_gaps
 from tracelake.lake.landed.log import landed_log, tree_of
-from tracelake.lake.landed.reading import drop_files_after_gaps, read_landed
+from tracelake.lake.landed.reading import read_landed
 from tracelake.lake.layout import (
     EVENTS,
     QUARANTINE,

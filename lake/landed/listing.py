@@ -15,7 +15,6 @@ import os
 from collections.abc import Sequence
 from functools import lru_cache
 
-from tracelake.lake.landed.reading import drop_files_after_gaps
 from tracelake.lake.layout import EVENTS, LandedName, kind_prefix, ledger_path, parse_landed_path, seq_text
 from tracelake.lake.stores.local_store import LocalStore
 from tracelake.lake.stores.store import ObjectStore
@@ -155,3 +154,16 @@ def _continues(paths: list[str], last_taken: int | None) -> bool:
     return len(paths) == 1 and parsed_name(paths[0]).first_seq == (
         0 if last_taken is None else last_taken + 1
     )
+
+
+def drop_files_after_gaps(first_listing: Sequence[str], second_listing: Sequence[str]) -> list[str]:
+    """The files of the second listing up to the newest file of each epoch in the first one.
+
+    A listing that runs while files land may contain a later file and miss an earlier one. A second listing,
+    started after the first one ended, contains all files that landed before any file of the first one.
+    """
+    newest: dict[str, int] = {}
+    for name in map(parse_landed_path, first_listing):
+        newest[name.writer_epoch] = max(name.first_seq, newest.get(name.writer_epoch, -1))
+    names = [(path, parse_landed_path(path)) for path in second_listing]
+    return [path for path, name in names if name.first_seq <= newest.get(name.writer_epoch, -1)]

@@ -6,7 +6,6 @@ their name.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -18,19 +17,6 @@ from tracelake.lake.stores.store import ObjectStore
 from tracelake.schemas.errors import CorruptFileError
 from tracelake.schemas.events.columns import ENVELOPE_COLUMNS, arrow_schema
 from tracelake.schemas.events.upcast import upcast
-
-
-def drop_files_after_gaps(first_listing: Sequence[str], second_listing: Sequence[str]) -> list[str]:
-    """The files of the second listing up to the newest file of each epoch in the first one.
-
-    A listing that runs while files land may contain a later file and miss an earlier one. A second listing,
-    started after the first one ended, contains all files that landed before any file of the first one.
-    """
-    newest: dict[str, int] = {}
-    for name in map(parse_landed_path, first_listing):
-        newest[name.writer_epoch] = max(name.first_seq, newest.get(name.writer_epoch, -1))
-    names = [(path, parse_landed_path(path)) for path in second_listing]
-    return [path for path, name in names if name.first_seq <= newest.get(name.writer_epoch, -1)]
 
 
 def read_envelopes(store: ObjectStore, path: str, columns: list[str]) -> pa.Table:

@@ -19,8 +19,7 @@ from typing import Any, NamedTuple
 from fsspec.core import url_to_fs
 from fsspec.implementations.local import LocalFileSystem
 
-from tracelake.producers.importers.importer import SourceFile, well_formed
-from tracelake.producers.importers.source import source_file
+from tracelake.producers.importers.importer import well_formed
 from tracelake.schemas.errors import SourceFormatError, SourceMissingError, TracelakeError
 
 TRACE_SUFFIXES = frozenset({".json", ".jsonl", ".ndjson", ".traj"})
@@ -69,7 +68,7 @@ class LoadedFile(NamedTuple):
     """A file with its bytes, or with the error of reading it."""
 
     file: FoundFile
-    source: SourceFile | None
+    data: bytes | None
     error: Exception | None
 
 
@@ -160,6 +159,6 @@ def _load_one(file: FoundFile) -> LoadedFile:
                 expected=f"{SOURCE_BYTES_MAX} at most",
                 cure="Split it into files of single rollouts or fewer lines.",
             )
-        return LoadedFile(file, source_file(file.uri, file.content()), None)
+        return LoadedFile(file, file.content(), None)
     except (OSError, ValueError) as error:
         return LoadedFile(file, None, error)

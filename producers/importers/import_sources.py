@@ -50,7 +50,7 @@ from tracelake.producers.importers.report import (
     RefusedPiece,
     import_report,
 )
-from tracelake.producers.importers.source import parse_source, rows
+from tracelake.producers.importers.source import parse_source, rows, source_file
 from tracelake.producers.importers.swebench_reports import (
     PATCH,
     REPORT_FORMAT,
@@ -168,10 +168,11 @@ class FileImporter:
 
     def import_file(self, loaded: LoadedFile) -> None:
         """One file: bytes → JSON → format → rollouts → events in the writer."""
-        file, source = loaded.file, loaded.source
-        if source is None:
+        file = loaded.file
+        if loaded.data is None:
             self._tally_of(file.uri, None).refuse(Refusal(str(loaded.error)))
             return
+        source = source_file(file.uri, loaded.data)
         if source.is_lfs_pointer:
             self._add_pieces(source, None, lfs_pointer_refusals(source))
             return

@@ -45,12 +45,12 @@ def built(tracelake, tmp_path: Path) -> Lake:
     return lake
 
 
-def test_the_version_is_told(tracelake) -> None:
+def test_version_option_prints_the_version(tracelake) -> None:
     answer = tracelake("--version")
     assert (answer.code, answer.out.split()) == (0, ["tracelake", TRACELAKE_VERSION])
 
 
-def test_a_lake_is_made_once(tracelake) -> None:
+def test_a_lake_is_created_once(tracelake) -> None:
     assert tracelake("init").code == 0
     again = tracelake("init", "--format", "json")
     assert again.code == 1
@@ -58,7 +58,7 @@ def test_a_lake_is_made_once(tracelake) -> None:
     assert "LakeExistsError" in again.err
 
 
-def test_what_is_not_there_is_told_with_a_cure(tracelake) -> None:
+def test_a_missing_thing_is_an_error_with_a_cure(tracelake) -> None:
     answer = tracelake("query", "SELECT 1")
     assert answer.code == 1
     assert "tracelake init" in answer.err
@@ -82,7 +82,7 @@ def test_query_without_sql_lists_tables(tracelake, built: Lake) -> None:
     assert tables["turn_completed"] == 13
 
 
-def test_a_pin_is_made_listed_checked_and_read(tracelake, built: Lake) -> None:
+def test_a_pin_is_created_listed_checked_and_read(tracelake, built: Lake) -> None:
     pin = tracelake("pin", "mine", "--format", "json").data
     assert (pin["name"], pin["number"]) == ("mine", 1)
     assert tracelake("pin", "mine", "--format", "json").data["digest"] == pin["digest"]

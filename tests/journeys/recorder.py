@@ -3,6 +3,7 @@
 **Only calls count**: comprehensions, lambdas, class bodies and resumed coroutines enter no file.
 **Opening is not part of a journey**: a lake, a writer or a client that is built enters no file.
 **`schemas` is left out**: it is the vocabulary of every stage.
+**`Lake` is passed through**: each of its methods forwards a call, which counts as its caller's.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from typing import Any, NamedTuple
 PACKAGE = Path(__file__).parents[2] / "package" / "tracelake"
 FIRST_INSTRUCTIONS = 8
 LEFT_OUT = ("schemas/", "__init__.py")
+FACADE = "lake/lake.py"
 OPENING = {"__init__", "__enter__", "open", "create"}
 NAMELESS = {"<lambda>", "<genexpr>", "<listcomp>", "<setcomp>", "<dictcomp>", "<module>"}
 
@@ -43,7 +45,8 @@ class Recording:
         if frame is None or not frame.f_code.co_filename.startswith(self._prefix):
             return None
         path = frame.f_code.co_filename.removeprefix(self._prefix)
-        return None if path.startswith(LEFT_OUT[0]) or path.endswith(LEFT_OUT[1]) else path
+        is_left_out = path.startswith(LEFT_OUT[0]) or path.endswith(LEFT_OUT[1]) or path == FACADE
+        return None if is_left_out else path
 
     def is_opening(self, frame: FrameType | None) -> bool:
         """Whether the call, or one that led to it, only opens or builds something."""
@@ -66,6 +69,8 @@ class Recording:
             self.files.append(callee)
         # A lambda belongs to the file that wrote it.
         outer = frame.f_back
+        while outer is not None and outer.f_code.co_filename == f"{self._prefix}{FACADE}":
+            outer = outer.f_back
         caller = self.file_of(outer)
         if outer is not None and caller is not None and caller != callee:
             self.edges.setdefault(Edge(caller, callee), f"{outer.f_code.co_name} → {frame.f_code.co_name}")

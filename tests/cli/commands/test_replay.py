@@ -50,10 +50,10 @@ def write(folder: Path, server: PricedServer, *teachers: str) -> None:
 
 
 def test_a_dry_run_says_what_it_would_cost_and_sends_nothing(tracelake: Run, server: PricedServer) -> None:
-    told = tracelake("replay", "--dry-run", "--format", "json")
-    assert told.code == 0
-    assert told.data["call_count"] == 6
-    assert 0 < told.data["cost_usd"]["expected"] < told.data["max_cost_usd"]
+    output = tracelake("replay", "--dry-run", "--format", "json")
+    assert output.code == 0
+    assert output.data["call_count"] == 6
+    assert 0 < output.data["cost_usd"]["expected"] < output.data["max_cost_usd"]
     text = tracelake("replay", "--dry-run", "--budget", "5.00")
     assert "6 calls left" in text.out
     assert "budget $5.00" in text.out
@@ -63,10 +63,10 @@ def test_a_dry_run_says_what_it_would_cost_and_sends_nothing(tracelake: Run, ser
 def test_a_replay_within_its_budget_ends_well_and_again_at_once(
     tracelake: Run, server: PricedServer, lake: Lake
 ) -> None:
-    told = tracelake("replay", "--budget", "5.00", "--format", "json")
-    assert told.code == 0
-    assert (told.data["answered_count"], told.data["stopped"]) == (6, None)
-    assert told.data["settled_usd"] == pytest.approx(server.counts().charged_microusd / 10**6)
+    output = tracelake("replay", "--budget", "5.00", "--format", "json")
+    assert output.code == 0
+    assert (output.data["answered_count"], output.data["stopped"]) == (6, None)
+    assert output.data["settled_usd"] == pytest.approx(server.counts().charged_microusd / 10**6)
     again = tracelake("replay", "--budget", "5.00")
     assert again.code == 0
     assert "0 new answers, 6 known" in again.out
@@ -74,10 +74,10 @@ def test_a_replay_within_its_budget_ends_well_and_again_at_once(
 
 
 def test_the_cap_has_an_exit_code_of_its_own_and_says_what_is_left(tracelake: Run) -> None:
-    told = tracelake("replay", "--budget", "0.007", "--format", "json")
-    assert told.code == 4
-    assert told.data["stopped"] == "budget"
-    assert told.data["left_count"] == 6 - told.data["answered_count"] > 0
+    output = tracelake("replay", "--budget", "0.007", "--format", "json")
+    assert output.code == 4
+    assert output.data["stopped"] == "budget"
+    assert output.data["left_count"] == 6 - output.data["answered_count"] > 0
     text = tracelake("replay", "--budget", "0.007")
     assert text.code == 4
     assert "stopped: budget" in text.out
@@ -89,24 +89,24 @@ def test_answers_that_are_missing_have_an_exit_code(
     tracelake: Run, server: PricedServer, tmp_path: Path
 ) -> None:
     write(tmp_path, server, TEACHER.format(name="lost", url=f"{server.base_url}/no", tier=0, price='"free"'))
-    told = tracelake("replay")
-    assert told.code == 1
-    assert "not_found" in told.out
-    assert "Run the same command again" in told.err
+    output = tracelake("replay")
+    assert output.code == 1
+    assert "not_found" in output.out
+    assert "Run the same command again" in output.err
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "expected"),
     [
         ((), "--budget"),
         (("--budget", "1", "--concurrency", "many"), "--concurrency"),
         (("--budget", "1", "--cache-order", "loose"), "--cache-order"),
     ],
 )
-def test_wrong_usage_is_told_by_its_option(tracelake: Run, arguments: tuple[str, ...], said: str) -> None:
-    told = tracelake("replay", *arguments)
-    assert told.code == 2
-    assert said in told.err
+def test_wrong_usage_names_its_option(tracelake: Run, arguments: tuple[str, ...], expected: str) -> None:
+    output = tracelake("replay", *arguments)
+    assert output.code == 2
+    assert expected in output.err
 
 
 @pytest.mark.parametrize(
@@ -117,20 +117,20 @@ def test_wrong_usage_is_told_by_its_option(tracelake: Run, arguments: tuple[str,
     ],
 )
 def test_bad_input_is_an_error_with_its_class(tracelake: Run, arguments: tuple[str, ...], error: str) -> None:
-    told = tracelake("replay", *arguments, "--format", "json")
-    assert told.code == 1
-    assert told.data["error"]["class"] == error
+    output = tracelake("replay", *arguments, "--format", "json")
+    assert output.code == 1
+    assert output.data["error"]["class"] == error
 
 
 def test_traces_names_arms_and_concurrency_are_taken(
     tracelake: Run, server: PricedServer, lake: Lake
 ) -> None:
-    told = tracelake(
+    output = tracelake(
         "replay",
         *("--traces", "rollout_id = 'trace-1'", "--name", "second", "--arm", "B"),
         *("--budget", "1", "--concurrency", "1", "--cache-order", "strict", "--format", "json"),
     )
-    assert (told.data["replay"], told.data["answered_count"]) == ("second", 3)
+    assert (output.data["replay"], output.data["answered_count"]) == ("second", 3)
     assert server.at_once_max == 1
     lake.project()
     reserved = lake.scan("teacher_call_reserved").collect()
@@ -146,21 +146,21 @@ def test_tiers_are_asked_one_after_the_other(tracelake: Run, server: PricedServe
             for name, tier in (("a", 0), ("b", 0), ("dear", 1))
         ),
     )
-    told = tracelake("replay", "--tiered", "--budget", "1")
-    assert told.code == 0
-    assert "tier 1: asked at 6 of 6 states, 0 calls" in told.out
+    output = tracelake("replay", "--tiered", "--budget", "1")
+    assert output.code == 0
+    assert "tier 1: asked at 6 of 6 states, 0 calls" in output.out
 
 
-def test_a_probe_says_what_an_endpoint_does_and_books_what_it_cost(
+def test_a_probe_reports_capabilities_and_lands_its_cost(
     tracelake: Run, server: PricedServer, lake: Lake
 ) -> None:
-    told = tracelake("teachers", "probe", "--format", "json")
-    assert told.code == 0
-    assert told.data["one"]["streams"] is True
-    assert told.data["one"]["states_cost"] is True
+    output = tracelake("teachers", "probe", "--format", "json")
+    assert output.code == 0
+    assert output.data["one"]["streams"] is True
+    assert output.data["one"]["states_cost"] is True
     lake.project()
-    [settled] = lake.scan("teacher_call_settled").collect().to_dicts()
-    assert settled["cost_microusd"] >= server.counts().charged_microusd > 0
+    [settlement] = lake.scan("teacher_call_settled").collect().to_dicts()
+    assert settlement["cost_microusd"] >= server.counts().charged_microusd > 0
     assert lake.scan("teacher_call_reserved").collect()["replay_id"].to_list() == ["probe"]
     poor = tracelake("teachers", "probe", "--budget", "0.000001")
     assert poor.code == 4

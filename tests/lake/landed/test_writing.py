@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 
 from tests.event_strategies import events_of
 from tests.lake.facts import reward
-from tracelake.lake.landed.reading import drop_files_after_gaps, read_envelopes, read_landed
+from tracelake.lake.landed.listing import drop_files_after_gaps
+from tracelake.lake.landed.reading import read_envelopes, read_landed
 from tracelake.lake.landed.writing import LandedFile, land, landed_file
 from tracelake.lake.layout import LandedName, landed_path, parse_landed_path
 from tracelake.lake.stores.local_store import LocalStore
