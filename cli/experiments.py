@@ -7,12 +7,11 @@ from typing import NamedTuple
 
 from tracelake.cli.injection import load_policy, policy_folder_of, world_of
 from tracelake.cli.registration import register_experiment
-from tracelake.consumers.evaluate import Checkpoint
-from tracelake.consumers.launches.launch import Launch, training_id_of
+from tracelake.consumers.launches.launch import Launch
 from tracelake.consumers.launches.locking import lock_experiment
 from tracelake.consumers.torch_process import configure_training_libraries
 from tracelake.lake import Lake
-from tracelake.schemas.errors import BadInputError, ExperimentInvalidError, TrainingError
+from tracelake.schemas.errors import BadInputError, ExperimentInvalidError
 from tracelake.schemas.experiments.experiment import Experiment, load_runnable
 from tracelake.schemas.experiments.lock import Lock
 from tracelake.schemas.world import World
@@ -70,15 +69,3 @@ def open_experiment(path: Path, lake: str | Lake, runs: Path, lock: Path | None 
     world = world_of(opened, experiment)
     register_experiment(opened, experiment)
     return OpenExperiment(experiment, opened, runs, checked, world)
-
-
-def checkpoint_of(launch: Launch) -> Checkpoint:
-    """Final weights of a launch. Raises TrainingError for an arm that has not been trained."""
-    training_id = training_id_of(launch)
-    folder = launch.output / training_id
-    if not folder.is_dir():
-        raise TrainingError(
-            "this arm has not been trained", got=training_id, cure="Run `tracelake train` first."
-        )
-    train_steps = launch.experiment.training.train_steps
-    return Checkpoint(training_id, folder, launch.arm, launch.seed, train_steps)

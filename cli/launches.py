@@ -24,10 +24,16 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple, Self, TypeVar
 
-from tracelake.cli.experiments import OpenExperiment, checkpoint_of
+from tracelake.cli.experiments import OpenExperiment
 from tracelake.cli.injection import world_of
-from tracelake.consumers.evaluate import EvaluationResult, evaluate_checkpoint, find_evaluation
-from tracelake.consumers.launches.launch import Launch, TrainingResult, find_training, train_arm
+from tracelake.consumers.evaluate import Checkpoint, EvaluationResult, evaluate_checkpoint, find_evaluation
+from tracelake.consumers.launches.launch import (
+    Launch,
+    TrainingResult,
+    find_training,
+    train_arm,
+    training_id_of,
+)
 from tracelake.consumers.torch_process import configure_training_libraries, core_count
 from tracelake.lake import Lake
 from tracelake.schemas.errors import TrainingError
@@ -74,6 +80,18 @@ def evaluate_all(
     ]
     tick(opened.experiment.evaluation.attempt_count * sum(each is not None for each in found))
     return workers.complete(_evaluate, launches, found, tick)
+
+
+def checkpoint_of(launch: Launch) -> Checkpoint:
+    """Final weights of a launch. Raises TrainingError for an arm that has not been trained."""
+    training_id = training_id_of(launch)
+    folder = launch.output / training_id
+    if not folder.is_dir():
+        raise TrainingError(
+            "this arm has not been trained", got=training_id, cure="Run `tracelake train` first."
+        )
+    train_steps = launch.experiment.training.train_steps
+    return Checkpoint(training_id, folder, launch.arm, launch.seed, train_steps)
 
 
 def _train(opened: OpenExperiment, launch: Launch, tick: Tick) -> TrainingResult:

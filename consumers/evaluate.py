@@ -8,7 +8,7 @@ evaluation is found, not repeated.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -122,7 +122,7 @@ class _Evaluation:
         ]
         self._experiment_id, self._checkpoint, self._world = experiment.id, checkpoint, world
 
-    def events(self, attempt: _Attempt, record: RolloutRecord) -> Iterator[Event]:
+    def events(self, attempt: _Attempt, record: RolloutRecord) -> list[Event]:
         """The rollout and its score."""
         checkpoint, world = self._checkpoint, self._world
         rollout_id = f"{self.id}/{attempt.task.task_id}/{attempt.sample_index}"
@@ -134,8 +134,7 @@ class _Evaluation:
             policy_version=checkpoint.train_step,
             sampling={"temperature": self.temperature},
         )
-        yield from rollout_events(record, context)
-        yield TaskEvaluated(
+        score = TaskEvaluated(
             evaluation_id=self.id,
             experiment_id=self._experiment_id,
             training_id=checkpoint.training_id,
@@ -148,6 +147,7 @@ class _Evaluation:
             score=record.rewards["reward"],
             rollout_id=rollout_id,
         )
+        return [*rollout_events(record, context), score]
 
 
 def _landed_scores(lake: Lake, evaluation_id: str) -> list[float]:

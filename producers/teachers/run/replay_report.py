@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from pydantic import BaseModel, ConfigDict
 
-from tracelake.producers.teachers.asking.jobs import PricedTeacher
+from tracelake.producers.teachers.asking.jobs import Job, PricedTeacher
 from tracelake.producers.teachers.asking.tiers import TierOutcome
 from tracelake.producers.teachers.pricing.prices import MICROUSD_PER_USD, CacheSaving
 from tracelake.producers.teachers.run.prepared import Prepared
@@ -96,13 +96,14 @@ class EndedRun(NamedTuple):
     control: RunControl
     tiers: Sequence[TierOutcome]
     reconciled_count: int
+    left: Sequence[Job]
+    """Jobs without an answer."""
     left_expected_usd: float
     wall_clock_s: float
 
 
 def report_of(ended: EndedRun) -> ReplayReport:
     found, state = ended.prepared.found, ended.control.budget_state()
-    left = [job for run in ended.teacher_runs for job in run.left()]
     return ReplayReport(
         replay=ended.replay_id,
         question_count=len(ended.prepared.questions),
@@ -114,9 +115,9 @@ def report_of(ended: EndedRun) -> ReplayReport:
         settled_usd=state.settled / MICROUSD_PER_USD,
         unknown_usd=(state.unknown + state.open) / MICROUSD_PER_USD,
         reconciled_count=ended.reconciled_count,
-        left_count=len(left),
+        left_count=len(ended.left),
         left_expected_usd=ended.left_expected_usd,
-        left_max_usd=sum(job.bounds.cost_microusd for job in left) / MICROUSD_PER_USD,
+        left_max_usd=sum(job.bounds.cost_microusd for job in ended.left) / MICROUSD_PER_USD,
         stopped=ended.control.stopped,
         stop_detail=ended.control.stop_detail,
         teachers=tuple(_teacher_report(ended, teacher) for teacher in ended.prepared.teachers),
@@ -144,6 +145,6 @@ def _teacher_report(ended: EndedRun, teacher: PricedTeacher) -> TeacherReport:
         prompt_token_count=cache.prompt_token_count,
         cached_token_count=cache.cached_token_count,
         cache_saved_usd=float(cache.saved_usd),
-        left_count=sum(len(run.left()) for run in runs),
+        left_count=sum(job.teacher is teacher for job in ended.left),
         stopped=next((run.stopped for run in runs if run.stopped is not None), None),
     )

@@ -85,6 +85,7 @@ class ReplayRun:
             control,
             self._tiers,
             self._reconciled_count,
+            left,
             self._expected_usd(left),
             time.monotonic() - self._began_s,
         )
