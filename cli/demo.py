@@ -1,4 +1,4 @@
-"""`tracelake demo`: the whole pipeline at the smallest scale, every part of it real.
+"""`tracelake demo`: the whole pipeline at the smallest scale.
 
 Flow: warm-start a policy → collect its rollouts → ask three local teachers over HTTP → build → pin → train
 A and B on paired seeds → evaluate → verdict.

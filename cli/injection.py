@@ -106,7 +106,7 @@ def _warm_started(folder: Path) -> Path:
 
 
 def demonstrations() -> list[list[Message]]:
-    """Conversations of an expert that blunders often enough to leave its learner something to learn."""
+    """Conversations of an expert that makes enough mistakes for a learner to improve on."""
     world = tiny_functions()
     tasks = world.train_tasks(DEMONSTRATION_SEED, DEMONSTRATION_COUNT)
     environments = [world.new_environment() for _ in range(DEMONSTRATION_BATCH_SIZE)]

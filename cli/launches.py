@@ -1,4 +1,4 @@
-"""The launches of an experiment, several at a time, each in a process of its own.
+"""The launches of an experiment, several at a time, each in its own process.
 
 Flow: finished launches are found in the lake → worker processes take the rest, one after the other → progress
 and results come back.

@@ -64,7 +64,7 @@ _data = Console(highlight=False, soft_wrap=True)
 
 def say(text: str) -> None:
     """Print a line for people on stderr."""
-    messages.print(text, markup=False)
+    messages.print(text, markup=False, soft_wrap=True)
 
 
 def print_json(value: object) -> None:
@@ -137,4 +137,4 @@ def advance(
 def print_error(error: TracelakeError, output: Format) -> None:
     if output is Format.JSON:
         print_json({"error": {"class": type(error).__name__, "message": str(error)}})
-    messages.print(f"[bold red]{type(error).__name__}[/]: {escape(str(error))}")
+    messages.print(f"[bold red]{type(error).__name__}[/]: {escape(str(error))}", soft_wrap=True)

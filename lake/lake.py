@@ -84,7 +84,7 @@ class Lake:
                 "there is no lake here",
                 got=uri,
                 expected=f"a place with {MARKER}",
-                cure="Run `tracelake init`.",
+                cure=f"Run `tracelake init --lake {uri}`.",
             )
         _check_format(store.read(MARKER))
         try:

@@ -9,7 +9,7 @@ from tracelake.assets.folds.replay_cost.cost_reasons import mean_text, p95_text
 from tracelake.assets.folds.verdict.ab_model import Verdict
 from tracelake.assets.verdicts.derive_verdict import AnyVerdict, derive_verdict
 from tracelake.lake import Lake
-from tracelake.schemas.errors import BadInputError, LakeError, SourceMissingError
+from tracelake.schemas.errors import BadInputError, SourceMissingError, TableMissingError
 from tracelake.schemas.experiments.experiment import Experiment, PlannedExperiment, load_experiment
 
 
@@ -41,7 +41,7 @@ def _row(lake: Lake | None, path: Path) -> BoardRow:
         try:
             verdict = derive_verdict(lake, experiment.id)
             status, figure = verdict.outcome, _figure(verdict)
-        except (BadInputError, LakeError):
+        except (BadInputError, TableMissingError):
             status = "OPEN"
     pin = experiment.data.pin if isinstance(experiment, Experiment) else None
     return BoardRow(*name, status, figure, pin)

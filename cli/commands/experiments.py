@@ -39,7 +39,7 @@ AtOnceOption = Annotated[
     typer.Option(
         "--at-once",
         min=1,
-        help="Launches side by side, each in a process of its own; default: one per core, on a GPU one.",
+        help="Launches in parallel, each in its own process; default: cores / threads, 1 on a GPU.",
     ),
 ]
 

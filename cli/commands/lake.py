@@ -59,8 +59,8 @@ def verify(
         print_json(audit.model_dump() | {"ok": audit.ok})
     else:
         print_text(
-            f"{audit.landed_files} landed files, {audit.landed_events} events, {audit.tables} event tables, "
-            f"{audit.pins} pins: {'all well' if audit.ok else f'{len(audit.problems)} problems'}"
+            f"{audit.landed_files} landed files, {audit.landed_events} events, {audit.tables} tables, "
+            f"{audit.pins} pins: {'no problems' if audit.ok else f'{len(audit.problems)} problems'}"
         )
         for problem in audit.problems:
             print_text(f"  {problem}")

@@ -1,4 +1,4 @@
-"""Launching one arm with one seed: from a lock and a pin to trained weights, every fact of it an event.
+"""Launching one arm with one seed: from a lock and a pin to trained weights. Every step lands as an event.
 
 Flow: pin opened, digests recomputed → policy loaded → pairs tokenised, reference log-probabilities computed
 once → TRL trains while the recorder lands what it plays and consumes → weights saved, end recorded.

@@ -15,7 +15,8 @@ from trl.trainer.grpo_config import GRPOConfig
 from tracelake.consumers.auxiliary_losses import AuxiliaryLossConfig
 from tracelake.schemas.experiments.experiment import Experiment, Training
 
-# Neither of these shapes an update: seeds belong to a launch, the others to a folder, a machine or a report.
+# Left out: seeds, which belong to a launch, and settings of folders, machines and reports, which change no
+# update.
 UNREGISTERED = frozenset(
     [
         *("seed", "data_seed", "pair_seed", "output_dir", "run_name", "project", "resume_from_checkpoint"),

@@ -18,7 +18,7 @@ __all__ = ["Lake"]
 
 
 def __getattr__(name: str) -> Any:
-    # Lazy: whoever imports one module of the package does not pay for the store.
+    # Lazy: importing one module of the package does not load the store.
     if name == "Lake":
         from tracelake.lake.lake import Lake
 

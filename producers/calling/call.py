@@ -2,8 +2,8 @@
 
 Flow: body → POST → bytes → `AnswerReader` → `validate_answer` → outcome.
 
-**Nothing that an endpoint does is raised, followed, waited for without end, or read without bound.** The
-time of the whole call, the time between two pieces and the number of decoded bytes are limited.
+**No behaviour of an endpoint raises an error.** Redirects are not followed. The time of the whole call, the
+time between two pieces and the number of decoded bytes are limited.
 **One attempt is one request**, except at an endpoint that refuses to stream: it is asked once more without,
 and `CallLimits.stream` remembers it.
 **The response id is reported as soon as it is known**, because a router can be asked for the cost under it.

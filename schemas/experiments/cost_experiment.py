@@ -81,7 +81,7 @@ class CostExperiment(Section):
     scale: str
     """Scope of the verdict; printed with it."""
     gate: str = "none"
-    """Experiment that must succeed before this one may run."""
+    """Experiment that should succeed before this one runs; shown on the board."""
     hypothesis: Hypothesis
     stop_rule: str
     """When the experiment ends, fixed before it begins."""

@@ -113,7 +113,7 @@ class Experiment(Section):
     scale: str
     """Scope of the verdict, such as `small world`; printed with it."""
     gate: str = "none"
-    """Experiment that must succeed before this one may run."""
+    """Experiment that should succeed before this one runs; shown on the board."""
     world: str
     """Source of the tasks: `tiny-functions` or `recorded-states`."""
     policy: str = "warm-start"
@@ -147,7 +147,7 @@ class PlannedExperiment(Section):
     title: str
     """One line for the board."""
     gate: str = "none"
-    """Experiment that must succeed before this one may run."""
+    """Experiment that should succeed before this one runs; shown on the board."""
     hypothesis: Hypothesis
     thresholds: dict[str, Any]
     """Thresholds that would show the claim, by name."""
