@@ -2,7 +2,30 @@
 
 **The router is asked with the response id of the first chunk.** An attempt without one, or at an endpoint
 that does not answer, stays unknown, at its maximum.
-"""Settlements of the attempts whose router reports a cost; `clients` of such routers, by teacher."""
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from decimal import Decimal
+
+from tracelake.producers.calling.answer_shape import AnswerShapeError, decoded
+from tracelake.producers.calling.http_client import ConnectionLostError, EndpointClient, NotSentError
+from tracelake.producers.teachers.history import UnknownCost
+from tracelake.producers.teachers.pricing.prices import microusd
+from tracelake.producers.teachers.pricing.usage import read_cost
+from tracelake.schemas.events.teacher_events import TeacherCallSettled
+
+TIMEOUT_S = 20.0
+BODY_BYTE_MAX = 2**20
+AT_ONCE = 8
+
+
+async def reconcile(
+    unknown: Sequence[UnknownCost], clients: Mapping[str, EndpointClient]
+) -> list[TeacherCallSettled]:
+    """Settlements of the attempts whose router reports a cost; `clients` of such routers, by teacher."""
     slots = asyncio.Semaphore(AT_ONCE)
 
     async def settlement(attempt: UnknownCost) -> TeacherCallSettled | None:
