@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NamedTuple
 
-from tracelake.cli.injection import load_policy, policy_folder_of, world_of
+from tracelake.cli.injection import check_policy_name, load_policy, policy_folder_of, world_of
 from tracelake.cli.registration import register_experiment
 from tracelake.consumers.launches.launch import Launch
-from tracelake.consumers.launches.locking import lock_experiment
+from tracelake.consumers.launches.locking import lock_of, write_lock
 from tracelake.consumers.torch_process import configure_training_libraries
 from tracelake.lake import Lake
 from tracelake.schemas.errors import BadInputError, ExperimentInvalidError
@@ -51,7 +51,8 @@ class OpenExperiment(NamedTuple):
 
 
 def open_experiment(path: Path, lake: str | Lake, runs: Path, lock: Path | None = None) -> OpenExperiment:
-    """Lock and register.
+    """Lock and register. The lock is written last: a refused experiment leaves nothing that blocks its
+    correction.
 
     Raises ExperimentInvalidError, PinMissingError, PinChangedError, LockMismatchError.
     """
@@ -65,7 +66,10 @@ def open_experiment(path: Path, lake: str | Lake, runs: Path, lock: Path | None 
             cure=f"Run `tracelake register {path}`.",
         )
     opened = Lake.open(lake) if isinstance(lake, str) else lake
-    checked = lock_experiment(opened, experiment, lock or runs / experiment.id / "lock.json")
+    lock_path = lock or runs / experiment.id / "lock.json"
+    checked = lock_of(opened, experiment, lock_path)
     world = world_of(opened, experiment)
+    check_policy_name(experiment)
     register_experiment(opened, experiment)
+    write_lock(checked, lock_path)
     return OpenExperiment(experiment, opened, runs, checked, world)

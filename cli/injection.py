@@ -26,6 +26,7 @@ from tracelake.schemas.experiments.experiment import Experiment
 from tracelake.schemas.message import Message, content_text
 from tracelake.schemas.world import World
 
+WARM_START, TINY_RANDOM = POLICY_NAMES = ("warm-start", "tiny-random")
 TINY_RANDOM_SEED = 0
 DEMONSTRATION_COUNT = 4000
 DEMONSTRATION_SEED = 0
@@ -61,22 +62,28 @@ def load_policy(folder: Path, *, temperature: float) -> TrainablePolicy:
     return TinyPolicy.load(folder, temperature=temperature)
 
 
+def check_policy_name(experiment: Experiment) -> None:
+    """Raises ExperimentInvalidError for a policy that is neither a known name nor a folder."""
+    if experiment.policy not in POLICY_NAMES and not Path(experiment.policy).is_dir():
+        raise ExperimentInvalidError(
+            "no such policy",
+            got=experiment.policy,
+            expected=f"{', '.join(POLICY_NAMES)} or a folder of weights",
+        )
+
+
 def policy_folder_of(lake: Lake, experiment: Experiment, folder: Path) -> Path:
     """Folder of the experiment's initial weights; created below `folder` if missing."""
-    if experiment.policy == "warm-start":
+    if experiment.policy == WARM_START:
         return _warm_started(folder)
-    if experiment.policy == "tiny-random":
+    if experiment.policy == TINY_RANDOM:
         opened = lake.open_pin(experiment.data.pin)
         weights = folder / f"tiny-random-{opened.pin.digest[:16]}"
         if not (weights / "model.safetensors").is_file():
             _tiny_random(opened.scan("training_rows").collect()["prompt_json"].to_list()).save(weights)
         return weights
-    given = Path(experiment.policy)
-    if not given.is_dir():
-        raise ExperimentInvalidError(
-            "no such policy", got=experiment.policy, expected="warm-start, tiny-random or a folder of weights"
-        )
-    return given
+    check_policy_name(experiment)
+    return Path(experiment.policy)
 
 
 def _tiny_random(prompts: list[str]) -> TinyPolicy:

@@ -252,9 +252,11 @@ def _check_format(marker: bytes) -> None:
         version = json.loads(marker)["format_version"]
     except (ValueError, KeyError, TypeError) as error:
         raise CorruptFileError(f"{MARKER} is damaged", got=repr(marker), expected="its JSON") from error
+    if type(version) is not int:
+        raise CorruptFileError(f"{MARKER} is damaged", got=repr(version), expected="a whole number as format")
     if version == FORMAT_VERSION:
         return
-    is_older = isinstance(version, int) and version < FORMAT_VERSION
+    is_older = version < FORMAT_VERSION
     raise LakeError(
         f"this lake has {'an older' if is_older else 'a newer'} format",
         got=version,

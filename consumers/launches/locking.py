@@ -13,8 +13,8 @@ from tracelake.schemas.version import TRACELAKE_VERSION
 TRAINING_TABLE = "training_rows"
 
 
-def lock_experiment(lake: Lake, experiment: Experiment, path: Path) -> Lock:
-    """Compare the experiment's lock with the file, or write the file if there is none.
+def lock_of(lake: Lake, experiment: Experiment, path: Path) -> Lock:
+    """The experiment's lock as it is now, compared with the file if there is one.
 
     Raises PinMissingError, PinChangedError, LockMismatchError.
     """
@@ -30,7 +30,14 @@ def lock_experiment(lake: Lake, experiment: Experiment, path: Path) -> Lock:
     )
     if path.is_file():
         compare_locks(read_lock(path), lock, name=path.name)
-    else:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(lock_text(lock), encoding="utf-8")
     return lock
+
+
+def write_lock(lock: Lock, path: Path) -> None:
+    """Create the file, whole or not at all; an existing one stays."""
+    if path.is_file():
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f"{path.name}.tmp")
+    partial.write_text(lock_text(lock), encoding="utf-8")
+    partial.replace(path)

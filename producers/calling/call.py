@@ -150,6 +150,8 @@ class _Exchange:
         reader = self._reader
         is_event_stream = "event-stream" in answer.headers.get("content-type", "")
         async for piece in answer.pieces():
+            if reader.is_done:
+                continue  # Nothing after the end counts, and it buys no time.
             allow(self._limits.idle_timeout_s)
             reader.feed(piece, is_event_stream=is_event_stream)
             self._report_response_id()

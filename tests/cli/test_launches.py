@@ -98,6 +98,26 @@ def test_an_evaluation_with_more_tasks_than_the_world_has_is_refused_before_regi
     assert "experiment_registered" not in lake.tables()
 
 
+@pytest.mark.parametrize(
+    ("right", "wrong"),
+    [
+        ("task_count = 2", "task_count = 100"),
+        ('world = "recorded-states"', 'world = "recorded-state"'),
+        ('policy = "tiny-random"', 'policy = "tiny-rand"'),
+    ],
+)
+def test_a_refused_experiment_leaves_nothing_that_blocks_its_correction(
+    place: Path, right: str, wrong: str
+) -> None:
+    path = place / "experiment.toml"
+    path.write_text(path.read_text().replace(right, wrong))
+    with pytest.raises(ExperimentInvalidError):
+        opened_in(place, "runs")
+    assert Lake.open(str(place / "lake")).scan("experiment_registered", fresh=True).collect().height == 0
+    path.write_text(path.read_text().replace(wrong, right))
+    assert len(opened_in(place, "runs").launches()) == 4
+
+
 def test_two_at_once_give_the_same_weights_as_one_after_the_other(place: Path) -> None:
     one, two = opened_in(place, "one"), opened_in(place, "two")
     ticks: dict[str, int] = {"train": 0, "evaluate": 0}
@@ -144,9 +164,12 @@ def test_a_dead_worker_process_is_reported_and_its_launch_resumes_from_its_check
     opened = opened_in(place, "runs")
     launches = opened.launches("A")
 
+    killed: list[int] = []
+
     def kill_one(count: int) -> None:
-        if count:
-            os.kill(multiprocessing.active_children()[0].pid or 0, signal.SIGKILL)
+        if count and not killed:
+            killed.append(multiprocessing.active_children()[0].pid or 0)
+            os.kill(killed[0], signal.SIGKILL)
 
     with pytest.raises(TrainingError, match="--at-once"), Workers(opened, 2) as workers:
         train_all(workers, launches, kill_one)

@@ -56,6 +56,13 @@ def test_a_lake_of_another_format_is_refused_with_a_cure(tmp_path: Path, version
         Lake.open(str(tmp_path))
 
 
+@pytest.mark.parametrize("version", [2.0, True, "2", None])
+def test_a_format_that_is_no_whole_number_is_damage(tmp_path: Path, version: object) -> None:
+    (tmp_path / MARKER).write_text(json.dumps({"format_version": version}))
+    with pytest.raises(CorruptFileError, match="a whole number as format"):
+        Lake.open(str(tmp_path))
+
+
 def test_a_scan_reads_the_newest_version_a_version_or_a_pin(fresh_lake: Lake) -> None:
     with fresh_lake.writer("run") as writer:
         writer.append(of_three_kinds(range(2)))

@@ -92,7 +92,7 @@ def ask_local_teachers(
 
 
 def api_key(spec: TeacherSpec) -> str | None:
-    """From the environment. Raises BadInputError if it is missing."""
+    """From the environment. Raises BadInputError if it is missing, or no header can carry it."""
     if spec.api_key_env is None:
         return None
     key = os.environ.get(spec.api_key_env)
@@ -102,5 +102,12 @@ def api_key(spec: TeacherSpec) -> str | None:
             got=f"no environment variable {spec.api_key_env}",
             expected="the key of its endpoint",
             cure=f"export {spec.api_key_env}=…",
+        )
+    if not key.isascii() or not key.isprintable() or key != key.strip():
+        raise BadInputError(
+            f"the key of teacher {spec.name} cannot be sent in a header",
+            got="line ends, spaces at an end, or characters beyond ASCII",
+            expected="printable ASCII",
+            cure=f"export {spec.api_key_env} again, without what was copied with the key.",
         )
     return key

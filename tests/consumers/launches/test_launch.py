@@ -16,7 +16,7 @@ from tracelake.assets.folds.traces.exposures import checkpoint_exposures
 from tracelake.consumers.evaluate import Checkpoint, evaluate_checkpoint
 from tracelake.consumers.launches.checkpoints import WEIGHTS
 from tracelake.consumers.launches.launch import Launch, train_arm
-from tracelake.consumers.launches.locking import lock_experiment
+from tracelake.consumers.launches.locking import lock_of, write_lock
 from tracelake.consumers.launches.recorder import TIMED
 from tracelake.consumers.tiny_policy.policy import ModelShape, TinyPolicy, new_policy
 from tracelake.consumers.tiny_policy.warm_start import WarmStartSettings, warm_start
@@ -65,7 +65,10 @@ class Place:
         new_policy((), ModelShape(16, 1, 2, 32)).save(folder / "policy")
 
     def lock(self) -> Lock:
-        return lock_experiment(self.lake, self.experiment, self.folder / "lock.json")
+        path = self.folder / "lock.json"
+        lock = lock_of(self.lake, self.experiment, path)
+        write_lock(lock, path)
+        return lock
 
     def launch(self, arm: str) -> Launch:
         rows = self.lake.open_pin("pairs@1").scan("training_rows").collect()

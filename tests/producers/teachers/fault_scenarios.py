@@ -63,7 +63,7 @@ class Exchange:
         message = choice["message"]
         deltas: list[dict[str, Any]] = [{"role": "assistant", "content": ""}]
         words = (message.get("content") or "").split(" ")
-        deltas += [{"content": word if last else f"{word} "} for word, last in _with_last(words)]
+        deltas += [*({"content": f"{word} "} for word in words[:-1]), {"content": words[-1]}]
         if message.get("refusal"):
             deltas.append({"refusal": message["refusal"]})
         for index, call in enumerate(message.get("tool_calls") or []):
@@ -130,31 +130,26 @@ def scenario(function: Scenario) -> Scenario:
     return function
 
 
-def _with_last(words: list[str]) -> list[tuple[str, bool]]:
-    return [(word, index == len(words) - 1) for index, word in enumerate(words)]
-
-
 def _call_deltas(index: int, call: Mapping[str, Any]) -> list[dict[str, Any]]:
     name, arguments = call["function"]["name"], call["function"]["arguments"]
     half = len(arguments) // 2
-    opening = {
-        "index": index,
-        "id": call["id"],
-        "type": "function",
-        "function": {"name": name, "arguments": ""},
-    }
-    rest = [
-        {"index": index, "function": {"arguments": part}} for part in (arguments[:half], arguments[half:])
-    ]
+    function = {"name": name, "arguments": ""}
+    opening = {"index": index, "id": call["id"], "type": "function", "function": function}
+    halves = (arguments[:half], arguments[half:])
+    rest = [{"index": index, "function": {"arguments": part}} for part in halves]
     return [{"tool_calls": [part]} for part in (opening, *rest)]
+
+
+@scenario
+async def rate_limited_date(exchange: Exchange) -> web.StreamResponse:
+    """Asks to wait until one hour after the request."""
+    return exchange.error(429, "slow down", Retry_After=formatdate(time.time() + 3600, usegmt=True))
 
 
 def _statuses() -> None:
     """Scenarios that are an error status and nothing else: nothing is computed, nothing billed."""
-    date = formatdate(time.time() + 3600, usegmt=True)
     scenarios: dict[str, tuple[int, str, dict[str, str]]] = {
         "rate_limited_seconds": (429, "slow down", {"Retry_After": "7"}),
-        "rate_limited_date": (429, "slow down", {"Retry_After": date}),
         "rate_limited_negative": (429, "slow down", {"Retry_After": "-5"}),
         "rate_limited_huge": (429, "slow down", {"Retry_After": "1000000000"}),
         "rate_limited_nonsense": (429, "slow down", {"Retry_After": "soon"}),
@@ -360,6 +355,15 @@ async def holds_on(exchange: Exchange) -> web.StreamResponse:
     response = await exchange.answer(exchange.completion({"content": TEXT}))
     if exchange.stream:
         await asyncio.sleep(3600)
+    return response
+
+
+@scenario
+async def talks_on(exchange: Exchange) -> web.StreamResponse:
+    """A stream that is whole, after which the server goes on sending."""
+    response = await exchange.answer(exchange.completion({"content": TEXT}))
+    while exchange.stream:
+        await response.write(b": ping\n\n" * 1000)
     return response
 
 

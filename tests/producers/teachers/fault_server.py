@@ -32,7 +32,10 @@ from tests.producers.teachers.fault_scenarios import (
     Scenario,
 )
 
-ENDLESS = ("holds_on", "slow_loris", "falls_silent", "never_answers", "huge_body", "huge_error", "gzip_bomb")
+ENDLESS = (
+    *("holds_on", "talks_on", "slow_loris", "falls_silent", "never_answers", "huge_body", "huge_error"),
+    "gzip_bomb",
+)
 """Scenarios that cost a client time or memory, and are left out of schedules."""
 
 

@@ -373,6 +373,17 @@ def test_a_teacher_without_a_price_or_a_key_is_refused_before_anything_is_sent(
     assert server.counts().charged_microusd == 0
 
 
+@pytest.mark.parametrize("key", ["sk-1\n", " sk-1", "clé"])
+def test_a_key_that_no_header_can_carry_is_refused_before_anything_is_reserved(
+    lake: Lake, server: PricedServer, monkeypatch: pytest.MonkeyPatch, key: str
+) -> None:
+    monkeypatch.setenv("A_TEACHERS_KEY", key)
+    with pytest.raises(BadInputError, match="cannot be sent in a header") as refused:
+        run(lake, server, specs=[paid(server, api_key_env="A_TEACHERS_KEY")])
+    assert key not in str(refused.value)
+    assert lake.scan("teacher_call_reserved", fresh=True).collect().height == 0
+
+
 def test_reservations_name_the_arm_that_they_are_for(lake: Lake, server: PricedServer) -> None:
     run(lake, server, arm="B")
     assert set(rows(lake, "teacher_call_reserved")["arm"]) == {"B"}
