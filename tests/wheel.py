@@ -61,7 +61,7 @@ def installed(folder: Path, *, small: bool) -> Path:
 
 
 def use(executables: Path, folder: Path, *, without_torch: bool) -> None:
-    """Run what a new user would, beside packages of the same names as our folders."""
+    """Run what a new user would, in a folder with packages of the same names as ours."""
     for name in USER_PACKAGES:
         (folder / name).mkdir(parents=True)
         (folder / name / "__init__.py").write_text('OWNER = "user"\n', encoding="utf-8")
