@@ -1,7 +1,7 @@
 """Replace secrets by tokens before anything is written.
 
 Flow: an automaton looks for literals in an event's JSON text → where one is found, the decoded strings are
-matched → each match becomes `⟦secret:TYPE:HMAC8⟧`.
+matched → each match becomes `⟦secret:TYPE:HMAC⟧`.
 
 **Clean events pass untouched**, as the same object. The automaton never rejects a text that would match.
 **Strings are matched decoded**, keys too, each alone and joined with its neighbours of a split text.
@@ -42,6 +42,8 @@ from tracelake.schemas.events.event import Event, storage_of, vector_fields
 
 KEY_BYTES = 32
 KEY_BYTES_MIN = 16
+DIGEST_LETTERS = 32
+"""128 bits: nobody finds another text with the same token."""
 DROPPED_VECTOR = "token_vector"
 PASSES_MAX = 16
 NOT_CONVERGED = "unsettled"
@@ -75,9 +77,10 @@ class _TextFields(NamedTuple):
 class Redactor:
     """For one lake; threads may share it."""
 
-    def __init__(self, key: bytes, known_secrets: Iterable[str] = ()) -> None:
-        """`key` makes the tokens, `known_secrets` are values to look for. Raises BadInputError."""
-        if len(key) < KEY_BYTES_MIN:
+    def __init__(self, key: bytes | None, known_secrets: Iterable[str] = ()) -> None:
+        """`key` makes the digests of tokens (null: tokens have none), `known_secrets` are values to look for.
+        Raises BadInputError."""
+        if key is not None and len(key) < KEY_BYTES_MIN:
             raise BadInputError(
                 "the redaction key is too short",
                 got=f"{len(key)} bytes",
@@ -87,7 +90,7 @@ class Redactor:
         self._search = _cached_search(tuple(sorted(set(known_secrets))))
 
     @classmethod
-    def from_environment(cls, key: bytes, environment: Mapping[str, str]) -> Self:
+    def from_environment(cls, key: bytes | None, environment: Mapping[str, str]) -> Self:
         return cls(key, secrets_of(environment))
 
     def __repr__(self) -> str:
@@ -215,8 +218,10 @@ class Redactor:
         return "".join(clean)
 
     def _token(self, type_: str, secret: str) -> str:
+        if self._key is None:
+            return f"{TOKEN_OPEN}secret:{type_}{TOKEN_CLOSE}"
         digest = hmac.new(self._key, secret.encode("utf-8", "surrogatepass"), hashlib.sha256).hexdigest()
-        return f"{TOKEN_OPEN}secret:{type_}:{digest[:8]}{TOKEN_CLOSE}"
+        return f"{TOKEN_OPEN}secret:{type_}:{digest[:DIGEST_LETTERS]}{TOKEN_CLOSE}"
 
 
 def read_or_create_redaction_key(store: ObjectStore) -> bytes:

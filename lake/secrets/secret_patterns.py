@@ -21,7 +21,7 @@ CamelCase it is a third."""
 RANDOM_LENGTH_MAX = 256
 """Of a longer value only the beginning is examined."""
 
-_START = r"(?:(?<![A-Za-z0-9+/_])|(?<=\\[nrtbf])|(?<=\\u00[0-9a-f]{2})|(?<=%[0-9A-Fa-f]{2}))"
+_START = r"(?:(?<![A-Za-z0-9])|(?<=\\[nrtbf])|(?<=\\u00[0-9a-f]{2})|(?<=%[0-9A-Fa-f]{2}))"
 _END = r"(?![A-Za-z0-9])"
 _GAP = r"(?:[ \t\r\n\"'`:=>,]|\\[nrt\"'\\]|\\){1,12}"
 _VALUE = r"[A-Za-z0-9_\-+/=.~]"
@@ -100,10 +100,8 @@ PATTERNS: tuple[SecretPattern, ...] = (
         "slack_webhook", "hooks.slack.com", r"(?<=hooks\.slack\.com/)[a-z]+/T\w{6,}/[A-Z]\w{6,}/\w{16,}"
     ),
     _pattern("discord_webhook", "api/webhooks/", r"(?<=api/webhooks/)\d{15,}/[A-Za-z0-9_-]{50,}"),
-    _pattern(
-        "aws", "AKIA ASIA ABIA ACCA", rf"{_START}(?:AKIA|ASIA|ABIA|ACCA)[A-Z2-7]{{16}}(?![A-Za-z0-9+/=])"
-    ),
-    _pattern("google", "AIza", rf"{_START}AIza[A-Za-z0-9_-]{{35}}(?![A-Za-z0-9_-])"),
+    _pattern("aws", "AKIA ASIA ABIA ACCA", rf"{_START}(?:AKIA|ASIA|ABIA|ACCA)[A-Z2-7]{{16}}{_END}"),
+    _pattern("google", "AIza", rf"{_START}AIza[A-Za-z0-9_-]{{35,}}"),
     _pattern(
         "google", "GOCSPX- ya29.", rf"{_START}(?:GOCSPX-[A-Za-z0-9_-]{{24,}}|ya29\.[A-Za-z0-9_.-]{{30,}})"
     ),
@@ -156,7 +154,7 @@ PATTERNS: tuple[SecretPattern, ...] = (
         r"(?:[sr]k_(?:live|test)|whsec)_[A-Za-z0-9+/]{20,}",
     ),
     _pattern("sendgrid", "SG.", rf"{_START}SG\.[A-Za-z0-9_-]{{16,32}}\.[A-Za-z0-9_-]{{30,}}"),
-    _pattern("telegram", ":AA", r"(?<!\d)\d{8,10}:AA[A-Za-z0-9_-]{33}(?![A-Za-z0-9_-])"),
+    _pattern("telegram", ":AA", r"(?<!\d)\d{8,10}:AA[A-Za-z0-9_-]{33}"),
     _pattern("groq", "gsk_", rf"{_START}gsk_[A-Za-z0-9]{{40,}}"),
     _pattern("xai", "xai-", rf"{_START}xai-[A-Za-z0-9]{{60,}}"),
     _pattern("perplexity", "pplx-", rf"{_START}pplx-[A-Za-z0-9]{{40,}}"),

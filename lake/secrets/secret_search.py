@@ -22,7 +22,7 @@ PAYLOADS_AT_ONCE = 64
 UNNAMED_TYPE = "environment"
 """Type of a known secret that no pattern matches."""
 
-TOKEN = re.compile(rf"{TOKEN_OPEN}secret:[a-z0-9_]+:[0-9a-f]{{8}}{TOKEN_CLOSE}")
+TOKEN = re.compile(rf"{TOKEN_OPEN}secret:[a-z0-9_]{{1,24}}(?::[0-9a-f]{{32}})?{TOKEN_CLOSE}")
 
 
 class Span(NamedTuple):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 from random import Random
@@ -34,9 +34,6 @@ from tracelake.lake.secrets.known_secrets import is_trivial, secrets_of
 from tracelake.lake.secrets.redaction import DROPPED_VECTOR, NOT_CONVERGED, Redactor
 from tracelake.lake.secrets.secret_check import strings_in
 from tracelake.lake.secrets.secret_search import TOKEN
-from tracelake.producers.importers import source
-from tracelake.producers.importers.formats import mini_swe_agent
-from tracelake.producers.importers.importer import NoCompanions
 from tracelake.schemas.canonical import canonical_text
 from tracelake.schemas.errors import BadInputError
 from tracelake.schemas.events.event import Event, canonical_event
@@ -130,7 +127,7 @@ TEXTS = st.lists(
                 "\n",
                 "⟦",
                 "⟧",
-                "⟦secret:x:0123abcd⟧",
+                "⟦secret:x:0123abcd0123abcd0123abcd0123abcd⟧",
                 "%3D",
                 "=",
                 " ",
@@ -266,7 +263,8 @@ def test_trivial_values_of_the_environment_are_no_secrets() -> None:
 
 
 def test_a_text_that_matches_again_and_again_is_replaced_as_a_whole() -> None:
-    telegram = MAKERS["telegram"](Random(6))
+    # A digit before the number: each one is found only when the one before it is gone.
+    telegram = MAKERS["telegram"](Random(6))[:-1] + "1"
     redacted = REDACTOR.redact_text(telegram * 100)
     assert redacted.found[NOT_CONVERGED] == 1
     assert TOKEN.fullmatch(redacted.text)
@@ -275,15 +273,9 @@ def test_a_text_that_matches_again_and_again_is_replaced_as_a_whole() -> None:
 @pytest.mark.realdata
 def test_the_real_traces_contain_no_secret(real_traces: Callable[[str], Path]) -> None:
     found: Counter[str] = Counter()
-    for event in imported(real_traces("mini-swe-agent-pr816")):
+    for path in sorted(real_traces("mini-swe-agent-pr816").rglob("*.traj.json")):
+        event = turn(json.loads(path.read_bytes())["messages"], {})
         redacted = REDACTOR.redact(event)
         found.update(redacted.found)
         assert redacted.found or redacted.event is event
     assert found == {}
-
-
-def imported(folder: Path) -> Iterator[Event]:
-    for path in sorted(folder.rglob("*.traj.json")):
-        parsed = source.parse_source(source.source_file(str(path), path.read_bytes()))
-        for piece in mini_swe_agent.read(parsed, NoCompanions()):
-            yield from getattr(piece, "events", [])
