@@ -34,7 +34,7 @@ class ContextFold:
             segments.append(self.new_messages(rollout_id, index))
             if parent is not None:
                 if parent >= index:
-                    raise _out_of_order(rollout_id, index, parent)
+                    raise out_of_order(rollout_id, index, parent)
                 segments.append([self.action(rollout_id, parent)])
             index = parent
         return [message for segment in reversed(segments) for message in segment]
@@ -48,7 +48,8 @@ class ContextFold:
         return orjson.loads(self._turns[rollout_id, turn_index][2])
 
 
-def _out_of_order(rollout_id: str, index: int, parent: int) -> EventInvalidError:
+def out_of_order(rollout_id: str, index: int, parent: int | None) -> EventInvalidError:
+    """The error of a turn whose parent is not an earlier turn."""
     return EventInvalidError(
         f"turn {index} of rollout {rollout_id} does not come after its parent",
         got=f"parent turn {parent}",

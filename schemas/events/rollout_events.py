@@ -21,8 +21,10 @@ StopReason = Literal[
     "parse_error",
     "timeout",
     "error",
+    "unfinished",
     "unknown",
 ]
+"""`unfinished`: the recording stops before the rollout does; `unknown`: the source does not say."""
 
 
 class RolloutStarted(Event):
@@ -64,6 +66,8 @@ class RolloutStarted(Event):
     """The agent's own configuration."""
     chat_template_hash: str | None = None
     """SHA-256 of the chat template that turned messages into tokens."""
+    extra_json: JsonText | None = None
+    """What the source records about the start and no field holds, by its own keys."""
 
 
 class TurnCompleted(Event):
@@ -113,8 +117,14 @@ class TurnCompleted(Event):
     """Cost of the call in dollars."""
     latency_ms: float | None = None
     """Wall-clock time of the model call."""
-    prompt_ids: TokenIds | None = None
-    """Token ids of the whole context, as the inference engine saw them."""
+    new_prompt_ids: TokenIds | None = None
+    """Token ids of the prompt that follow the parent's prompt and completion, as the inference engine saw
+    them; the whole prompt where `prompt_prefix_hash` is null. `schemas/tokens.py` folds the whole prompt."""
+    prompt_prefix_hash: str | None = None
+    """SHA-256 of the ids before `new_prompt_ids`: the parent's prompt and completion."""
+    prompt_retokenised: bool | None = None
+    """Whether the engine's prompt differs from the parent's prompt and completion, so that the whole prompt
+    is stored; null without token ids of this turn, or of the parent to compare with."""
     completion_ids: TokenIds | None = None
     """Token ids of the completion, with the end-of-turn token if it was sampled."""
     completion_mask: TokenMask | None = None
@@ -127,6 +137,8 @@ class TurnCompleted(Event):
     """Version of the weights at the first sampled token, where the policy is being trained."""
     policy_version_end: int | None = None
     """Version of the weights at the last sampled token; differs if they were updated during the call."""
+    extra_json: JsonText | None = None
+    """What the source records about the call and no field holds, by its own keys."""
 
 
 class ToolReturned(Event):
@@ -146,7 +158,7 @@ class ToolReturned(Event):
     raw_output: Text | None = None
     """The tool's complete output; null if the source recorded only the visible text."""
     visible_output: Text | None = None
-    """The output that the model saw; null if it never saw the result."""
+    """The output as it joined the context; a call saw it only if a later turn continues this one."""
     visible_truncated: bool | None = None
     """Whether the model saw less than the complete output."""
     return_code: int | None = None
@@ -155,6 +167,8 @@ class ToolReturned(Event):
     """The error message of the tool or the source."""
     duration_ms: float | None = None
     """Wall-clock time of the tool."""
+    extra_json: JsonText | None = None
+    """What the source records about the result and no field holds, by its own keys."""
 
 
 class RewardAssigned(Event):
@@ -181,9 +195,11 @@ class RewardAssigned(Event):
 
 
 class RolloutEnded(Event):
-    """The policy stopped or was stopped."""
+    """The policy stopped or was stopped, or its recording ends here.
 
-    KEY: ClassVar[tuple[str, ...]] = ("rollout_id",)
+    Each longer recording of a rollout adds an event; folds use the longest."""
+
+    KEY: ClassVar[tuple[str, ...]] = ("rollout_id", "recording_length")
 
     kind: Literal["rollout_ended"] = "rollout_ended"
     rollout_id: str
@@ -191,6 +207,8 @@ class RolloutEnded(Event):
     """Why the rollout ended, in one vocabulary for all sources."""
     exit_status: str | None = None
     """The source's own name for the way it ended."""
+    recording_length: int | None = None
+    """Number of messages in the recording; null if the recording cannot grow, because it was written live."""
     turn_count: int
     """Number of model calls that returned."""
     truncated: bool | None = None
@@ -206,3 +224,5 @@ class RolloutEnded(Event):
     """Wall-clock time of the rollout."""
     metrics_json: JsonText | None = None
     """Further metrics that the source states."""
+    extra_json: JsonText | None = None
+    """What the source records about the whole rollout and no field holds, by its own keys."""
