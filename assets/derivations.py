@@ -163,7 +163,7 @@ DERIVED_TABLES: tuple[DerivedTable, ...] = (
         "training_rows",
         inputs=("preference_pairs", "turn_completed", "teacher_answered", "rollout_started"),
         key=("pair_id",),
-        code_version="1",
+        code_version="2",
         fold=training_rows,
         plot_column="vote_margin",
     ),

@@ -68,6 +68,10 @@ class TeacherAnswered(Event):
     system_fingerprint: str | None = None
     top_logprobs_json: JsonText | None = None
     """Log-probabilities of alternative tokens, as the endpoint returned them."""
+    license: str | None = None
+    """Licence or terms of the teacher, as its specification names them."""
+    distillable: bool | None = None
+    """Whether the terms allow training other models on the answer; null if nobody said so."""
 
 
 class TeacherFailed(Event):

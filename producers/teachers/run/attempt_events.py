@@ -178,6 +178,8 @@ def _answered(attempt: Attempt, outcome: Answered, cost: Cost) -> TeacherAnswere
         top_logprobs_json=None if alternatives is None else canonical_text(alternatives),
         sampling_json=canonical_text(sampling.request_fields() | seed),
         context_rule=job.context_rule,
+        license=job.teacher.spec.license,
+        distillable=job.teacher.spec.may_be_distilled,
     )
 
 

@@ -176,6 +176,11 @@ class TeacherSpec(StrictModel):
     """Lower tiers are asked first."""
     cache_markers: bool | None = None
     """Whether prompts carry Anthropic's `cache_control`; unset: only for models of `anthropic/`."""
+    license: str | None = Field(default=None, min_length=1, max_length=128)
+    """Licence or terms of the model and its endpoint, such as `apache-2.0`."""
+    distillable: bool | None = None
+    """Whether these terms allow training other models on the answers; unset: yes if the router was asked for
+    nothing else, otherwise unknown."""
 
     def identity(self) -> dict[str, Any]:
         """The part of a teacher that enters the key of a request.
@@ -188,6 +193,13 @@ class TeacherSpec(StrictModel):
     def marks_cache(self) -> bool:
         marked = self.cache_markers
         return self.model.startswith("anthropic/") if marked is None else marked
+
+    @property
+    def may_be_distilled(self) -> bool | None:
+        """Null: unknown."""
+        if self.distillable is None and self.routing.enabled and self.routing.enforce_distillable_text:
+            return True
+        return self.distillable
 
     @field_validator("base_url")
     @classmethod
