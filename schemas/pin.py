@@ -15,6 +15,10 @@ from pydantic import BaseModel, ConfigDict
 from tracelake.schemas.canonical import hash_of
 
 
+NEVER_LANDED = "empty"
+"""In place of a digest among the inputs of a derived table: no event of the kind had landed."""
+
+
 class PinnedTable(BaseModel):
     """One table at the version that the pin names."""
 
@@ -35,7 +39,7 @@ class PinnedTable(BaseModel):
     parameters: dict[str, Any] = {}
     """Parameters of the derivation."""
     quarantined: tuple[str, ...] = ()
-    """Of an event table: ids of events in conflict. Scans of the pin leave them out."""
+    """Of an event table: ids of events that conflicts and retractions leave out. Scans of the pin do too."""
     rows_digest: str | None = None
     """Of an event table: SHA-256 over every column of every row, the envelope included. Opening the pin
     compares it. Not part of the pin's digest, which does not depend on who wrote an event, or when."""
