@@ -1,0 +1,32 @@
+"""How much compressed data may expand: a bound that real traces do not reach and a bomb does at once.
+
+Agent logs repeat whole contexts, so they compress well, up to about a hundredfold.
+"""
+
+from __future__ import annotations
+
+from tracelake.schemas.errors import SourceFormatError
+
+RATIO_MAX = 250
+UNCHECKED_BYTES = 64 * 2**20
+EXPANDED_BYTES_MAX = 64 * 2**30
+
+
+class Expansion:
+    """Adds up what comes out of `compressed_bytes`."""
+
+    def __init__(self, compressed_bytes: int) -> None:
+        self._compressed_bytes = max(1, compressed_bytes)
+        self._bytes_max = min(EXPANDED_BYTES_MAX, max(UNCHECKED_BYTES, RATIO_MAX * self._compressed_bytes))
+        self._expanded_bytes = 0
+
+    def add(self, byte_count: int) -> None:
+        """Raises SourceFormatError beyond the bound."""
+        self._expanded_bytes += byte_count
+        if self._expanded_bytes > self._bytes_max:
+            raise SourceFormatError(
+                "compressed data that expand beyond measure",
+                got=f"more than {self._bytes_max} bytes from {self._compressed_bytes}",
+                expected=f"{RATIO_MAX} times the compressed size at most",
+                cure="If they are real traces, decompress them first.",
+            )
