@@ -1,45 +1,94 @@
 """All formats that can be imported, and the search for the format of a file.
 
-**The content decides**: each importer examines the parsed JSON, never the file's name alone.
+**The content decides**: each importer examines the parsed content, never the file's name alone.
+**Another package adds its own** through the entry point group `tracelake.importers`, whose objects are
+`Importer`s; one that cannot be loaded is an error that names it, and no silent loss of a format.
 """
 
 from __future__ import annotations
 
+from functools import cache
+from importlib.metadata import EntryPoint, entry_points
+
 from tracelake.producers.importers.formats import mini_swe_agent, swe_agent, tau_bench, verifiers
-from tracelake.producers.importers.importer import Importer, ParsedSource
-from tracelake.schemas.errors import SourceFormatError
+from tracelake.producers.importers.importer import Importer
+from tracelake.producers.importers.source import Source
+from tracelake.schemas.errors import BadInputError, SourceFormatError
 
 AUTO = "auto"
-# The first importer that claims a file reads it.
-IMPORTERS: tuple[Importer, ...] = (
+ENTRY_POINTS = "tracelake.importers"
+# The first importer that claims a file reads it: formats with marks of their own come before looser ones.
+BUILT_IN: tuple[Importer, ...] = (
     mini_swe_agent.IMPORTER,
     swe_agent.IMPORTER,
-    verifiers.IMPORTER,
     tau_bench.IMPORTER,
+    verifiers.IMPORTER,
 )
-FORMATS: tuple[str, ...] = tuple(importer.format for importer in IMPORTERS)
 
 
-def importer_for(parsed: ParsedSource, format: str = AUTO) -> Importer:
+@cache
+def importers() -> tuple[Importer, ...]:
+    """Those of other packages first: they know their own format best. Raises BadInputError for one that cannot
+    be loaded, and for two of one name."""
+    found = [_loaded(point) for point in entry_points(group=ENTRY_POINTS)]
+    every = (*found, *BUILT_IN)
+    names = [importer.format for importer in every]
+    doubled = sorted({name for name in names if names.count(name) > 1})
+    if doubled:
+        raise BadInputError(
+            "two importers have one name",
+            got=", ".join(doubled),
+            expected="a name for each",
+            cure=f"Uninstall one of the packages with the entry point {ENTRY_POINTS}.",
+        )
+    return every
+
+
+def formats() -> tuple[str, ...]:
+    return tuple(importer.format for importer in importers())
+
+
+def importer_for(source: Source, format: str = AUTO) -> Importer:
     """The first importer, of a format or of any, that claims a source. Raises SourceFormatError if there is
     none; the message names a format that would fit."""
-    for importer in IMPORTERS:
-        if format in (AUTO, importer.format) and importer.claims(parsed):
+    for importer in importers():
+        if format in (AUTO, importer.format) and importer.claims(source):
             return importer
-    looks_like = [importer.format for importer in IMPORTERS if importer.claims(parsed)]
+    looks_like = [importer.format for importer in importers() if importer.claims(source)]
     raise SourceFormatError(
         "not a trace of a known format" if format == AUTO else "not a trace of the named format",
-        got=f"looks like {looks_like[0]}" if looks_like else _shape(parsed),
-        expected=", ".join(FORMATS) if format == AUTO else format,
+        got=f"looks like {looks_like[0]}" if looks_like else _shape(source),
+        expected=", ".join(formats()) if format == AUTO else format,
     )
 
 
-def _shape(parsed: ParsedSource) -> str:
-    """A few words about the JSON, for a message."""
-    value = parsed.document if parsed.first_row is None else parsed.first_row
-    kind = "a JSON object" if parsed.first_row is None else "JSON lines"
+def _loaded(point: EntryPoint) -> Importer:
+    try:
+        found = point.load()
+    except Exception as error:
+        # A foreign module may raise anything while it is loaded.
+        raise BadInputError(
+            "an importer of another package cannot be loaded",
+            got=f"{point.value}: {error}",
+            cure=f"Repair or uninstall the package with the entry point {ENTRY_POINTS}: {point.name}.",
+        ) from error
+    if not isinstance(found, Importer):
+        raise BadInputError(
+            "an entry point is no importer",
+            got=f"{point.value}: {type(found).__name__}",
+            expected="tracelake.producers.importers.importer.Importer",
+        )
+    return found
+
+
+def _shape(source: Source) -> str:
+    """A few words about the content, for a message."""
+    value = source.first
+    kind = {"jsonl": "JSON lines", "parquet": "Parquet rows", "zip": "a zip file"}.get(
+        source.container, "JSON"
+    )
     if isinstance(value, dict):
-        return f"{kind} with keys {', '.join(sorted(value)[:8])}"
+        return f"{kind} with keys {', '.join(map(str, sorted(value)))[:200]}"
     if isinstance(value, list):
-        return f"a JSON list of {len(value)}"
-    return f"JSON {type(value).__name__}"
+        return f"a {kind} list of {len(value)}"
+    return f"{kind} {type(value).__name__}"

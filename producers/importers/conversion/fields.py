@@ -1,5 +1,5 @@
 """Reads single fields of foreign records. Each function returns the expected type or null, or raises
-SourceFormatError, which names the field.
+SourceFormatError, which names the field and the type.
 
 **Nothing is coerced.** A number in quotes is not a number, and `true` is not 1: such a record is refused
 rather than misread.
@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 import re
-import reprlib
 from datetime import UTC, datetime
 from typing import Any, cast
 
@@ -89,6 +88,22 @@ def moment(value: object, where: str) -> datetime | None:
     raise _wrong(value, where, "seconds since 1970")
 
 
+def any_moment(value: object, where: str) -> datetime | None:
+    """Seconds since 1970, or ISO 8601 text with a zone; text without a zone is refused, because it names no
+    point in time."""
+    if type(value) is not str:
+        return moment(value, where)
+    try:
+        found = datetime.fromisoformat(value)
+    except ValueError as error:
+        raise _wrong(value, where, "a date and time of ISO 8601") from error
+    if found.tzinfo is None:
+        raise SourceFormatError(
+            f"a time without a zone in {where}", expected="an offset or Z", cure="Its zone is unknown."
+        )
+    return found.astimezone(UTC)
+
+
 def token_ids(value: object, where: str) -> list[int] | None:
     """Null for an empty list, which some recorders write when they have no token ids."""
     found = sequence(value, where)
@@ -123,5 +138,12 @@ def _is_secret(key: str, value: object) -> bool:
 
 
 def _wrong(value: object, where: str, expected: str) -> SourceFormatError:
-    got = f"{type(value).__name__} {reprlib.repr(value)}".encode("utf-8", "backslashreplace").decode()
-    return SourceFormatError(f"wrong type in {where}", got=got, expected=expected)
+    # The type and not the value: a value may be a secret, and a message is printed.
+    return SourceFormatError(f"wrong type in {where}", got=_kind(value), expected=expected)
+
+
+def _kind(value: object) -> str:
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    names = {str: "text", dict: "an object", list: "a list", bool: "true or false", int: "an integer"}
+    return names.get(type(value), type(value).__name__)

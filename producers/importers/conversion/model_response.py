@@ -5,131 +5,169 @@ Two shapes are read: OpenAI's chat completions as litellm dumps them, and OpenAI
 
 **A value that the response lacks is null, never 0**: an empty list of token ids counts as missing, and so
 does a count of 0 tokens for a reply that is not empty.
+**What repeats another field is dropped, and everything else stays in the rest of the record.**
 """
 
 from __future__ import annotations
 
 from typing import Any, cast
 
-from tracelake.producers.importers.conversion.fields import (
-    integer,
-    logprobs,
-    mapping,
-    sequence,
-    text,
-    token_ids,
-)
+from tracelake.producers.importers.conversion.fields import logprobs, mapping, sequence, text, token_ids
+from tracelake.producers.importers.conversion.record import Record
 from tracelake.schemas.message import Message
 
 # By finish reason.
 _TRUNCATED_BY = {
     "length": "max_tokens",
+    "max_tokens": "max_tokens",
     "max_output_tokens": "max_tokens",
+    "model_length": "context_window",
     "content_filter": "content_filter",
 }
-_NOT_TRUNCATED = ("stop", "tool_calls", "function_call", "completed")
+_NOT_TRUNCATED = ("stop", "tool_calls", "function_call", "completed", "end_turn", "tool_use", "stop_sequence")
+_FOLLOWS = "follows from other fields"
+# Keys that servers are known to add; no field holds them.
+_KNOWN = ("service_tier", "provider", "prompt_logprobs", "kv_transfer_params", "citations", "_hidden_params")
+_KNOWN_OF_CHOICE = ("stop_reason", "matched_stop", "native_finish_reason", "error")
+_KNOWN_OF_USAGE = (
+    "audio_tokens", "accepted_prediction_tokens", "rejected_prediction_tokens", "text_tokens", "image_tokens",
+    "video_tokens", "cache_creation_input_tokens", "cache_read_input_tokens", "cost_details", "is_byok",
+    "server_tool_use", "inference_geo", "speed", "iterations", "cache_creation",
+    "cache_write_tokens", "cache_creation_tokens", "cache_creation_token_details",
+)  # fmt: skip
 
 
-def completion_fields(response: dict[str, Any]) -> dict[str, Any]:
-    """Fields of TurnCompleted from a chat completion."""
-    if not response:
+def finish_fields(reason: str | None) -> dict[str, Any]:
+    """`finish_reason`, `truncated` and `truncated_by` of a provider's finish reason."""
+    return {
+        "finish_reason": reason,
+        "truncated": True if reason in _TRUNCATED_BY else False if reason in _NOT_TRUNCATED else None,
+        "truncated_by": _TRUNCATED_BY.get(reason or ""),
+    }
+
+
+def completion_fields(response: Record, recorded: dict[str, Any] | None = None) -> dict[str, Any]:
+    """Fields of TurnCompleted from a chat completion. `recorded` is the message of the reply as the source
+    states it elsewhere; the response's copy of it is left out where it is equal.
+
+    `cost_usd` and `occurred_at` are those of the response; a source that states them itself overwrites
+    them."""
+    if not response.source:
         return {}
-    choices = response.get("choices")
-    choice = mapping(choices[0], "choices") if choices else {}
-    usage = mapping(response.get("usage"), "usage")
-    fields = _fields(response, usage, "prompt_tokens", "completion_tokens", choice.get("finish_reason"))
+    choices = response.records("choices")
+    choice = choices[0] if choices else Record({}, "choices[]", response.losses)
+    message = choice.record("message")
+    if recorded is not None:
+        same = [key for key, value in message.source.items() if recorded.get(key) == value]
+        message.has_read(*same)
+    fields = _fields(response, "prompt_tokens", "completion_tokens", choice.text("finish_reason"))
     if not fields["completion_token_count"]:
-        message = mapping(choice.get("message"), "message")
-        if message.get("content") or message.get("tool_calls"):
+        spoken = message.source
+        if spoken.get("content") or spoken.get("tool_calls"):
             fields["completion_token_count"] = None
-    if "prompt_token_ids" in response or "token_ids" in choice or choice.get("provider_specific_fields"):
-        fields |= _tokens(response, choice)
+    choice.drop(_FOLLOWS, "index")
+    choice.keep(*_KNOWN_OF_CHOICE)
+    _add_tokens(fields, response, choice)
     return fields
 
 
-def response_fields(response: dict[str, Any]) -> dict[str, Any]:
+def response_fields(response: Record) -> dict[str, Any]:
     """Fields of TurnCompleted from a response of the Responses API."""
-    if not response:
+    if not response.source:
         return {}
-    details = mapping(response.get("incomplete_details"), "incomplete_details")
-    reason = details.get("reason") or response.get("status")
-    return _fields(response, mapping(response.get("usage"), "usage"), "input_tokens", "output_tokens", reason)
+    reason = response.record("incomplete_details").text("reason") or response.text("status")
+    fields = _fields(response, "input_tokens", "output_tokens", reason)
+    response.keep(
+        "error", "instructions", "metadata", "temperature", "top_p", "tool_choice", "parallel_tool_calls",
+        "max_output_tokens", "previous_response_id", "reasoning", "text", "truncation", "user", "store",
+        "background", "conversation", "max_tool_calls", "prompt", "prompt_cache_key", "safety_identifier",
+        "top_logprobs", "status", "incomplete_details", "billing", "completed_at", "frequency_penalty",
+        "presence_penalty", "prompt_cache_retention", "moderation", "output_text",
+    )  # fmt: skip
+    response.drop("as in the rollout's start", "tools")
+    return fields
 
 
-def response_message(response: dict[str, Any]) -> Message:
+def response_message(response: Record) -> Message:
     """The assistant message in the output items of a response."""
     spoken: list[str] = []
     reasoning: list[str] = []
     calls: list[Message] = []
-    for item in sequence(response.get("output"), "output"):
-        kind = item.get("type")
+    details: list[Any] = []
+    for item in response.records("output"):
+        kind = item.text("type")
         if kind == "message":
-            spoken += _texts(item.get("content"))
+            spoken += _texts(item.take("content"))
+            item.drop(_FOLLOWS, "role")
         elif kind == "reasoning":
-            reasoning += _texts(item.get("summary")) + _texts(item.get("content"))
+            reasoning += _texts(item.take("summary")) + _texts(item.take("content"))
+            if item.source.get("encrypted_content"):
+                details.append({**item.source, "summary": None, "content": None})
+                item.has_read("encrypted_content")
         elif kind == "function_call":
-            call_id = text(item.get("call_id") or item.get("id"), "call_id")
-            function = {
-                "name": text(item.get("name"), "name"),
-                "arguments": text(item.get("arguments"), "arguments") or "{}",
-            }
+            call_id = text(item.take("call_id") or item.source.get("id"), "call_id")
+            arguments = text(item.take("arguments"), "arguments") or "{}"
+            function = {"name": text(item.take("name"), "name"), "arguments": arguments}
             calls.append({"id": call_id, "type": "function", "function": function})
+        item.keep("id", "status", "phase", "namespace")
     message: Message = {"role": "assistant", "content": "".join(spoken) if spoken else None}
     if calls:
         message["tool_calls"] = calls
     if reasoning:
         message["reasoning_content"] = "\n".join(reasoning)
+    if details:
+        message["reasoning_details"] = details
     return message
 
 
-def _fields(
-    response: dict[str, Any],
-    usage: dict[str, Any],
-    prompt_name: str,
-    completion_name: str,
-    finish_reason: object,
-) -> dict[str, Any]:
-    """The fields that both shapes have, each with its own names for the token counts."""
-    reason = text(finish_reason, "finish_reason")
-    prompt_details, completion_details = (
-        usage.get(f"{prompt_name}_details"),
-        usage.get(f"{completion_name}_details"),
-    )
-    cached = mapping(prompt_details, "usage details").get("cached_tokens") if prompt_details else None
-    reasoned = (
-        mapping(completion_details, "usage details").get("reasoning_tokens") if completion_details else None
-    )
-    return {
-        "model_served": text(response.get("model"), "response.model"),
-        "response_id": text(response.get("id"), "response.id"),
-        "system_fingerprint": text(response.get("system_fingerprint"), "system_fingerprint"),
-        "finish_reason": reason,
-        "truncated": True if reason in _TRUNCATED_BY else False if reason in _NOT_TRUNCATED else None,
-        "truncated_by": _TRUNCATED_BY.get(reason or ""),
-        "prompt_token_count": integer(usage.get(prompt_name), prompt_name),
-        "cached_token_count": integer(
-            usage.get("prompt_cache_hit_tokens") if cached is None else cached, "cached_tokens"
-        ),
-        "completion_token_count": integer(usage.get(completion_name), completion_name),
-        "reasoning_token_count": integer(reasoned, "reasoning_tokens"),
+def _fields(response: Record, prompt: str, completion: str, finish_reason: str | None) -> dict[str, Any]:
+    """The fields that both shapes have; `prompt` and `completion` are their names of the token counts."""
+    usage = response.record("usage")
+    prompt_details = usage.record(f"{prompt}_details")
+    completion_details = usage.record(f"{completion}_details")
+    cached = prompt_details.integer("cached_tokens")
+    cache_hit = usage.integer("prompt_cache_hit_tokens")
+    fields = {
+        "model_served": response.text("model"),
+        "response_id": response.text("id"),
+        "system_fingerprint": response.text("system_fingerprint"),
+        **finish_fields(finish_reason),
+        "prompt_token_count": usage.integer(prompt),
+        "cached_token_count": cache_hit if cached is None else cached,
+        "completion_token_count": usage.integer(completion),
+        "reasoning_token_count": completion_details.integer("reasoning_tokens"),
+        "cost_usd": usage.number("cost"),
+        "occurred_at": response.moment("created") or response.moment("created_at"),
     }
+    usage.drop(_FOLLOWS, "total_tokens", "prompt_cache_miss_tokens")
+    for record in (usage, prompt_details, completion_details):
+        record.keep(*_KNOWN_OF_USAGE)
+    response.drop(_FOLLOWS, "object")
+    response.keep(*_KNOWN)
+    return fields
 
 
-def _tokens(response: dict[str, Any], choice: dict[str, Any]) -> dict[str, Any]:
+def _add_tokens(fields: dict[str, Any], response: Record, choice: Record) -> None:
     """Token ids where a vLLM server writes them, with their logprobs if there is one for each."""
-    extra = mapping(choice.get("provider_specific_fields"), "provider_specific_fields")
-    completion_ids = token_ids(choice.get("token_ids") or extra.get("token_ids"), "token_ids")
-    prompt_ids = token_ids(response.get("prompt_token_ids"), "prompt_token_ids")
-    if completion_ids is None:
-        return {"prompt_ids": prompt_ids} if prompt_ids else {}
-    found = mapping(choice.get("logprobs"), "logprobs")
-    sampled = logprobs(
-        [item.get("logprob") for item in sequence(found.get("content"), "logprobs")], "logprobs"
+    extra = choice.record("provider_specific_fields")
+    sampled_ids = choice.take("token_ids") or extra.take("token_ids")
+    completion_ids = token_ids(sampled_ids, "token_ids")
+    prompt_ids = token_ids(
+        response.take("prompt_token_ids") or choice.take("prompt_token_ids"), "prompt_token_ids"
     )
-    fields: dict[str, Any] = {"prompt_ids": prompt_ids, "completion_ids": completion_ids}
+    if prompt_ids:
+        fields["prompt_ids"] = prompt_ids
+    choice.keep("logprobs")
+    if completion_ids is None:
+        return
+    fields["completion_ids"] = completion_ids
+    found = mapping(choice.source.get("logprobs"), "logprobs")
+    items = [mapping(item, "logprobs") for item in sequence(found.get("content"), "logprobs")]
+    sampled = logprobs([item.get("logprob") for item in items], "logprobs")
     if sampled and len(sampled) == len(completion_ids):
         fields.update(sampling_logprobs=sampled, logprob_source="sampler")
-    return fields
+        if not any(item.get("top_logprobs") for item in items) and found.keys() <= {"content", "refusal"}:
+            choice.drop("the tokens' texts follow from their ids", "logprobs")
 
 
 def _texts(parts: object) -> list[str]:

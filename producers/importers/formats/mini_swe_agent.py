@@ -5,11 +5,12 @@ Flow: file → `Trajectory` → RolloutStarted → a turn for each reply, a resu
 RolloutEnded.
 
 **The rollout is identified by its first model call**, which the provider named: a copy of the file elsewhere
-is the same rollout. Only if calls have no ids does the path identify it.
+is the same rollout, and so is the file that has grown since. A trial that died before its first call has only
+its content and the end of its path.
 **The path does not enter the facts**, or a copy would contradict its original; the events' origin names the
 run.
 **A reply that was dropped for its format is a turn without a child**: the recorder stores it only in the
-complaint that followed it.
+complaint that followed it, with its cost.
 **The submitting command has no result**: the agent stops before it observes one.
 **API keys are not carried over**: the recorder writes `model_kwargs` with them.
 """
@@ -20,38 +21,28 @@ import re
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from tracelake.producers.importers.conversion.chat import chat_content, chat_message
-from tracelake.producers.importers.conversion.fields import (
-    integer,
-    label,
-    mapping,
-    moment,
-    number,
-    sequence,
-    text,
-    without_secrets,
-)
+from tracelake.producers.importers.conversion.chat import chat_content, read_message
+from tracelake.producers.importers.conversion.fields import without_secrets
 from tracelake.producers.importers.conversion.model_response import (
     completion_fields,
     response_fields,
     response_message,
 )
+from tracelake.producers.importers.conversion.record import Losses, Record
 from tracelake.producers.importers.conversion.rollout_builder import Ending, RolloutBuilder
+from tracelake.producers.importers.identity import Identities, RolloutIdentity
 from tracelake.producers.importers.importer import (
     SHAPE_ERRORS,
-    Companions,
     ImportedRollout,
     Importer,
-    ParsedSource,
+    ImportOptions,
     Refusal,
-    SourceFile,
     Submission,
     refusal_of,
-    rollout_id_of,
 )
+from tracelake.producers.importers.source import Source
 from tracelake.schemas.canonical import canonical_text, hash_of
 from tracelake.schemas.errors import SourceFormatError
-from tracelake.schemas.events.rollout_events import RolloutEnded, RolloutStarted
 from tracelake.schemas.message import Message, content_text
 
 FORMAT = "mini-swe-agent"
@@ -59,6 +50,10 @@ SUBMIT_COMMAND = "COMPLETE_TASK_AND_SUBMIT_FINAL_OUTPUT"
 MARKERS = (SUBMIT_COMMAND, "mswea_bash_command")
 ENDS_COMPARED = 1000
 FIRST_WORDS = 64
+STABLE_PARTS = 3
+"""RUN/INSTANCE/INSTANCE.traj.json: the recorder names all three."""
+REPLY_KEYS = ("response", "model_response")
+"""Where a complaint stores the reply that it is about."""
 
 _RETURN_CODE = re.compile(r"<returncode>(-?\d{1,9})</returncode>")
 _ENDINGS: dict[str, Ending] = {
@@ -73,8 +68,8 @@ _ENDINGS: dict[str, Ending] = {
 }
 
 
-def claims(parsed: ParsedSource) -> bool:
-    document = parsed.document
+def claims(source: Source) -> bool:
+    document = source.document
     if isinstance(document, dict):
         info = document.get("info")
         if str(document.get("trajectory_format")).startswith(FORMAT):
@@ -90,198 +85,245 @@ def claims(parsed: ParsedSource) -> bool:
     return False
 
 
-def read(parsed: ParsedSource, companions: Companions) -> Iterator[ImportedRollout | Refusal]:
+def read(source: Source, options: ImportOptions) -> Iterator[ImportedRollout | Refusal]:
     try:
-        yield _imported(_trajectory_of(parsed))
+        yield _imported(_trajectory_of(source, options))
     except SHAPE_ERRORS as error:
-        yield refusal_of(error, data=parsed.source.data, format=FORMAT)
+        yield refusal_of(error, format=FORMAT)
 
 
 class Trajectory(NamedTuple):
     """The parts of one file."""
 
-    source: SourceFile
-    rollout_id: str
+    source: Source
+    identity: RolloutIdentity
     instance_id: str | None
-    info: dict[str, Any]
+    whole: Record
+    info: Record
     config: dict[str, Any]
     model: dict[str, Any]
     """The part of `config` that is about the model."""
-    model_requested: str | None
-    messages: list[Message]
-    last_reply: int
-    """Index of the last model call among the messages; no call saw what follows it."""
+    stats: Record
+    messages: list[Record]
 
 
-def _trajectory_of(parsed: ParsedSource) -> Trajectory:
-    """Raises SourceFormatError if there is no model call, or a field has the wrong type."""
-    whole = parsed.document if isinstance(parsed.document, dict) else {"messages": parsed.document}
-    info = mapping(whole.get("info"), "info")
-    config = mapping(info.get("config"), "info.config")
-    messages = [mapping(message, "messages") for message in sequence(whole.get("messages"), "messages")]
-    instance_id = label(whole.get("instance_id"), "instance_id")
-    first_reply = next((message for message in messages if _is_reply(message)), None)
-    if first_reply is None:
-        raise SourceFormatError(
-            "a trajectory without a model call", expected="one assistant message at least"
-        )
-    identity = _identity(parsed.source, instance_id, first_reply)
-    model = mapping(config.get("model"), "info.config.model")
+def _trajectory_of(source: Source, options: ImportOptions) -> Trajectory:
+    """Raises SourceFormatError if there are no messages."""
+    document = source.document
+    whole = Record(document if isinstance(document, dict) else {"messages": document}, "$", Losses())
+    info = whole.record("info")
+    config = _object(info, "config")
+    messages = whole.records("messages")
+    if not messages:
+        raise SourceFormatError("a trajectory without messages", expected="the task at least")
+    instance_id = whole.label("instance_id")
+    whole.has_read("trajectory_format")
+    model = config.get("model")
+    identities = Identities("mini", source, options, stable_parts=STABLE_PARTS)
     return Trajectory(
-        parsed.source,
-        rollout_id_of("mini", instance_id, identity),
+        source,
+        _identity(identities, instance_id, messages, config),
         instance_id,
+        whole,
         info,
         config,
-        model,
-        text(model.get("model_name"), "model_name"),
+        model if isinstance(model, dict) else {},
+        info.record("model_stats"),
         messages,
-        next(index for index in range(len(messages) - 1, -1, -1) if _is_reply(messages[index])),
     )
 
 
-def _is_reply(message: Message) -> bool:
+def _object(record: Record, key: str) -> dict[str, Any]:
+    """A nested object that is stored whole."""
+    value = record.source.get(key)
+    if type(value) is dict:
+        record.has_read(key)
+        return value
+    record.record(key)
+    return {}
+
+
+def _reply_of(message: Record) -> Any:
+    """The dropped reply that a complaint stores; null if the message is none."""
+    extra = message.source.get("extra")
+    if message.source.get("role") != "user" or type(extra) is not dict:
+        return None
+    return next((extra[key] for key in REPLY_KEYS if extra.get(key)), None)
+
+
+def _is_reply(message: Record) -> bool:
     """A model call: its message, or the complaint that stores a dropped reply."""
-    role = message.get("role")
-    if role == "assistant" or message.get("object") == "response":
-        return True
-    return role == "user" and bool(mapping(message.get("extra"), "extra").get("response"))
+    source = message.source
+    return source.get("role") == "assistant" or source.get("object") == "response" or bool(_reply_of(message))
 
 
-def _identity(source: SourceFile, instance_id: str | None, first_reply: Message) -> list[Any]:
-    """The id and time of the first call, which an unfinished run has too; else the file's name."""
-    extra = mapping(first_reply.get("extra"), "extra")
-    response = mapping(extra.get("response") or first_reply, "response")
-    response_id = text(response.get("id"), "response.id")
-    time_s = number(extra.get("timestamp"), "timestamp")
-    if response_id is None and time_s is None:
-        return [source.name]
-    return [instance_id, response_id, time_s]
+def _identity(
+    identities: Identities, instance_id: str | None, messages: list[Record], config: dict[str, Any]
+) -> RolloutIdentity:
+    """The id and time of the first call, which an unfinished run has too; without a call, the task."""
+    first = next((message.source for message in messages if _is_reply(message)), None)
+    if first is None:
+        task = [message.source.get("content") for message in messages]
+        return identities.content(instance_id, instance_id, config, task, sampled=False)
+    extra = first.get("extra")
+    extra = extra if type(extra) is dict else {}
+    response = next((extra[key] for key in REPLY_KEYS if type(extra.get(key)) is dict), first)
+    if response.get("id") is not None or extra.get("timestamp") is not None:
+        return identities.first_call(instance_id, instance_id, response.get("id"), extra.get("timestamp"))
+    start = [message.source.get("content") for message in messages if not _is_reply(message)][:2]
+    return identities.content(instance_id, instance_id, config, start, first.get("content"))
 
 
 def _imported(trajectory: Trajectory) -> ImportedRollout:
-    rollout = RolloutBuilder(trajectory.rollout_id)
-    rollout.events.append(_started(trajectory))
+    losses = trajectory.whole.losses
+    rollout = RolloutBuilder(trajectory.identity, losses)
+    _start(rollout, trajectory)
     dropped_count = 0
+    last: Record | None = None
     # Whether a user message may be the result of a command in the text before it.
     may_observe = False
     for index, message in enumerate(trajectory.messages):
-        role = message.get("role")
-        extra = message.get("extra") or {}
-        if role == "tool" or message.get("type") == "function_call_output":
-            _add_result(rollout, trajectory, index, message, extra)
+        source, extra = message.source, message.record("extra")
+        role = source.get("role")
+        last = message
+        if role == "tool" or source.get("type") == "function_call_output":
+            _add_result(rollout, index, message, extra)
         elif role == "assistant":
-            action = chat_message(message)
-            rollout.add_turn(action, _turn_fields(trajectory, index, extra, extra.get("response")))
+            response = extra.record("response")
+            fields = completion_fields(response, source)
+            if "output" in response:
+                fields = response_fields(response)
+                response.drop("the same as the message", "output")
+            [action] = read_message(message) or [None]
+            message.keep("provider_specific_fields", "annotations", "audio", "images")
+            extra.drop("the same as the calls", "actions")
+            rollout.add_turn(action, _turn_fields(trajectory, index, extra, fields), message)
             may_observe = True
-        elif message.get("object") == "response":
+        elif source.get("object") == "response":
+            fields = response_fields(message)
             action = response_message(message)
-            rollout.add_turn(action, _turn_fields(trajectory, index, extra, message))
+            extra.drop("the same as the calls", "actions")
+            rollout.add_turn(action, _turn_fields(trajectory, index, extra, fields), message)
             may_observe = True
-        elif role == "user" and extra.get("response"):
-            _add_dropped_reply(rollout, trajectory, index, mapping(extra["response"], "response"))
-            rollout.add_context(chat_message(message))
+        elif _reply_of(message):
+            _add_dropped_reply(rollout, trajectory, index, message, extra)
             dropped_count += 1
             may_observe = False
-        elif role == "user" and may_observe and _is_observation(message, extra):
-            _add_result(rollout, trajectory, index, message, extra)
+        elif role == "user" and may_observe and _is_observation(source, extra):
+            _add_result(rollout, index, message, extra)
         elif role != "exit":
-            rollout.add_context(chat_message(message))
+            rollout.read_context(message)
             may_observe = False
-    ended = _ended(rollout, trajectory)
-    return rollout.imported(
-        ended, other_turn_count=dropped_count, submission=_submission(trajectory, ended.submission)
-    )
+    return _end(rollout, trajectory, last, dropped_count)
 
 
-def _started(trajectory: Trajectory) -> RolloutStarted:
+def _start(rollout: RolloutBuilder, trajectory: Trajectory) -> None:
     config = trajectory.config
-    sampling = mapping(trajectory.model.get("model_kwargs"), "model_kwargs")
-    image = mapping(config.get("environment"), "environment").get("image")
+    sampling = trajectory.model.get("model_kwargs")
+    environment_config = config.get("environment")
+    image = environment_config.get("image") if type(environment_config) is dict else None
     is_swebench = "swebench" in f"{config.get('agent_type')} {image}".lower()
     environment = "swebench" if is_swebench else FORMAT
-    return RolloutStarted(
-        rollout_id=trajectory.rollout_id,
-        task_key=trajectory.instance_id or f"{environment}:{hash_of(_question(trajectory.messages))[:16]}",
+    questions = (message.source for message in trajectory.messages if message.source.get("role") == "user")
+    question = content_text(chat_content(next(questions, {}).get("content")))
+    if sampling is not None and type(sampling) is not dict:
+        trajectory.whole.note("info.config.model.model_kwargs is no object: in config_json only")
+    rollout.start(
+        task_key=trajectory.instance_id or f"{environment}:{hash_of(question)[:16]}",
         environment=environment,
         substrate=FORMAT,
-        substrate_version=text(trajectory.info.get("mini_version"), "mini_version"),
-        model_requested=trajectory.model_requested,
-        sampling_json=canonical_text(without_secrets(sampling)) if sampling else None,
+        substrate_version=trajectory.info.text("mini_version"),
+        model_requested=_model_name(trajectory),
+        sampling_json=canonical_text(without_secrets(sampling))
+        if sampling and type(sampling) is dict
+        else None,
         config_json=canonical_text(without_secrets(config)) if config else None,
     )
 
 
-def _question(messages: list[Message]) -> str:
-    questions = (message for message in messages if message.get("role") == "user")
-    return content_text(next(questions, {}).get("content"))
+def _model_name(trajectory: Trajectory) -> str | None:
+    name = trajectory.model.get("model_name")
+    return name if type(name) is str else None
 
 
-def _turn_fields(
-    trajectory: Trajectory, index: int, extra: dict[str, Any], response: object
-) -> dict[str, Any]:
-    found = mapping(response, "response")
-    fields = response_fields(found) if "output" in found else completion_fields(found)
-    fields["model_requested"] = trajectory.model_requested
-    fields["cost_usd"] = number(extra.get("cost"), "cost")
-    fields["occurred_at"] = moment(extra.get("timestamp"), "timestamp")
+def _turn_fields(trajectory: Trajectory, index: int, extra: Record, fields: dict[str, Any]) -> dict[str, Any]:
+    fields["model_requested"] = _model_name(trajectory)
+    cost = extra.number("cost")
+    fields["cost_usd"] = fields.get("cost_usd") if cost is None else cost
+    fields["occurred_at"] = extra.moment("timestamp") or fields.get("occurred_at")
     fields["source_position"] = index
     return fields
 
 
 def _add_dropped_reply(
-    rollout: RolloutBuilder, trajectory: Trajectory, index: int, response: dict[str, Any]
+    rollout: RolloutBuilder, trajectory: Trajectory, index: int, message: Record, extra: Record
 ) -> None:
-    if "output" in response:
+    """The reply as a turn without a child, then the complaint about it."""
+    key = next(key for key in REPLY_KEYS if extra.source.get(key))
+    action: Message = {"role": "assistant", "content": None}
+    fields: dict[str, Any] = {}
+    response = extra.record(key) if type(extra.source[key]) is dict else None
+    if response is None:
+        message.note("a reply that was dropped for its format is unreadable: its turn has no content")
+    elif "output" in response:
+        fields = response_fields(response)
         action = response_message(response)
     else:
-        action = chat_message(response["choices"][0]["message"])
-    fields = _turn_fields(trajectory, index, {}, response)
-    fields["finish_reason"] = "parse_error"
-    rollout.add_turn(action, fields, in_context=False)
+        fields = completion_fields(response)
+        choices = response.records("choices")
+        if choices:
+            [action] = read_message(choices[0].record("message"))
+    fields = _turn_fields(trajectory, index, extra, fields) | {"finish_reason": "parse_error"}
+    rollout.add_turn(action, fields, extra, in_context=False)
+    rollout.read_context(message)
 
 
-def _is_observation(message: Message, extra: dict[str, Any]) -> bool:
-    return "raw_output" in extra or _RETURN_CODE.match(content_text(message.get("content"))) is not None
+def _is_observation(message: dict[str, Any], extra: Record) -> bool:
+    return "raw_output" in extra.source or (
+        _RETURN_CODE.match(content_text(chat_content(message.get("content")))) is not None
+    )
 
 
-def _add_result(
-    rollout: RolloutBuilder, trajectory: Trajectory, index: int, message: Message, extra: dict[str, Any]
-) -> None:
+def _add_result(rollout: RolloutBuilder, index: int, message: Record, extra: Record) -> None:
     in_context = _context_message(message)
-    rollout.add_context(in_context)
     if not rollout.turn_count:
+        rollout.add_context(in_context, message)
         return
+    rollout.add_context(in_context)
     content = content_text(in_context["content"])
     call_id = in_context.get("tool_call_id")
-    raw = text(extra.get("raw_output"), "raw_output")
-    seen = index < trajectory.last_reply
+    raw = extra.text("raw_output")
     fields = {
         "tool_call_id": call_id,
         "tool_name": rollout.called_tool(call_id),
-        "raw_output": content if raw is None and not seen else raw,
-        "visible_output": content if seen else None,
-        "visible_truncated": _truncated(raw, content) if seen and raw is not None else None,
+        "raw_output": raw,
+        "visible_output": content,
+        "visible_truncated": None if raw is None else _truncated(raw, content),
         "return_code": _return_code(extra, content),
-        "error": text(extra.get("exception_info"), "exception_info") or None,
-        "occurred_at": moment(extra.get("timestamp"), "timestamp"),
+        "error": extra.text("exception_info") or None,
+        "occurred_at": extra.moment("timestamp"),
         "source_position": index,
     }
-    rollout.add_tool_result(fields)
+    rollout.add_tool_result(fields, message)
 
 
-def _context_message(message: Message) -> Message:
+def _context_message(message: Record) -> Message:
     """A result as it joined the context."""
-    if message.get("type") != "function_call_output":
-        return chat_message(message)
-    call_id = text(message.get("call_id"), "call_id")
-    return {"role": "tool", "content": chat_content(message.get("output")), "tool_call_id": call_id}
+    if message.source.get("type") != "function_call_output":
+        [found] = read_message(message)
+        return found
+    message.has_read("type")
+    return {
+        "role": "tool",
+        "content": chat_content(message.take("output")),
+        "tool_call_id": message.text("call_id"),
+    }
 
 
-def _return_code(extra: dict[str, Any], content: str) -> int | None:
+def _return_code(extra: Record, content: str) -> int | None:
     """As recorded, else as the recorder's own template prints it at the beginning of what the model saw."""
     if "returncode" in extra:
-        return integer(extra["returncode"], "returncode")
+        return extra.integer("returncode")
     printed = _RETURN_CODE.match(content)
     return int(printed[1]) if printed else None
 
@@ -296,53 +338,68 @@ def _truncated(raw: str, visible: str) -> bool | None:
     return True if ends_seen or len(visible) < len(raw) else None
 
 
-def _ended(rollout: RolloutBuilder, trajectory: Trajectory) -> RolloutEnded:
+def _end(
+    rollout: RolloutBuilder, trajectory: Trajectory, last: Record | None, dropped_count: int
+) -> ImportedRollout:
     info, messages = trajectory.info, trajectory.messages
-    stats = mapping(info.get("model_stats"), "model_stats")
-    extra = mapping(messages[-1].get("extra"), "extra")
-    status = text(info.get("exit_status"), "exit_status") or text(extra.get("exit_status"), "exit_status")
-    submission = text(info.get("submission"), "submission")
-    if submission is None:
-        submission = text(extra.get("submission"), "submission")
-    if not info and submission is None:
-        submission = _submission_in_text(messages)
-    if status is None and submission is not None:
+    extra = (last or info).record("extra")
+    status = info.text("exit_status") or extra.text("exit_status")
+    submission = _stated_submission(trajectory, extra)
+    if not status and submission:
         ending = _ENDINGS["Submitted"]
     else:
-        ending = _ending(status, trajectory.config, stats)
-    return RolloutEnded(
-        rollout_id=rollout.rollout_id,
-        stop_reason=ending.stop_reason,
-        exit_status=status,
-        turn_count=rollout.turn_count,
-        truncated=ending.truncated,
-        truncated_by=ending.truncated_by,
-        error=text(info.get("traceback") or extra.get("traceback"), "traceback"),
+        ending = _ending(status, trajectory)
+    if last is not None and last.source.get("role") == "exit":
+        last.has_read("role")
+        if last.source.get("content") in (submission, "", None):
+            last.drop("the same as the submission", "content")
+    error = info.take("traceback") or extra.take("traceback") or extra.take("exception_str")
+    extra.drop("in the traceback", "exception_str")
+    return rollout.end(
+        ending,
+        trajectory.whole,
+        recording_length=len(messages),
+        other_turn_count=dropped_count,
+        metrics=dict(trajectory.stats.take_all()),
+        graded=_submission(trajectory, submission),
+        exit_status=status or None,
+        error=None if error is None else str(error),
         submission=submission,
-        cost_usd=number(stats.get("instance_cost"), "instance_cost"),
-        metrics_json=rollout.metrics_text(stats),
+        cost_usd=trajectory.stats.number("instance_cost"),
         source_position=len(messages) - 1,
     )
 
 
-def _ending(status: str | None, config: dict[str, Any], stats: dict[str, Any]) -> Ending:
+def _stated_submission(trajectory: Trajectory, extra: Record) -> str | None:
+    submission = trajectory.info.text("submission")
+    repeated = extra.text("submission")
+    if submission is None:
+        submission = repeated
+    if not trajectory.info.source and submission is None:
+        return _submission_in_text(trajectory.messages)
+    return submission
+
+
+def _ending(status: str | None, trajectory: Trajectory) -> Ending:
     if status == "LimitsExceeded":
-        return _exceeded_limit(mapping(config.get("agent"), "agent"), stats)
+        return _exceeded_limit(trajectory)
     if not status:
+        # A run that was killed, or still goes on.
         return Ending("unknown", None)
     failed = status.endswith(("Error", "Exception"))
     return _ENDINGS.get(status) or Ending("error" if failed else "unknown", None)
 
 
-def _exceeded_limit(agent: dict[str, Any], stats: dict[str, Any]) -> Ending:
+def _exceeded_limit(trajectory: Trajectory) -> Ending:
     """The agent has one status for two limits: the configured limits and what was spent tell which, or it
     stays unknown. A limit of 0 is none."""
-    call_count = number(stats.get("api_calls"), "api_calls")
-    step_limit = number(agent.get("step_limit"), "step_limit")
-    cost = number(stats.get("instance_cost"), "cost")
-    cost_limit = number(agent.get("cost_limit"), "cost_limit")
-    turns_reached = call_count is not None and bool(step_limit) and call_count >= step_limit
-    cost_reached = cost is not None and bool(cost_limit) and cost >= cost_limit
+    agent = trajectory.config.get("agent")
+    limits = Record(agent if type(agent) is dict else {}, "$.info.config.agent", Losses())
+    stats = trajectory.stats
+    call_count, turn_limit = stats.number("api_calls"), limits.number("step_limit")
+    cost, cost_limit = stats.number("instance_cost"), limits.number("cost_limit")
+    turns_reached = call_count is not None and bool(turn_limit) and call_count >= (turn_limit or 0)
+    cost_reached = cost is not None and bool(cost_limit) and cost >= (cost_limit or 0)
     if turns_reached and not cost_reached:
         return Ending("max_turns", True, "max_turns")
     if cost_reached and not turns_reached:
@@ -350,22 +407,27 @@ def _exceeded_limit(agent: dict[str, Any], stats: dict[str, Any]) -> Ending:
     return Ending("unknown", True)
 
 
-def _submission_in_text(messages: list[Message]) -> str | None:
+def _submission_in_text(messages: list[Record]) -> str | None:
     """For a bare message list: the agent appends the output of the submitting command as a last user
     message."""
-    if len(messages) < 2 or messages[-1].get("role") != "user" or messages[-2].get("role") != "assistant":
+    if len(messages) < 2:
         return None
-    submitted = SUBMIT_COMMAND in content_text(messages[-2].get("content"))
-    return content_text(messages[-1].get("content")) if submitted else None
+    command, output = messages[-2].source, messages[-1].source
+    if output.get("role") != "user" or command.get("role") != "assistant":
+        return None
+    submitted = SUBMIT_COMMAND in content_text(chat_content(command.get("content")))
+    return content_text(chat_content(output.get("content"))) if submitted else None
 
 
 def _submission(trajectory: Trajectory, patch: str | None) -> Submission | None:
     """For a file where the batch mode writes it: ROOT/output/RUN/INSTANCE/INSTANCE.traj.json; else null."""
     parts, instance_id = trajectory.source.parts, trajectory.instance_id
-    if not patch or instance_id is None or len(parts) < 3 or parts[-2] != instance_id:
+    if patch is None or instance_id is None or len(parts) < 3 or parts[-2] != instance_id:
         return None
     root = "/".join(parts[:-4])
-    return Submission(trajectory.rollout_id, instance_id, root, parts[-3], patch, trajectory.source.uri)
+    return Submission(
+        trajectory.identity.rollout_id, instance_id, root, parts[-3], patch, trajectory.source.uri
+    )
 
 
 IMPORTER = Importer(

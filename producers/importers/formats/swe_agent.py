@@ -9,7 +9,8 @@ after the call, 1.0), or one `history` of the whole run (all).
 **A context that the source states is taken as stated.** One rebuilt from the history is noted as rebuilt,
 because history processors may have shortened what the model saw.
 **The observation is the raw output of the tool; what the model saw of it is in the context** that follows.
-**Structured calls and call ids exist only in messages**: if no message has them, they are null.
+**Structured calls, call ids and thinking exist only in messages**: if no message has them, they are null.
+**A run that grows keeps its identity**: the task, and the first call with its duration.
 """
 
 from __future__ import annotations
@@ -20,27 +21,29 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from tracelake.producers.importers.conversion.chat import chat_message
-from tracelake.producers.importers.conversion.fields import mapping, number, sequence, text, without_secrets
+from tracelake.producers.importers.conversion.chat import read_message
+from tracelake.producers.importers.conversion.fields import mapping, sequence, text, without_secrets
+from tracelake.producers.importers.conversion.record import Losses, Record
 from tracelake.producers.importers.conversion.rollout_builder import Ending, RolloutBuilder
+from tracelake.producers.importers.identity import Identities, RolloutIdentity
 from tracelake.producers.importers.importer import (
     SHAPE_ERRORS,
-    Companions,
     ImportedRollout,
     Importer,
-    ParsedSource,
+    ImportOptions,
     Refusal,
-    SourceFile,
+    as_object,
     refusal_of,
-    rollout_id_of,
 )
+from tracelake.producers.importers.source import Source
 from tracelake.schemas.canonical import canonical_text
 from tracelake.schemas.errors import SourceFormatError
-from tracelake.schemas.events.rollout_events import RolloutEnded, RolloutStarted
 from tracelake.schemas.message import Message, content_text
 
 FORMAT = "swe-agent"
 AGENT_KEYS = ("agent", "message_type")
+ENTRY_MARKS = ("response", "thought", "state", "query", "execution_time")
+NO_CONTEXT = "no part of what the model saw"
 
 # The first word that an exit status contains decides.
 _ENDINGS: tuple[tuple[str, Ending], ...] = (
@@ -54,74 +57,118 @@ _ENDINGS: tuple[tuple[str, Ending], ...] = (
 )
 
 
-def claims(parsed: ParsedSource) -> bool:
-    """Claims a history without a trajectory too, so that it is refused with the reason instead of skipped."""
-    document = parsed.document
-    if not isinstance(document, dict):
-        return False
+def claims(source: Source) -> bool:
+    """Claims a history without a trajectory, and bare attempts, too: they are refused with the reason instead
+    of skipped."""
+    document = as_object(source.document)
     trajectory = document.get("trajectory")
     if isinstance(trajectory, list):
-        return not trajectory or any(
-            isinstance(entry, dict) and "action" in entry and "observation" in entry for entry in trajectory
+        if not trajectory:
+            return "history" in document or "info" in document
+        entries = [as_object(entry) for entry in trajectory]
+        return any({"action", "observation"} <= entry.keys() for entry in entries) and any(
+            mark in entry for entry in entries for mark in ENTRY_MARKS
         )
     history = document.get("history")
-    return isinstance(history, list) and any(
-        isinstance(message, dict) and "role" in message and any(key in message for key in AGENT_KEYS)
-        for message in history
-    )
+    if isinstance(history, list):
+        messages = [as_object(message) for message in history]
+        return any("role" in message and any(key in message for key in AGENT_KEYS) for message in messages)
+    attempts = document.get("attempts")
+    return isinstance(attempts, list) and any("trajectory" in as_object(attempt) for attempt in attempts)
 
 
-def read(parsed: ParsedSource, companions: Companions) -> Iterator[ImportedRollout | Refusal]:
+def read(source: Source, options: ImportOptions) -> Iterator[ImportedRollout | Refusal]:
     try:
-        yield _imported(parsed.source, mapping(parsed.document, "file"))
+        yield _imported(source, options, Record(mapping(source.document, "file"), "$", Losses()))
     except SHAPE_ERRORS as error:
-        yield refusal_of(error, data=parsed.source.data, format=FORMAT)
+        yield refusal_of(error, format=FORMAT)
 
 
-def _imported(source: SourceFile, document: dict[str, Any]) -> ImportedRollout:
-    trajectory = sequence(document.get("trajectory"), "trajectory")
-    if not trajectory:
+def _imported(source: Source, options: ImportOptions, whole: Record) -> ImportedRollout:
+    if whole.source.get("trajectory") is None:
         raise SourceFormatError(
             "a SWE-agent file without a trajectory",
-            got=f"keys {', '.join(sorted(document))}",
-            expected="`trajectory`, a list of at least one action",
-            cure="A history alone does not say which replies ran; export the run again.",
+            got=f"keys {', '.join(sorted(whole.source))[:200]}",
+            expected="`trajectory`, a list of actions",
+            cure="A history or attempts alone do not say which replies ran; export the run again.",
         )
-    entries = [mapping(entry, "trajectory") for entry in trajectory]
-    rollout = RolloutBuilder(rollout_id_of("swe", source.stem, [source.name]))
-    views = _policy_views(entries, sequence(document.get("history"), "history"))
-    started = _started(source, document, rollout.rollout_id)
-    rollout.events.append(started)
+    entries = whole.records("trajectory")
+    config = _config(whole)
+    history = whole.records("history")
+    rollout = RolloutBuilder(_identity(source, options, config, entries, history), whole.losses)
+    model = _start(rollout, source, options, whole, config)
+    views = _policy_views(entries, history)
     for index, (entry, view) in enumerate(zip(entries, views, strict=True)):
-        fields = {"model_requested": started.model_requested, "source_position": index}
-        rollout.add_turn_at(view.context, view.action, fields)
-        if entry.get("observation") is not None:
-            rollout.add_tool_result(_result_fields(index, entry, view))
-    ended = _ended(rollout, mapping(document.get("info"), "info"))
-    return rollout.imported(ended, notes=_notes(views, document))
+        entry.has_read("action", "response", "messages", "query")
+        if str(entry.source.get("thought") or "") in str(entry.source.get("response") or ""):
+            entry.drop("a part of the response", "thought")
+        entry.keep("state", "extra_info", "thought", "thinking_blocks", "tool_calls", "tool_call_ids")
+        fields: dict[str, Any] = {"model_requested": model, "source_position": index}
+        has_result = entry.source.get("observation") is not None
+        result = _result_fields(index, entry, view) if has_result else None
+        rollout.add_turn_at(view.context, view.action, fields, entry, context_records=view.records)
+        if result is not None:
+            rollout.add_tool_result(result)
+    return _end(rollout, whole, views)
 
 
-def _started(source: SourceFile, document: dict[str, Any], rollout_id: str) -> RolloutStarted:
-    replay = document.get("replay_config")
-    config = mapping(orjson.loads(replay) if type(replay) is str else replay, "replay_config")
-    agent = mapping(config.get("agent"), "replay_config.agent")
-    model = mapping(agent.get("model"), "replay_config.agent.model")
-    problem = mapping(config.get("problem_statement"), "replay_config.problem_statement")
-    image = mapping(mapping(config.get("env"), "env").get("deployment"), "deployment").get("image")
+def _config(whole: Record) -> dict[str, Any]:
+    replay = whole.take("replay_config")
+    return mapping(orjson.loads(replay) if type(replay) is str else replay, "replay_config")
+
+
+def _identity(
+    source: Source,
+    options: ImportOptions,
+    config: dict[str, Any],
+    entries: list[Record],
+    history: list[Record],
+) -> RolloutIdentity:
+    first = entries[0].source if entries else {}
+    task = [message.source.get("content") for message in history[:2]]
+    start = first.get("query") or task
+    identities = Identities("swe", source, options, stable_parts=3)
+    return identities.content(
+        _stem(source),
+        config,
+        start,
+        first.get("response"),
+        first.get("execution_time"),
+        sampled=bool(entries),
+    )
+
+
+def _stem(source: Source) -> str:
+    """The recorder names the file after the instance."""
+    return source.parts[-1].split(".traj")[0]
+
+
+def _start(
+    rollout: RolloutBuilder, source: Source, options: ImportOptions, whole: Record, config: dict[str, Any]
+) -> str | None:
+    """Returns the model's name."""
+    replay = Record(config, "$.replay_config", whole.losses)
+    model = replay.record("agent").record("model")
+    problem = replay.record("problem_statement")
+    image = replay.record("env").record("deployment").text("image")
+    name = model.text("name")
     sampling = {
-        name: model[name] for name in ("temperature", "top_p", "stop", "completion_kwargs") if name in model
+        key: model.source[key]
+        for key in ("temperature", "top_p", "stop", "completion_kwargs")
+        if key in model.source
     }
-    return RolloutStarted(
-        rollout_id=rollout_id,
-        task_key=text(problem.get("id"), "problem_statement.id") or source.stem,
-        environment="swebench" if "swebench" in str(image).lower() else FORMAT,
+    environment = whole.text("environment")
+    rollout.start(
+        task_key=problem.label("id") or _stem(source),
+        environment="swebench" if "swebench" in str(image).lower() else environment or FORMAT,
         substrate=FORMAT,
-        source_run=source.parts[-2] if len(source.parts) > 1 else None,
-        model_requested=text(model.get("name"), "model.name"),
+        source_run=options.run,
+        model_requested=name,
         sampling_json=canonical_text(without_secrets(sampling)) if sampling else None,
-        task_json=canonical_text(problem) if problem else None,
+        task_json=canonical_text(problem.source) if problem.source else None,
         config_json=canonical_text(without_secrets(config)) if config else None,
     )
+    return name
 
 
 class PolicyView(NamedTuple):
@@ -136,6 +183,8 @@ class PolicyView(NamedTuple):
     """The context comes from the history."""
     dropped: bool
     """The action is not in the history: it never joined the context."""
+    records: list[Record]
+    """Those of a stated context; none for a rebuilt one."""
 
 
 class History(NamedTuple):
@@ -145,9 +194,13 @@ class History(NamedTuple):
     position_of: dict[int, int]
 
 
-def _policy_views(entries: list[dict[str, Any]], history_messages: list[Any]) -> list[PolicyView]:
-    history = _history(entries, history_messages)
-    stated_contexts = [_stated_context(entry) for entry in entries]
+def _policy_views(records: list[Record], history_records: list[Record]) -> list[PolicyView]:
+    entries = [record.source for record in records]
+    history = _history(entries, history_records)
+    context_records = [_context_records(record) for record in records]
+    stated_contexts = [
+        _stated_context(entry, stated) for entry, stated in zip(entries, context_records, strict=True)
+    ]
     views: list[PolicyView] = []
     for index, entry in enumerate(entries):
         stated = stated_contexts[index]
@@ -162,14 +215,15 @@ def _policy_views(entries: list[dict[str, Any]], history_messages: list[Any]) ->
             context = stated
         observation = None if is_last else _observation(context, action, next_stated, history, position)
         dropped = stated is None and position is None and not is_last
-        views.append(PolicyView(context, action, observation, stated is None, dropped))
+        stated_records = [] if stated is None else context_records[index][: len(stated)]
+        views.append(PolicyView(context, action, observation, stated is None, dropped, stated_records))
     return views
 
 
-def _history(entries: list[dict[str, Any]], history_messages: list[Any]) -> History:
+def _history(entries: list[dict[str, Any]], history_records: list[Record]) -> History:
     """Replies are matched to entries by their commands, in order: some published files have edits in the text
     around the commands."""
-    messages = [mapping(message, "history") for message in history_messages]
+    messages = [record.source for record in history_records]
     replies = [
         position
         for position, message in enumerate(messages)
@@ -182,7 +236,7 @@ def _history(entries: list[dict[str, Any]], history_messages: list[Any]) -> Hist
     for block in matcher.get_matching_blocks():
         for offset in range(block.size):
             position_of[block.a + offset] = replies[block.b + offset]
-    return History(_messages(messages), position_of)
+    return History([_message(record) for record in history_records], position_of)
 
 
 def _command(record: dict[str, Any], fallback: str) -> str:
@@ -190,30 +244,31 @@ def _command(record: dict[str, Any], fallback: str) -> str:
     return str(record.get(fallback) if command is None else command).strip()
 
 
-def _messages(found: Any) -> list[Message]:
-    return [_message(mapping(message, "history")) for message in sequence(found, "history")]
-
-
-def _message(message: dict[str, Any]) -> Message:
+def _message(record: Record) -> Message:
     """SWE-agent stores the ids of answered calls as a list."""
-    result = chat_message(message)
-    ids = sequence(message.get("tool_call_ids"), "tool_call_ids")
+    [result] = read_message(record)
+    ids = sequence(record.take("tool_call_ids"), "tool_call_ids")
     if result["role"] == "tool" and ids:
         result["tool_call_id"] = text(ids[0], "tool_call_ids")
+    record.drop(NO_CONTEXT, *AGENT_KEYS, "is_demo", "tags", "cache_control")
+    record.drop("a part of the content", "thought", "action")
     return result
 
 
-def _stated_context(entry: dict[str, Any]) -> list[Message] | None:
+def _context_records(entry: Record) -> list[Record]:
+    """The messages that an entry states: the input of its call, or the context after it."""
+    return entry.records("query") if entry.source.get("query") else entry.records("messages")
+
+
+def _stated_context(entry: dict[str, Any], stated: list[Record]) -> list[Message] | None:
     """The input of the call as its entry states it; null if it does not."""
+    messages = [_message(record) for record in stated]
     if entry.get("query"):
-        return _messages(entry["query"])
-    if not entry.get("messages"):
+        return messages
+    replies = [position for position, message in enumerate(messages) if message["role"] == "assistant"]
+    if not replies or messages[replies[-1]]["content"] != entry.get("response"):
         return None
-    after = _messages(entry["messages"])
-    replies = [position for position, message in enumerate(after) if message["role"] == "assistant"]
-    if not replies or after[replies[-1]]["content"] != entry.get("response"):
-        return None
-    return after[: replies[-1]]
+    return messages[: replies[-1]]
 
 
 def _action(
@@ -233,8 +288,9 @@ def _action(
 def _reply(entry: dict[str, Any], recorded: Message | None) -> Message:
     """The reply of an entry, with the structured calls of its message."""
     action: Message = {"role": "assistant", "content": text(entry.get("response"), "response")}
-    if recorded and "tool_calls" in recorded:
-        action["tool_calls"] = recorded["tool_calls"]
+    for key in ("tool_calls", "thinking_blocks", "reasoning_content"):
+        if recorded and key in recorded:
+            action[key] = recorded[key]
     return action
 
 
@@ -275,18 +331,18 @@ def _observation(
     return None
 
 
-def _result_fields(index: int, entry: dict[str, Any], view: PolicyView) -> dict[str, Any]:
-    raw = text(entry.get("observation"), "observation")
+def _result_fields(index: int, entry: Record, view: PolicyView) -> dict[str, Any]:
+    raw = entry.text("observation")
     visible = None if view.observation is None else content_text(view.observation["content"])
     calls: list[Message] = view.action.get("tool_calls") or []
-    elapsed_s = number(entry.get("execution_time"), "execution_time")
+    elapsed_s = entry.number("execution_time")
     return {
         "tool_call_id": calls[0]["id"] if len(calls) == 1 else None,
         "tool_name": calls[0]["function"]["name"] if len(calls) == 1 else None,
         "raw_output": raw,
         "visible_output": visible,
         "visible_truncated": _truncated(raw, visible),
-        "duration_ms": None if elapsed_s is None else number(elapsed_s * 1000, "execution_time"),
+        "duration_ms": None if elapsed_s is None else elapsed_s * 1000,
         "source_position": index,
     }
 
@@ -300,23 +356,26 @@ def _truncated(raw: str | None, visible: str | None) -> bool | None:
     return True if len(visible) < len(raw) else None
 
 
-def _ended(rollout: RolloutBuilder, info: dict[str, Any]) -> RolloutEnded:
-    status = text(info.get("exit_status"), "exit_status")
-    ending = _ending(status)
-    stats = mapping(info.get("model_stats"), "model_stats")
-    cost = number(stats.get("instance_cost"), "instance_cost")
+def _end(rollout: RolloutBuilder, whole: Record, views: list[PolicyView]) -> ImportedRollout:
+    info = whole.record("info")
+    status = info.text("exit_status")
+    ending = _ending(status) if rollout.turn_count else Ending("error", None)
+    stats = info.record("model_stats")
+    cost = stats.number("instance_cost")
     # A replayed demonstration counts nothing: zero tokens sent means that no cost was measured.
-    measured = bool(number(stats.get("tokens_sent"), "tokens_sent"))
-    return RolloutEnded(
-        rollout_id=rollout.rollout_id,
-        stop_reason=ending.stop_reason,
+    measured = bool(stats.number("tokens_sent"))
+    metrics = dict(stats.take_all())
+    info.keep("summarizer", "edited_files30", "edited_files50", "edited_files70", "swe_agent_hash")
+    info.keep("swe_agent_version", "swe_rex_version", "swe_rex_hash", "review", "score", "best_attempt_idx")
+    _note(views, whole)
+    return rollout.end(
+        ending,
+        whole,
+        metrics=metrics,
+        recording_length=len(views),
         exit_status=status,
-        turn_count=rollout.turn_count,
-        truncated=ending.truncated,
-        truncated_by=ending.truncated_by,
-        submission=text(info.get("submission"), "submission"),
+        submission=info.text("submission"),
         cost_usd=cost if measured else None,
-        metrics_json=rollout.metrics_text(stats),
     )
 
 
@@ -331,19 +390,18 @@ def _ending(status: str | None) -> Ending:
     return Ending("unknown", None)
 
 
-def _notes(views: list[PolicyView], document: dict[str, Any]) -> tuple[str, ...]:
-    notes: list[str] = []
+def _note(views: list[PolicyView], whole: Record) -> None:
     if any(view.rebuilt for view in views):
-        notes.append(
+        whole.note(
             "contexts were rebuilt from the history; history processors may have shortened what was sent"
         )
     dropped_count = sum(view.dropped for view in views)
     if dropped_count:
-        notes.append(f"{dropped_count} replies are not in the history: taken as dropped from the context")
-    if document.get("attempts"):
-        notes.append(f"{len(document['attempts'])} attempts: only the chosen one was taken")
-    notes.append("the environment's state after each action (open file, folder) was not taken over")
-    return tuple(notes)
+        whole.note(f"{dropped_count} replies are not in the history: taken as dropped from the context")
+    attempts = sequence(whole.source.get("attempts"), "attempts")
+    if attempts:
+        whole.note(f"{len(attempts)} attempts: only the chosen one was taken")
+        whole.drop("attempts that the agent did not choose", "attempts")
 
 
 IMPORTER = Importer(

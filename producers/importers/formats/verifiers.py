@@ -1,10 +1,12 @@
-"""Rows of verifiers' `results.jsonl` (0.1.x and before), with the run's `metadata.json`.
+"""Rows of verifiers' `results.jsonl` (0.1.x and before), with the run's `metadata.json`; PRIME-RL's rollouts of
+that age, and hosted exports whose columns are JSON text.
 
 Flow: metadata → `Run` → for each row: prompt and completion → turns and tool results → rewards →
 RolloutEnded.
 
-**A row is one rollout**, identified by the run's folder and its line, because ids repeat within a file and
-differ between runs of one environment.
+**A row is one rollout.** A hosted export names it; else its content and its times do, since ids repeat within
+a file and differ between runs of one environment. Equal rows of one file are numbered.
+**Statistics of the run are no facts of a rollout**: they change when a run is resumed.
 **The same question with the same reference answer is the same task**, even under another id.
 **A text completion is no chat**: its prompt joins the context under the role `text`, so that its state never
 equals that of a chat.
@@ -20,9 +22,9 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from tracelake.producers.importers.conversion.chat import chat_message, chat_messages, tools_text
+from tracelake.producers.importers.conversion.chat import chat_content, tools_text
+from tracelake.producers.importers.conversion.chat_rollout import add_chat
 from tracelake.producers.importers.conversion.fields import (
-    flag,
     label,
     logprobs,
     mapping,
@@ -33,50 +35,47 @@ from tracelake.producers.importers.conversion.fields import (
     without_secrets,
 )
 from tracelake.producers.importers.conversion.model_response import completion_fields
-from tracelake.producers.importers.conversion.rollout_builder import Ending, RolloutBuilder
+from tracelake.producers.importers.conversion.record import Losses, Record
+from tracelake.producers.importers.conversion.rollout_builder import MAIN_REWARD, Ending, RolloutBuilder
+from tracelake.producers.importers.identity import Identities
 from tracelake.producers.importers.importer import (
     SHAPE_ERRORS,
-    Companions,
     ImportedRollout,
     Importer,
-    ParsedSource,
+    ImportOptions,
     Refusal,
-    SourceFile,
+    as_object,
+    read_records,
     refusal_of,
-    rollout_id_of,
 )
-from tracelake.producers.importers.source import Row, parse_json, rows
+from tracelake.producers.importers.source import Source, SourceRecord, parse_json
 from tracelake.schemas.canonical import canonical_text, hash_of
-from tracelake.schemas.events.rollout_events import RewardAssigned, RolloutEnded, RolloutStarted
 from tracelake.schemas.message import Message, content_text, tools_key
 
 FORMAT = "verifiers"
 COLUMNS = {"prompt", "completion", "reward"}
+# One of these tells a row of verifiers from any other pair of a prompt and a completion.
+MARKS = ("example_id", "id", "problem_id", "task", "metrics", "timing", "stop_condition", "is_completed")
+METADATA = "metadata.json"
 TIMES = ("generation_ms", "scoring_ms", "total_ms")
+# Columns that a hosted export writes as JSON text.
+TEXT_COLUMNS = ("prompt", "completion", "metrics", "timing", "info")
+HOSTED_ID = ("run_id", "step", "problem_id", "sample_id")
+HOSTED_TOKENS = ("num_input_tokens", "num_output_tokens")
 # Columns that are or may be numbers without being a metric of the rubric.
 NOT_METRICS = frozenset(
     [
-        "id",
-        "example_id",
-        "prompt",
-        "completion",
-        "reward",
-        "task",
-        "answer",
-        "info",
-        "timing",
-        "is_completed",
-        "is_truncated",
-        "metrics",
-        "error",
-        "stop_condition",
-        "tool_defs",
-        "token_usage",
-        "trajectory",
-        "advantage",
-        *TIMES,
+        "id", "example_id", "prompt", "completion", "reward", "task", "answer", "info", "timing", "is_completed",
+        "is_truncated", "metrics", "error", "stop_condition", "tool_defs", "oai_tools", "token_usage",
+        "trajectory", "advantage", "state", "created_at", "env_name", "tag", "error_chain",
+        *TIMES, *HOSTED_ID, *HOSTED_TOKENS,
     ]
-)
+)  # fmt: skip
+# What stays the same when a run is resumed or scored again.
+CONFIGURATION = (
+    "env", "env_id", "env_args", "model", "base_url", "sampling_args", "max_tokens", "temperature",
+    "version_info", "state_columns", "env_version", "num_workers", "max_concurrent",
+)  # fmt: skip
 
 _ENDINGS: dict[str, Ending] = {
     "max_turns_reached": Ending("max_turns", True, "max_turns"),
@@ -92,111 +91,150 @@ _ENDINGS: dict[str, Ending] = {
 class Run(NamedTuple):
     """One evaluation: a results file and its metadata."""
 
-    source: SourceFile
-    metadata: dict[str, Any]
-    environment: str
+    source: Source
+    configuration: dict[str, Any]
+    environment: str | None
     model: str | None
     name: str
-    """Environment, model and run folder: `wiki-search--gpt-5/73850758`."""
-    notes: tuple[str, ...] = ()
+    """Environment and model: `wiki-search--gpt-5`."""
+    chosen_name: str | None
+    """The user's name for the run."""
+    note: str | None
 
 
-def claims(parsed: ParsedSource) -> bool:
-    row = parsed.document if parsed.first_row is None else parsed.first_row
-    return isinstance(row, dict) and row.keys() >= COLUMNS
+def claims(source: Source) -> bool:
+    row = as_object(source.first)
+    return row.keys() >= COLUMNS and any(mark in row for mark in MARKS)
 
 
-def read(parsed: ParsedSource, companions: Companions) -> Iterator[ImportedRollout | Refusal]:
-    source = parsed.source
+def read(source: Source, options: ImportOptions) -> Iterator[ImportedRollout | Refusal]:
+    losses = Losses()
     try:
-        run = _run(source, companions)
+        run = _run(source, options, losses)
     except SHAPE_ERRORS as error:
-        yield refusal_of(error, data=source.data, format=FORMAT)
+        yield refusal_of(error, format=FORMAT)
         return
+    identities = Identities("vf", source, options)
     trials: Counter[str] = Counter()
-    is_one_row = parsed.first_row is None
-    for line, data in [Row(1, source.data)] if is_one_row else rows(source.data):
-        try:
-            row = mapping(parse_json(data), "row")
-            example = _example_id(row)
-            # A refused row counts as a trial too: repairing it must not renumber the others.
-            trials[example] += 1
-            yield _imported(run, line, row, trials[example] - 1)
-        except SHAPE_ERRORS as error:
-            yield refusal_of(error, line=line, data=data, format=FORMAT)
+
+    def convert(record: SourceRecord) -> ImportedRollout:
+        row = Record(_without_json_text(mapping(record.value, "row")), "$", Losses())
+        example = _example_id(row.source)
+        # A refused row counts as a trial too: repairing it must not renumber the others.
+        trials[example] += 1
+        return _imported(run, identities, record.position, row, trials[example] - 1)
+
+    for index, piece in enumerate(read_records(source, FORMAT, convert)):
+        if index == 0 and isinstance(piece, ImportedRollout):
+            piece.losses.add(losses)
+        yield piece
 
 
-def _run(source: SourceFile, companions: Companions) -> Run:
-    found = companions.metadata(source)
-    metadata = mapping(parse_json(found), "metadata.json") if found is not None else {}
-    folder = source.parts[-3] if len(source.parts) > 2 else ""
-    environment = text(metadata.get("env_id") or metadata.get("env"), "metadata.json: env")
-    notes = () if found is not None else ("no metadata.json of this run was found: its model is unknown",)
+def _run(source: Source, options: ImportOptions, losses: Losses) -> Run:
+    found = source.sibling(METADATA)
+    metadata = Record(mapping(parse_json(found), METADATA) if found is not None else {}, METADATA, losses)
+    configuration = {name: metadata.take(name) for name in CONFIGURATION if name in metadata}
+    metadata.drop("a statistic of the run, not of a rollout", *metadata.source)
+    first = as_object(source.first)
+    environment = text(
+        configuration.get("env_id") or configuration.get("env") or first.get("env_name"), f"{METADATA}: env"
+    )
+    model = text(configuration.get("model"), f"{METADATA}: model")
+    missing = "no metadata.json of this run was found: its model is unknown"
     return Run(
         source,
-        metadata,
-        environment or (folder.split("--")[0] if "--" in folder else FORMAT),
-        text(metadata.get("model"), "metadata.json: model"),
-        "/".join(source.parts[-3:-1]),
-        notes,
+        without_secrets(configuration),
+        environment,
+        model,
+        "--".join(part for part in (environment or FORMAT, model) if part),
+        options.run,
+        None if found is not None else missing,
     )
 
 
-def _imported(run: Run, line: int, row: dict[str, Any], trial_index: int) -> ImportedRollout:
-    rollout_id = rollout_id_of("vf", run.name, [run.source.name, line])
+def _without_json_text(row: dict[str, Any]) -> dict[str, Any]:
+    """A row of a hosted export with its columns parsed; `info` may be empty text."""
+    if "run_id" not in row and "sample_id" not in row:
+        return row
+    parsed = dict(row)
+    for name in TEXT_COLUMNS:
+        value = row.get(name)
+        if type(value) is str and value.lstrip()[:1] in ("[", "{"):
+            parsed[name] = orjson.loads(value)
+        elif value == "" and name == "info":
+            parsed[name] = None
+    return parsed
+
+
+def _imported(run: Run, identities: Identities, line: int, row: Record, trial_index: int) -> ImportedRollout:
+    prompt, completion = row.source["prompt"], row.source["completion"]
+    example = _example_id(row.source)
+    name_part = f"{run.environment or FORMAT}-{example}"
+    if all(row.source.get(key) is not None for key in HOSTED_ID):
+        identity = identities.own(name_part, *(row.take(key) for key in HOSTED_ID))
+    else:
+        timing = mapping(row.source.get("timing"), "timing")
+        times = [row.source.get(key, timing.get(key)) for key in TIMES]
+        stable = [run.configuration, example, prompt, completion, times]
+        identity = identities.content(name_part, *stable, sampled=bool(completion))
     tools_json = tools_text(_tool_definitions(row))
-    rollout = RolloutBuilder(rollout_id, tools_json)
-    prompt, completion = row["prompt"], row["completion"]
-    rollout.events.append(_started(run, line, row, trial_index, rollout_id, tools_json))
+    rollout = RolloutBuilder(identity, row.losses, tools_json, position=line)
+    if run.note:
+        row.note(run.note)
+    _start(rollout, run, row, trial_index, tools_json)
     if type(prompt) is str:
+        row.has_read("prompt")
         rollout.add_context({"role": "text", "content": prompt})
     else:
-        for message in chat_messages(prompt, "prompt"):
-            rollout.add_context(message)
+        for message in row.records("prompt"):
+            rollout.read_context(message)
     is_text = type(completion) is str
     if is_text:
+        row.has_read("completion", "trajectory")
         action: Message = {"role": "assistant", "content": completion}
-        rollout.add_turn(action, {"model_requested": run.model, "source_position": line})
+        rollout.add_turn(action, {"model_requested": run.model})
     else:
-        _add_chat(rollout, run, line, row, chat_messages(completion, "completion"))
-    rollout.events += _rewards(rollout_id, row, line)
-    ended = _ended(rollout, row, line)
-    return rollout.imported(ended, other_turn_count=int(is_text), notes=run.notes)
+        _add_chat(rollout, run, row)
+    _add_rewards(rollout, row)
+    return _end(rollout, row, other_turn_count=int(is_text))
 
 
-def _started(
-    run: Run, line: int, row: dict[str, Any], trial_index: int, rollout_id: str, tools_json: str | None
-) -> RolloutStarted:
-    question = _question(row["prompt"])
-    answer = row.get("answer")
+def _start(rollout: RolloutBuilder, run: Run, row: Record, trial_index: int, tools_json: str | None) -> None:
+    question = _question(row.source["prompt"])
+    answer = row.take("answer")
+    environment = run.environment or text(row.source.get("env_name"), "env_name") or FORMAT
+    row.has_read("env_name", "example_id", "id", *HOSTED_ID)
     task_hash = hash_of([question, answer if isinstance(answer, str) else canonical_text(answer)])
-    metadata = without_secrets(run.metadata)
-    old_sampling = {name: metadata[name] for name in ("max_tokens", "temperature") if name in metadata}
-    sampling = metadata.get("sampling_args") or old_sampling
-    example = _example_id(row)
+    configuration = run.configuration
+    old_sampling = {
+        name: configuration[name] for name in ("max_tokens", "temperature") if name in configuration
+    }
+    sampling = configuration.get("sampling_args") or old_sampling
+    example = _example_id(row.source)
     info = {name: value for name, value in _info(row).items() if name != "oai_tools"}
     task = {
         "example_id": example or None,
         "question": question,
         "answer": answer,
-        "task": row.get("task"),
+        "task": row.take("task"),
         "info": info or None,
     }
-    return RolloutStarted(
-        rollout_id=rollout_id,
-        task_key=f"{run.environment}:{task_hash[:16]}",
-        environment=run.environment,
+    run_name = run.chosen_name or label(row.source.get("run_id"), "run_id")
+    group = f"{run_name or run.name}/{example}"
+    rollout.start(
+        task_key=f"{environment}:{task_hash[:16]}",
+        environment=environment,
         substrate=FORMAT,
-        source_run=run.name,
-        group_id=f"{run.name}/{example}" if example else None,
+        source_run=run_name,
+        group_id=group if example else None,
         trial_index=trial_index if example else None,
         model_requested=run.model,
+        policy_version=row.integer("step") if "run_id" in row else None,
         tools_json=tools_json,
         tools_key=tools_key(tools_json),
         sampling_json=canonical_text(sampling) if sampling else None,
         task_json=canonical_text(task),
-        config_json=canonical_text(metadata) if metadata else None,
-        source_position=line,
+        config_json=canonical_text(configuration) if configuration else None,
     )
 
 
@@ -204,90 +242,60 @@ def _question(prompt: Any) -> str:
     """The last user message: the instructions around it differ between versions."""
     if type(prompt) is str:
         return prompt
-    questions = [message for message in map(chat_message, prompt or []) if message["role"] == "user"]
-    return content_text(questions[-1]["content"]) if questions else ""
+    found = [mapping(message, "prompt[]") for message in sequence(prompt, "prompt")]
+    questions = [message for message in found if message.get("role") == "user"]
+    return content_text(chat_content(questions[-1].get("content"))) if questions else ""
 
 
 def _example_id(row: dict[str, Any]) -> str:
     """Empty if the row has none. The column was renamed between versions."""
     found = row.get("example_id")
-    return label(row.get("id") if found is None else found, "example_id") or ""
+    found = row.get("id") if found is None else found
+    return label(row.get("problem_id") if found is None else found, "example_id") or ""
 
 
-def _tool_definitions(row: dict[str, Any]) -> Any:
+def _tool_definitions(row: Record) -> Any:
     """From `info.oai_tools`, in later versions from a column; either may be JSON text."""
-    info = _info(row)
-    found = row.get("tool_defs") or info.get("oai_tools")
+    found = row.take("tool_defs") or row.take("oai_tools") or _info(row).get("oai_tools")
     return orjson.loads(found) if type(found) is str and found else found
 
 
-def _info(row: dict[str, Any]) -> dict[str, Any]:
-    info = row.get("info")
+def _info(row: Record) -> dict[str, Any]:
+    info = row.take("info")
     return mapping(orjson.loads(info) if type(info) is str and info else info or None, "info")
 
 
-def _add_chat(
-    rollout: RolloutBuilder, run: Run, line: int, row: dict[str, Any], messages: list[Message]
-) -> None:
-    replies = [index for index, message in enumerate(messages) if message["role"] == "assistant"]
-    saved_fields = _saved_turn_fields(row, len(replies))
-    calls: list[Message] = []
-    paired_by_order = False
-    for index, message in enumerate(messages):
-        if message["role"] == "assistant":
-            saved = saved_fields[rollout.turn_count]
-            rollout.add_turn(message, {"model_requested": run.model, "source_position": line, **saved})
-            calls = message.get("tool_calls") or []
-            paired_by_order = len(calls) == _result_count_after(messages, index)
-            continue
-        if message["role"] == "tool" and rollout.turn_count:
-            call_id = message.get("tool_call_id")
-            call: Message | None = None
-            if call_id:
-                call = next((call for call in calls if call["id"] == call_id), None)
-            elif paired_by_order:
-                call = calls[rollout.turn_result_count]
-            content = content_text(message["content"])
-            seen = index < replies[-1]
-            fields = {
-                "tool_call_id": call_id or (call["id"] if call else None),
-                "tool_name": call["function"]["name"] if call else None,
-                "raw_output": None if seen else content,
-                "visible_output": content if seen else None,
-                "source_position": line,
-            }
-            rollout.add_tool_result(fields)
-        rollout.add_context(message)
+def _add_chat(rollout: RolloutBuilder, run: Run, row: Record) -> None:
+    messages = row.records("completion")
+    replies = [record for record in messages if record.source.get("role") == "assistant"]
+    saved = row.records("trajectory") if type(row.source.get("trajectory")) is list else []
+    if saved and len(saved) != len(replies):
+        row.note("the trajectory column has another number of calls than the completion: not used")
+        saved = []
+        row.drop("does not fit the completion", "trajectory")
+
+    def turn_fields(record: Record, message: Message) -> dict[str, Any]:
+        fields = _saved_fields(saved[rollout.turn_count]) if saved else {}
+        return {"model_requested": run.model, **fields}
+
+    add_chat(rollout, messages, turn_fields)
 
 
-def _result_count_after(messages: list[Message], index: int) -> int:
-    count = 0
-    while index + 1 + count < len(messages) and messages[index + 1 + count]["role"] == "tool":
-        count += 1
-    return count
-
-
-def _saved_turn_fields(row: dict[str, Any], reply_count: int) -> list[dict[str, Any]]:
-    """Fields of TurnCompleted for each reply, from a saved `trajectory` column; empty if it does not fit the
-    replies."""
-    entries = [mapping(entry, "trajectory") for entry in sequence(row.get("trajectory"), "trajectory")]
-    if len(entries) != reply_count:
-        return [{} for _ in range(reply_count)]
-    return [_turn_fields_of(entry) for entry in entries]
-
-
-def _turn_fields_of(entry: dict[str, Any]) -> dict[str, Any]:
-    response = entry.get("response")
-    fields = completion_fields(response) if type(response) is dict else {}
-    tokens = mapping(entry.get("tokens"), "tokens")
-    completion_ids = token_ids(tokens.get("completion_ids"), "completion_ids")
-    completion_logprobs = logprobs(tokens.get("completion_logprobs"), "completion_logprobs")
-    truncated = flag(entry.get("is_truncated"), "is_truncated")
+def _saved_fields(entry: Record) -> dict[str, Any]:
+    """Fields of TurnCompleted from an entry of a saved `trajectory` column."""
+    entry.drop("the same as the prompt and the completion", "prompt", "completion")
+    fields = completion_fields(entry.record("response"))
+    tokens = entry.record("tokens")
+    completion_ids = token_ids(tokens.take("completion_ids"), "completion_ids")
+    completion_logprobs = logprobs(tokens.take("completion_logprobs"), "completion_logprobs")
+    mask = [bool(item) for item in sequence(tokens.take("completion_mask"), "completion_mask")]
+    prompt_ids = token_ids(tokens.take("prompt_ids"), "prompt_ids")
+    tokens.drop("all prompt tokens are masked", "prompt_mask")
+    truncated = entry.flag("is_truncated")
     if truncated is not None:
         fields["truncated"] = truncated
     if completion_ids is not None:
-        mask = [bool(item) for item in sequence(tokens.get("completion_mask"), "completion_mask")]
-        fields["prompt_ids"] = token_ids(tokens.get("prompt_ids"), "prompt_ids")
+        fields["prompt_ids"] = prompt_ids
         fields["completion_ids"] = completion_ids
         fields["completion_mask"] = mask if len(mask) == len(completion_ids) else None
         if completion_logprobs and len(completion_logprobs) == len(completion_ids):
@@ -296,51 +304,74 @@ def _turn_fields_of(entry: dict[str, Any]) -> dict[str, Any]:
     return fields
 
 
-def _rewards(rollout_id: str, row: dict[str, Any], line: int) -> list[RewardAssigned]:
-    """The reward that counts, then each metric by its name."""
-    scores = {"reward": number(row.get("reward"), "reward")}
-    for name, value in mapping(row.get("metrics"), "metrics").items():
-        if name != "reward":
+def _add_rewards(rollout: RolloutBuilder, row: Record) -> None:
+    """The reward that counts, then each metric by its name. Raises SourceFormatError for a score that is no
+    number: a rollout without it would count as not scored."""
+    scores = {MAIN_REWARD: number(row.take("reward"), "reward")}
+    for name, value in mapping(row.take("metrics"), "metrics").items():
+        if name != MAIN_REWARD:
             scores[name] = number(value, f"metrics.{name}")
-    for name, value in row.items():
+    for name, value in row.source.items():
         if name not in NOT_METRICS and type(value) in (int, float):
-            scores[name] = number(value, name)
-    return [
-        RewardAssigned(rollout_id=rollout_id, name=name, score=score, grader=FORMAT, source_position=line)
-        for name, score in scores.items()
-    ]
+            scores[name] = number(row.take(name), name)
+    for name, score in scores.items():
+        rollout.add_reward(name, score, FORMAT)
 
 
-def _ended(rollout: RolloutBuilder, row: dict[str, Any], line: int) -> RolloutEnded:
-    condition = text(row.get("stop_condition"), "stop_condition")
-    error = row.get("error")
+def _end(rollout: RolloutBuilder, row: Record, *, other_turn_count: int) -> ImportedRollout:
+    condition = row.text("stop_condition")
+    error = row.take("error")
     ending = _ENDINGS.get(condition or "", Ending("unknown", None))
     if error is not None and ending.stop_reason == "unknown":
         ending = Ending("error", None)
-    truncated = flag(row.get("is_truncated"), "is_truncated")
-    times = _times_ms(row)
-    usage = mapping(row.get("token_usage"), "token_usage")
-    metrics = {**times, "token_usage": usage} if usage else {**times}
-    return RolloutEnded(
-        rollout_id=rollout.rollout_id,
-        stop_reason=ending.stop_reason,
+    if not rollout.turn_count and ending.stop_reason == "unknown":
+        ending = Ending("error", None)
+    truncated = row.flag("is_truncated")
+    timing = row.record("timing")
+    times = {name: row.number(name) if name in row else timing.number(name) for name in TIMES}
+    metrics: dict[str, Any] = {name: time_ms for name, time_ms in times.items() if time_ms is not None}
+    duration_ms = times["generation_ms"] or _span_ms(timing)
+    if type(row.source.get("token_usage")) is dict and row.source["token_usage"]:
+        metrics["token_usage"] = row.take("token_usage")
+    for name in HOSTED_TOKENS:
+        count = row.integer(name)
+        # The exporter writes 0 where it does not know.
+        if count:
+            metrics[name] = count
+    advantage = row.number("advantage")
+    if advantage is not None:
+        metrics["advantage"] = advantage
+    row.drop("follows from the stop condition", "is_completed")
+    row.keep("state", "created_at", "tag", "error_chain")
+    return rollout.end(
+        ending,
+        row,
+        other_turn_count=other_turn_count,
+        metrics=metrics,
         exit_status=condition,
-        turn_count=rollout.turn_count,
         truncated=ending.truncated if truncated is None else truncated,
-        truncated_by=ending.truncated_by,
         error=None if error is None else error if type(error) is str else canonical_text(error),
         # Rows that were scored again have a zero: no rollout takes no time.
-        duration_ms=times.get("generation_ms") or None,
-        metrics_json=rollout.metrics_text(metrics),
-        source_position=line,
+        duration_ms=duration_ms or None,
     )
 
 
-def _times_ms(row: dict[str, Any]) -> dict[str, float]:
-    """Each from a column with its name, or from `timing`."""
-    timing = mapping(row.get("timing"), "timing")
-    times = {name: number(row.get(name, timing.get(name)), name) for name in TIMES}
-    return {name: time_ms for name, time_ms in times.items() if time_ms is not None}
+def _span_ms(timing: Record) -> float | None:
+    """Later versions state times in seconds: a span, or its start and end."""
+    for name in ("generation", "generation_s", "total", "total_s"):
+        value = timing.source.get(name)
+        if type(value) is dict:
+            span = timing.record(name)
+            start_s, end_s, duration_s = span.number("start"), span.number("end"), span.number("duration")
+            if duration_s is None and start_s is not None and end_s is not None:
+                duration_s = end_s - start_s
+            if duration_s is not None:
+                return duration_s * 1000
+        elif value is not None:
+            duration_s = timing.number(name)
+            if duration_s is not None:
+                return duration_s * 1000
+    return None
 
 
 IMPORTER = Importer(

@@ -1,0 +1,203 @@
+"""One object of a source, which knows which of its keys an importer has read.
+
+Flow: `Record` of a parsed object → getters read keys → `extra_text` keeps what nobody read → the event's
+`extra_json`.
+
+**No key is lost in silence.** A getter marks its key as read. `rest` returns every key that no getter asked
+for, those of nested records included. `drop` leaves a key out on purpose and lists it, with the reason, in
+the import's report.
+**A value of an unexpected type costs itself, not its record**: the getter returns null, notes it, and the
+value stays in the rest. Fields without which a record means nothing go through `fields.py`, which raises.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, TypeVar, cast
+
+from tracelake.producers.importers.conversion import fields
+from tracelake.schemas.canonical import canonical_text
+from tracelake.schemas.errors import SourceFormatError
+
+Value = TypeVar("Value")
+
+
+@dataclass
+class Losses:
+    """What an import left out or could not place, each counted by the path of its key."""
+
+    dropped: Counter[tuple[str, str]] = field(default_factory=Counter)
+    """(path, reason) of keys left out on purpose."""
+    extra: Counter[str] = field(default_factory=Counter)
+    """Paths of keys that no field holds; they are in `extra_json`."""
+    notes: Counter[str] = field(default_factory=Counter)
+    """What an importer assumed."""
+
+    def add(self, other: Losses) -> None:
+        self.dropped.update(other.dropped)
+        self.extra.update(other.extra)
+        self.notes.update(other.notes)
+
+
+class Record:
+    """Reads one JSON object. `where` is its path in the source, for notes: `messages[].extra`."""
+
+    __slots__ = ("_added", "_children", "_kept", "_read", "losses", "source", "where")
+
+    def __init__(self, source: dict[str, Any], where: str, losses: Losses) -> None:
+        self.source = source
+        self.where = where
+        self.losses = losses
+        self._read: set[str] = set()
+        self._kept: set[str] = set()
+        self._added: list[tuple[str, Any]] = []
+        self._children: dict[str, Record | list[Record]] = {}
+
+    def __contains__(self, key: str) -> bool:
+        """Whether the key has a value; null counts as none."""
+        return self.source.get(key) is not None
+
+    def text(self, key: str) -> str | None:
+        value = self.source.get(key)
+        if value is None or type(value) is str:
+            self._read.add(key)
+            return value
+        return self._read_as(fields.text, key)
+
+    def label(self, key: str) -> str | None:
+        """Text, or an integer as text."""
+        return self._read_as(fields.label, key)
+
+    def number(self, key: str) -> float | None:
+        return self._read_as(fields.number, key)
+
+    def integer(self, key: str) -> int | None:
+        return self._read_as(fields.integer, key)
+
+    def flag(self, key: str) -> bool | None:
+        return self._read_as(fields.flag, key)
+
+    def moment(self, key: str) -> datetime | None:
+        """Seconds since 1970, or a date and time of ISO 8601 with a zone."""
+        return self._read_as(fields.any_moment, key)
+
+    def record(self, key: str) -> Record:
+        """A nested object; empty if it is missing or null, and if it is something else."""
+        known = self._children.get(key)
+        if isinstance(known, Record):
+            return known
+        value = self.source.get(key)
+        child = Record(value if type(value) is dict else {}, f"{self.where}.{key}", self.losses)
+        self._children[key] = child
+        if type(value) is dict:
+            self._read.add(key)
+        elif value is not None:
+            self._note_wrong_type(key, "an object")
+        return child
+
+    def records(self, key: str) -> list[Record]:
+        """A list of objects; empty if it is missing or null. Raises SourceFormatError if it is something
+        else: a list is what a record is made of."""
+        known = self._children.get(key)
+        if isinstance(known, list):
+            return known
+        value = fields.sequence(self.source.get(key), f"{self.where}.{key}")
+        where = f"{self.where}.{key}[]"
+        children = [Record(fields.mapping(item, where), where, self.losses) for item in value]
+        self._read.add(key)
+        self._children[key] = children
+        return children
+
+    def take(self, key: str) -> Any:
+        """The value as it is, read whole."""
+        self._read.add(key)
+        return self.source.get(key)
+
+    def take_all(self) -> dict[str, Any]:
+        """The whole object as it is."""
+        self._read.update(self.source)
+        return self.source
+
+    def has_read(self, *keys: str) -> None:
+        """Mark keys that a caller read from `source` itself."""
+        self._read.update(keys)
+
+    def drop(self, reason: str, *keys: str) -> None:
+        """Leave keys out, and list those that have a value with the reason."""
+        for key in keys:
+            if self.source.get(key) is not None:
+                self.losses.dropped[f"{self.where}.{key}", reason] += 1
+        self._read.update(keys)
+
+    def keep(self, *keys: str) -> None:
+        """Leave known keys in the rest on purpose: they are not listed as unknown."""
+        self._kept.update(keys)
+
+    def add_rest(self, key: str, unread: dict[str, Any]) -> None:
+        """Put what a caller left unread of a nested value into the rest."""
+        self._added.append((key, unread))
+        for name in unread:
+            self.losses.extra[f"{self.where}.{key}.{name}"] += 1
+
+    def rest(self) -> dict[str, Any]:
+        """Every key that was not read, those of nested records under theirs; nulls are left out. Afterwards
+        all keys count as read."""
+        found: dict[str, Any] = {}
+        if len(self._read) < len(self.source):
+            for key, value in self.source.items():
+                if key not in self._read and value is not None:
+                    found[key] = value
+                    if key not in self._kept:
+                        self.losses.extra[f"{self.where}.{key}"] += 1
+        for key, child in self._children.items():
+            if isinstance(child, Record):
+                nested: Any = child.rest()
+            else:
+                rests = ((str(index), item.rest()) for index, item in enumerate(child))
+                nested = {index: rest for index, rest in rests if rest}
+            if nested:
+                found[key] = nested
+        for key, unread in self._added:
+            found.setdefault(key, []).append(unread)
+        self._added, self._children = [], {}
+        self._read.update(self.source)
+        return found
+
+    def note(self, text: str) -> None:
+        self.losses.notes[text] += 1
+
+    def _read_as(self, read: Callable[[object, str], Value], key: str) -> Value | None:
+        value = self.source.get(key)
+        if value is None:
+            self._read.add(key)
+            return None
+        try:
+            found = read(value, key)
+        except SourceFormatError as error:
+            self.note(f"{self.where}: {error}; kept in extra_json")
+            return None
+        self._read.add(key)
+        return found
+
+    def _note_wrong_type(self, key: str, expected: str) -> None:
+        got = type(self.source[key]).__name__
+        self.note(f"{self.where}.{key} is {got} and not {expected}: kept in extra_json")
+
+
+def extra_text(*records: Record, **named: dict[str, Any]) -> str | None:
+    """What is left of records, as canonical JSON for `extra_json`; null if nothing is. `named` adds the rest
+    of records of another level under their own name."""
+    found: dict[str, Any] = {}
+    for record in records:
+        found |= record.rest()
+    found |= {name: rest for name, rest in named.items() if rest}
+    return canonical_text(fields.without_secrets(found)) if found else None
+
+
+def rests_of(records: Iterable[Record]) -> dict[str, Any]:
+    """The rests of a list of records by their position; records without a rest are left out."""
+    rests = {str(index): record.rest() for index, record in enumerate(records)}
+    return cast("dict[str, Any]", {index: rest for index, rest in rests.items() if rest})
