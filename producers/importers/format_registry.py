@@ -28,8 +28,8 @@ BUILT_IN: tuple[Importer, ...] = (
 
 @cache
 def importers() -> tuple[Importer, ...]:
-    """Those of other packages first: they know their own format best. Raises BadInputError for one that cannot
-    be loaded, and for two of one name."""
+    """Those of other packages first: they know their own format best. Raises BadInputError for one that
+    cannot be loaded, and for two of one name."""
     found = [_loaded(point) for point in entry_points(group=ENTRY_POINTS)]
     every = (*found, *BUILT_IN)
     names = [importer.format for importer in every]

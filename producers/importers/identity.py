@@ -5,7 +5,7 @@ response, which has an id or a time. Else it is its content; equal contents in o
 **The path is provenance, and no identity**: a copy of a file elsewhere is the same rollout, and two runs with
 the same layout are different ones. Only where nothing was sampled, such as trials that died before their
 first call, the end of the path joins the identity, and the report says that it is weak.
-**A user can decide**: `--run NAME` makes the run's name a part of every identity, `--distinct` the whole path.
+**A user can decide**: `--run NAME` makes the run's name a part of every identity, `--distinct` the path.
 """
 
 from __future__ import annotations

@@ -3,8 +3,8 @@
 docs/importers.md shows how to write one: a file of mapping with `claims`, `read` and `IMPORTER`, listed in
 `format_registry` or registered by another package through the entry point `tracelake.importers`.
 
-**An identity never comes from content that may change** (`identity.py`). The same record again yields the same
-keys, so all its events are duplicates; a changed record with the same identity yields conflicts.
+**An identity never comes from content that may change** (`identity.py`). The same record again yields the
+same keys, so all its events are duplicates; a changed record with the same identity yields conflicts.
 **Whatever the bytes are, only typed refusals come out**: `read` yields a `Refusal` for a record that it
 cannot convert, and continues with the next one.
 **Every key of a record is mapped, in `extra_json`, or listed in `losses`** (`conversion/record.py`).
@@ -127,7 +127,7 @@ def refusal_of(error: Exception, *, line: int | None = None, data: bytes = b"", 
     elif isinstance(error, (KeyError, IndexError)):
         reason = explain(f"not the shape of a {format} record", got=f"nothing at {error}")
     else:
-        # The message of a foreign error may repeat a value, which may be a secret; its first line names a type.
+        # Its first line names the type; more of a foreign message may repeat a value, which may be a secret.
         shape = f"{type(error).__name__}: {error}".split("\n", 1)[0]
         reason = explain(f"not the shape of a {format} record", got=shape)
     return Refusal(well_formed(reason), line, excerpt_of(data))

@@ -1,8 +1,7 @@
 """Collects the events of one rollout, in the order in which they happened.
 
-**A turn stores the messages that are new since its parent's action**, and the token ids that are new since its
-parent's. A reply that the source dropped from the context is a turn too, with no child: the next turn continues
-the one before it.
+**A turn stores the messages and token ids that are new since its parent's.** A reply that the source dropped
+from the context is a turn too, with no child: the next turn continues the one before it.
 """
 
 from __future__ import annotations

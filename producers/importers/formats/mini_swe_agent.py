@@ -228,15 +228,14 @@ def _start(rollout: RolloutBuilder, trajectory: Trajectory) -> None:
     question = content_text(chat_content(next(questions, {}).get("content")))
     if sampling is not None and type(sampling) is not dict:
         trajectory.whole.note("info.config.model.model_kwargs is no object: in config_json only")
+        sampling = None
     rollout.start(
         task_key=trajectory.instance_id or f"{environment}:{hash_of(question)[:16]}",
         environment=environment,
         substrate=FORMAT,
         substrate_version=trajectory.info.text("mini_version"),
         model_requested=_model_name(trajectory),
-        sampling_json=canonical_text(without_secrets(sampling))
-        if sampling and type(sampling) is dict
-        else None,
+        sampling_json=canonical_text(without_secrets(sampling)) if sampling else None,
         config_json=canonical_text(without_secrets(config)) if config else None,
     )
 
@@ -345,10 +344,8 @@ def _end(
     extra = (last or info).record("extra")
     status = info.text("exit_status") or extra.text("exit_status")
     submission = _stated_submission(trajectory, extra)
-    if not status and submission:
-        ending = _ENDINGS["Submitted"]
-    else:
-        ending = _ending(status, trajectory)
+    was_submitted = not status and submission
+    ending = _ENDINGS["Submitted"] if was_submitted else _ending(status, trajectory)
     if last is not None and last.source.get("role") == "exit":
         last.has_read("role")
         if last.source.get("content") in (submission, "", None):

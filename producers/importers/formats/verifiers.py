@@ -1,5 +1,5 @@
-"""Rows of verifiers' `results.jsonl` (0.1.x and before), with the run's `metadata.json`; PRIME-RL's rollouts of
-that age, and hosted exports whose columns are JSON text.
+"""Rows of verifiers' `results.jsonl` (0.1.x and before), with the run's `metadata.json`; PRIME-RL's rollouts
+of that age, and hosted exports whose columns are JSON text.
 
 Flow: metadata → `Run` → for each row: prompt and completion → turns and tool results → rewards →
 RolloutEnded.
@@ -65,8 +65,8 @@ HOSTED_TOKENS = ("num_input_tokens", "num_output_tokens")
 # Columns that are or may be numbers without being a metric of the rubric.
 NOT_METRICS = frozenset(
     [
-        "id", "example_id", "prompt", "completion", "reward", "task", "answer", "info", "timing", "is_completed",
-        "is_truncated", "metrics", "error", "stop_condition", "tool_defs", "oai_tools", "token_usage",
+        "id", "example_id", "prompt", "completion", "reward", "task", "answer", "info", "timing",
+        "is_completed", "is_truncated", "metrics", "error", "stop_condition", "tool_defs", "oai_tools", "token_usage",
         "trajectory", "advantage", "state", "created_at", "env_name", "tag", "error_chain",
         *TIMES, *HOSTED_ID, *HOSTED_TOKENS,
     ]
