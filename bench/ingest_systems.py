@@ -79,7 +79,9 @@ def tracelake(folder: Path) -> Iterator[Write]:
                     context_length=1,
                     new_messages_json="[]",
                     action_json='{"content":"done","role":"assistant"}',
-                    prompt_ids=row.prompt_ids,
+                    # Each row is a first turn, which stores its whole prompt: all systems write the same ids.
+                    new_prompt_ids=row.prompt_ids,
+                    prompt_retokenised=False,
                     completion_ids=row.completion_ids,
                     sampling_logprobs=row.logprobs,
                     logprob_source="sampler",

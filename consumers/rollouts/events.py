@@ -1,6 +1,7 @@
 """Played rollouts as events.
 
 **Samples keep full precision**: ids and logprobs are the sampler's, never re-tokenised.
+**A record has whole prompts in memory; an event stores what its turn adds** (`schemas/tokens.py`).
 **The same record gives the same events**, so landing them again is a no-op.
 """
 
@@ -20,6 +21,7 @@ from tracelake.schemas.events.rollout_events import (
     TurnCompleted,
 )
 from tracelake.schemas.message import StateHasher, tools_key
+from tracelake.schemas.tokens import PromptEncoder
 
 
 class RolloutContext(NamedTuple):
@@ -38,8 +40,8 @@ class RolloutContext(NamedTuple):
 def rollout_events(record: RolloutRecord, context: RolloutContext) -> list[Event]:
     """In the order in which they happened."""
     started = _started(record, context)
-    state = StateHasher(started.tools_json)
-    turns = [event for turn in record.turns for event in _turn_events(turn, context, state)]
+    state, prompts = StateHasher(started.tools_json), PromptEncoder()
+    turns = [event for turn in record.turns for event in _turn_events(turn, context, state, prompts)]
     rewards = [
         RewardAssigned(rollout_id=context.rollout_id, name=name, score=score, grader=context.environment)
         for name, score in sorted(record.rewards.items())
@@ -78,10 +80,12 @@ def _ended(record: RolloutRecord, context: RolloutContext) -> RolloutEnded:
     )
 
 
-def _turn_events(turn: TurnRecord, context: RolloutContext, state: StateHasher) -> Iterator[Event]:
+def _turn_events(
+    turn: TurnRecord, context: RolloutContext, state: StateHasher, prompts: PromptEncoder
+) -> Iterator[Event]:
     for message in turn.new_messages:
         state.add(message)
-    yield _turn_completed(turn, context, state)
+    yield _turn_completed(turn, context, state, prompts)
     state.add(turn.action.message)
     for call_index, call in enumerate(turn.tool_calls):
         outcome = call.outcome
@@ -99,13 +103,17 @@ def _turn_events(turn: TurnRecord, context: RolloutContext, state: StateHasher) 
         )
 
 
-def _turn_completed(turn: TurnRecord, context: RolloutContext, state: StateHasher) -> TurnCompleted:
+def _turn_completed(
+    turn: TurnRecord, context: RolloutContext, state: StateHasher, prompts: PromptEncoder
+) -> TurnCompleted:
     action, logprobs = turn.action, turn.action.sampling_logprobs
     cut = action.finish_reason == "length"
+    parent = turn.turn_index - 1 if turn.turn_index else None
+    delta = prompts.add(turn.turn_index, parent, action.prompt_ids, action.completion_ids)
     return TurnCompleted(
         rollout_id=context.rollout_id,
         turn_index=turn.turn_index,
-        parent_turn_index=turn.turn_index - 1 if turn.turn_index else None,
+        parent_turn_index=parent,
         state_key=state.key(),
         context_length=state.context_length,
         new_messages_json=canonical_text(list(turn.new_messages)),
@@ -119,8 +127,10 @@ def _turn_completed(turn: TurnRecord, context: RolloutContext, state: StateHashe
         prompt_token_count=_length(action.prompt_ids),
         completion_token_count=_length(action.completion_ids),
         latency_ms=turn.latency_ms,
-        prompt_ids=_listed(action.prompt_ids),
-        completion_ids=_listed(action.completion_ids),
+        new_prompt_ids=delta.new_prompt_ids,
+        prompt_prefix_hash=delta.prompt_prefix_hash,
+        prompt_retokenised=delta.prompt_retokenised,
+        completion_ids=action.completion_ids,
         sampling_logprobs=None if logprobs is None else [float(value) for value in logprobs],
         logprob_source=None if logprobs is None else "sampler",
         policy_version_start=context.policy_version,
@@ -130,7 +140,3 @@ def _turn_completed(turn: TurnRecord, context: RolloutContext, state: StateHashe
 
 def _length(ids: Sequence[int] | None) -> int | None:
     return None if ids is None else len(ids)
-
-
-def _listed(ids: Sequence[int] | None) -> list[int] | None:
-    return None if ids is None else list(ids)

@@ -7,7 +7,7 @@ matched → each match becomes `⟦secret:TYPE:HMAC⟧`.
 **Strings are matched decoded**, keys too, each alone and joined with its neighbours of a split text.
 **A secret has one token** within a lake, in all its forms; without the lake's key a token reveals nothing.
 **Redaction is idempotent**: matching repeats until nothing is found, and never reaches into a token.
-**Token ids of a redacted event are dropped**, with their vectors: they would spell the secret.
+**Token ids of a redacted event are dropped**, with their vectors and digests: they would spell the secret.
 """
 
 from __future__ import annotations
@@ -26,13 +26,8 @@ import orjson
 
 from tracelake.lake.layout import REDACTION_KEY
 from tracelake.lake.secrets.known_secrets import secrets_of
-from tracelake.lake.secrets.secret_patterns import (
-    NAMED_VALUE,
-    SECRET_NAME,
-    TOKEN_CLOSE,
-    TOKEN_OPEN,
-    looks_random,
-)
+from tracelake.lake.secrets.secret_names import secret_of_key
+from tracelake.lake.secrets.secret_patterns import TOKEN_CLOSE, TOKEN_OPEN
 from tracelake.lake.secrets.secret_search import SecretSearch, Span
 from tracelake.lake.secrets.split_text import split_texts
 from tracelake.lake.stores.store import ObjectStore
@@ -127,11 +122,9 @@ class Redactor:
                     changed[name] = clean
         if not changed:
             return Redacted(event, {})
-        for name, _ in vector_fields(type(event)):
-            if fields[name] is not None:
-                changed[name] = None
-                found[DROPPED_VECTOR] += 1
-        return Redacted(event.model_copy(update=changed), dict(sorted(found.items())))
+        clean_event, dropped = without_token_ids(event.model_copy(update=changed))
+        found.update(dropped)
+        return Redacted(clean_event, dict(sorted(found.items())))
 
     def redact_text(self, text: str) -> RedactedText:
         """One decoded string without its secrets."""
@@ -181,13 +174,11 @@ class Redactor:
     def _named(self, key: str, item: Any, found: Counter[str]) -> Any:
         """The value of a key. Under a key that names a secret, a random-looking beginning is replaced too."""
         clean = self._walk(item, found)
-        if not isinstance(clean, str) or not SECRET_NAME.search(key):
-            return clean
-        value = NAMED_VALUE.match(clean)
-        if value is None or not looks_random(value[0]):
+        secret = secret_of_key(key, clean) if isinstance(clean, str) else None
+        if secret is None:
             return clean
         found["named"] += 1
-        return self._token("named", value[0]) + clean[value.end() :]
+        return self._token("named", secret) + clean[len(secret) :]
 
     def _text(self, text: str, found: Counter[str]) -> str:
         return self._texts([text], found)[0]
@@ -222,6 +213,16 @@ class Redactor:
             return f"{TOKEN_OPEN}secret:{type_}{TOKEN_CLOSE}"
         digest = hmac.new(self._key, secret.encode("utf-8", "surrogatepass"), hashlib.sha256).hexdigest()
         return f"{TOKEN_OPEN}secret:{type_}:{digest[:DIGEST_LETTERS]}{TOKEN_CLOSE}"
+
+
+def without_token_ids(event: Event) -> Redacted:
+    """The event without its token ids, their vectors and their digests; the same object if it has none."""
+    fields = event.__dict__
+    vectors = [name for name, _ in vector_fields(type(event)) if fields[name] is not None]
+    if not vectors:
+        return Redacted(event, {})
+    changed = dict.fromkeys((*vectors, *event.TOKEN_DIGESTS))
+    return Redacted(event.model_copy(update=changed), {DROPPED_VECTOR: len(vectors)})
 
 
 def read_or_create_redaction_key(store: ObjectStore) -> bytes:

@@ -5,6 +5,8 @@ for the ledger.
 
 **Same key, same payload: a no-op. Same key, other payload: both events are written, with a `ConflictFound`.**
 **Secrets go first**: identity, comparison and everything that is written come from the redacted event.
+**A secret drops the token ids of its turn and of the later turns of its rollout**, whatever batches they come
+in: a second import, or a longer recording, gives the same events.
 """
 
 from __future__ import annotations
@@ -15,14 +17,15 @@ from datetime import datetime
 from typing import Literal, NamedTuple
 
 from tracelake.lake.landed.ledger import EventCounter, EventOutcome
-from tracelake.lake.secrets.redaction import DROPPED_VECTOR, Redactor, read_or_create_redaction_key
+from tracelake.lake.secrets.redaction import Redactor, read_or_create_redaction_key, without_token_ids
 from tracelake.lake.stores.store import ObjectStore
 from tracelake.lake.writing.known_keys import KnownKeys
 from tracelake.lake.writing.rows import EventRow
 from tracelake.lake.writing.spool.segment import SpooledEvent
 from tracelake.schemas.canonical import canonical_text
-from tracelake.schemas.events.event import CanonicalEvent, Event, canonical_event, vector_fields
+from tracelake.schemas.events.event import CanonicalEvent, Event, canonical_event
 from tracelake.schemas.events.lake_events import ConflictFound, EventRejected
+from tracelake.schemas.events.rollout_events import RolloutStarted, ToolReturned, TurnCompleted
 
 
 class Origin(NamedTuple):
@@ -82,7 +85,8 @@ class Deduplicator:
     def __init__(self, store: ObjectStore) -> None:
         self._known = KnownKeys(store)
         self._redactor = Redactor.from_environment(read_or_create_redaction_key(store), os.environ)
-        self._redacted_rollouts: set[str | None] = set()
+        self._redacted_turns: dict[str, int] = {}
+        """By rollout the first turn whose token ids may repeat a secret of an earlier event."""
         self.counter = EventCounter()
 
     def redact_and_name(self, events: Iterable[Event], origin: Origin) -> list[PreparedEvent]:
@@ -94,9 +98,9 @@ class Deduplicator:
         for index in self._redactor.suspects_of([item.canonical.text for item in prepared]):
             event, found = self._redactor.redact(prepared[index].event)
             if found:
-                self._redacted_rollouts.add(event.__dict__.get("rollout_id"))
+                self._note_redacted(event)
                 prepared[index] = _named_again(event, origin, found)
-        if self._redacted_rollouts:
+        if self._redacted_turns:
             prepared = [self._without_token_ids(item) for item in prepared]
         return prepared
 
@@ -124,18 +128,32 @@ class Deduplicator:
         landed, rejected, duplicate, conflict = map(len, sizes.values())
         return Receipt(landed + rejected, duplicate, conflict), to_write
 
+    def knows_key_of(self, event: Event) -> bool:
+        """Whether an event with this event's natural key is known. Raises EventInvalidError."""
+        [prepared] = self.redact_and_name([event], LIVE)
+        self._known.start_batch()
+        self._load_keys([prepared])
+        return self._known.knows_key(prepared.canonical.identity.key_hash)
+
     def first_seen_ids(self) -> dict[str, str]:
         """Key hash to event id of each event that was new to the lake."""
         return self._known.first_seen_ids()
 
+    def _note_redacted(self, event: Event) -> None:
+        """Prompts repeat what joined the context of their rollout before them."""
+        if isinstance(event, (RolloutStarted, TurnCompleted, ToolReturned)):
+            first = 0 if isinstance(event, RolloutStarted) else event.turn_index + 1
+            known = self._redacted_turns.get(event.rollout_id, first)
+            self._redacted_turns[event.rollout_id] = min(known, first)
+
     def _without_token_ids(self, item: PreparedEvent) -> PreparedEvent:
-        """Later turns of a redacted rollout repeat its secret as token ids, so these are dropped too."""
+        """The event, without token ids if its turn comes after a secret."""
         fields = item.event.__dict__
-        if not item.canonical.vectors or fields.get("rollout_id") not in self._redacted_rollouts:
+        first = self._redacted_turns.get(fields.get("rollout_id") or "")
+        if not item.canonical.vectors or first is None or (fields.get("turn_index") or 0) < first:
             return item
-        vectors = [name for name, _ in vector_fields(type(item.event)) if fields[name] is not None]
-        event = item.event.model_copy(update=dict.fromkeys(vectors))
-        return _named_again(event, item.origin, {DROPPED_VECTOR: len(vectors)})
+        event, dropped = without_token_ids(item.event)
+        return _named_again(event, item.origin, dropped)
 
     def _load_keys(self, items: list[PreparedEvent]) -> None:
         for kind in {item.event.KIND for item in items}:

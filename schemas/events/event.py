@@ -88,6 +88,8 @@ class Event(BaseModel):
     KEY: ClassVar[tuple[str, ...]]
     SCHEMA_VERSION: ClassVar[int] = 1
     NOT_PAYLOAD: ClassVar[frozenset[str]] = frozenset({"kind", "source_position"})
+    TOKEN_DIGESTS: ClassVar[tuple[str, ...]] = ()
+    """Fields that are hashes of token ids; they are removed together with the ids."""
 
     @classmethod
     def __pydantic_init_subclass__(cls, **_: Any) -> None:

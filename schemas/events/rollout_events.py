@@ -74,6 +74,7 @@ class TurnCompleted(Event):
     """A model call returned."""
 
     KEY: ClassVar[tuple[str, ...]] = ("rollout_id", "turn_index")
+    TOKEN_DIGESTS: ClassVar[tuple[str, ...]] = ("prompt_prefix_hash",)
 
     kind: Literal["turn_completed"] = "turn_completed"
     rollout_id: str

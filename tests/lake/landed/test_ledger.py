@@ -30,7 +30,7 @@ def rejection(index: int) -> EventRejected:
 
 
 def test_every_outcome_is_counted_by_run_and_length(fresh_lake: Lake) -> None:
-    long = turn(0, prompt_ids=list(range(4000)))
+    long = turn(0, new_prompt_ids=list(range(4000)))
     with fresh_lake.writer("one") as writer:
         writer.append([reward(0), reward(1), long])
         writer.append([reward(0), reward(1, 0.5), rejection(1)])

@@ -214,12 +214,14 @@ def test_a_short_key_is_refused() -> None:
 
 def test_token_ids_of_a_redacted_event_are_dropped() -> None:
     event = turn([], {"content": MAKERS["aws id"](Random(2))}).model_copy(
-        update={"completion_ids": [1, 2], "sampling_logprobs": [-0.5, -0.25]}
+        update={"completion_ids": [1, 2], "sampling_logprobs": [-0.5, -0.25], "prompt_prefix_hash": "0" * 64}
     )
     redacted = REDACTOR.redact(event)
     assert redacted.found == {"aws": 1, DROPPED_VECTOR: 2}
     assert isinstance(redacted.event, TurnCompleted)
     assert redacted.event.completion_ids is redacted.event.sampling_logprobs is None
+    # A digest would confirm a guess of the ids.
+    assert redacted.event.prompt_prefix_hash is None
 
 
 def test_integers_beyond_64_bits_keep_their_digits() -> None:

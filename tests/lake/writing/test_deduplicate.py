@@ -16,7 +16,9 @@ from tracelake.lake import Lake
 from tracelake.lake.layout import EVENTS, REDACTION_KEY
 from tracelake.lake.secrets.redaction import TOKEN_OPEN
 from tracelake.schemas.errors import SecretFoundError
-from tracelake.schemas.events.rollout_events import ToolReturned
+from tracelake.schemas.events.event import Event
+from tracelake.schemas.events.rollout_events import RolloutStarted, ToolReturned, TurnCompleted
+from tracelake.schemas.tokens import TOKEN_COLUMNS, PromptEncoder, PromptFold
 
 KNOWN = "Zq7rT2mWx9LkB4vN8pHd"
 ANTHROPIC = (
@@ -52,11 +54,15 @@ def lake_with_canaries(fresh_lake: Lake, monkeypatch: pytest.MonkeyPatch) -> Lak
         )
         message = json.dumps([{"content": f"use {ANTHROPIC}", "role": "user"}])
         writer.add(
-            [turn(1).model_copy(update={"turn_index": 1, "new_messages_json": message, "prompt_ids": [7]})]
+            [
+                turn(1).model_copy(
+                    update={"turn_index": 1, "new_messages_json": message, "new_prompt_ids": [7]}
+                )
+            ]
         )
         writer.flush()
         writer.append(
-            [turn(1, prompt_ids=[7, 8]).model_copy(update={"turn_index": 2}), turn(2, prompt_ids=[9])]
+            [turn(1, new_prompt_ids=[7, 8]).model_copy(update={"turn_index": 2}), turn(2, new_prompt_ids=[9])]
         )
         writer.append([ended(1).model_copy(update={"submission": f"{KNOWN} is in here"})])
         # The segment is not sealed yet, so the appended events are in the spool.
@@ -82,7 +88,7 @@ def test_the_envelope_counts_the_redactions(lake_with_canaries: Lake) -> None:
         for row in lake_with_canaries.scan("turn_completed").collect().to_dicts()
     }
     assert turns["r0", 0]["redactions_json"] is None
-    assert turns["r1", 1]["prompt_ids"] is None
+    assert turns["r1", 1]["new_prompt_ids"] is None
 
 
 def test_a_secret_removes_the_token_ids_of_its_rollout_only(lake_with_canaries: Lake) -> None:
@@ -90,9 +96,99 @@ def test_a_secret_removes_the_token_ids_of_its_rollout_only(lake_with_canaries: 
         (row["rollout_id"], row["turn_index"]): row
         for row in lake_with_canaries.scan("turn_completed").collect().to_dicts()
     }
-    assert turns["r1", 2]["prompt_ids"] is None
+    assert turns["r1", 2]["new_prompt_ids"] is None
     assert json.loads(turns["r1", 2]["redactions_json"]) == {"token_vector": 1}
-    assert turns["r2", 0]["prompt_ids"] == [9]
+    assert turns["r2", 0]["new_prompt_ids"] == [9]
+
+
+def turns_of(texts: list[str]) -> list[TurnCompleted]:
+    """Turns of one rollout with token ids; each adds a message with one of the texts."""
+    encoder, context = PromptEncoder(), []
+    events: list[TurnCompleted] = []
+    for index, text in enumerate(texts):
+        parent = index - 1 if index else None
+        delta = encoder.add(index, parent, [*context, 10 * index], [10 * index + 1])
+        context += [10 * index, 10 * index + 1]
+        fields = {
+            "turn_index": index,
+            "parent_turn_index": parent,
+            "new_messages_json": json.dumps([{"content": text, "role": "user"}]),
+        }
+        events.append(turn(1, completion_ids=[10 * index + 1], **delta._asdict()).model_copy(update=fields))
+    return events
+
+
+def prompts(lake: Lake) -> list[tuple[list[int] | None, str | None]]:
+    lake.project()
+    rows = lake.scan("turn_completed").select(TOKEN_COLUMNS).collect()
+    fold = PromptFold(rows.iter_rows())
+    found = [fold.prompt("r1", turn_index) for turn_index in sorted(rows["turn_index"])]
+    return [(None if ids is None else ids.to_list(), reason) for ids, reason in found]
+
+
+REMOVED = "redaction removed the token ids of turn {}"
+
+
+@pytest.mark.parametrize("batch", [1, 2, 5])
+def test_a_secret_removes_the_token_ids_from_its_turn_on_whatever_the_batches(
+    fresh_lake: Lake, batch: int
+) -> None:
+    """The shorter recording has no secret yet; the longer one must not conflict with it."""
+    events = turns_of(["a", "b", f"use {ANTHROPIC}", "c", "d"])
+    with fresh_lake.writer("shorter") as writer:
+        writer.append(events[:2])
+    for run in ("longer", "again"):
+        with fresh_lake.writer(run) as writer:
+            receipts = [
+                writer.append(events[start : start + batch]) for start in range(0, len(events), batch)
+            ]
+            receipts += [writer.append(events[:2])]
+        assert sum(receipt.conflict_count for receipt in receipts) == 0
+        assert sum(receipt.new_count for receipt in receipts) == (3 if run == "longer" else 0)
+    assert prompts(fresh_lake) == [
+        ([0], None),
+        ([0, 1, 10], None),
+        *((None, REMOVED.format(index)) for index in (2, 3, 4)),
+    ]
+    rows = fresh_lake.scan("turn_completed").sort("turn_index").collect()
+    assert rows["prompt_prefix_hash"].is_null().to_list() == [True, False, True, True, True]
+    assert rows["completion_ids"].is_null().to_list() == [False, False, True, True, True]
+
+
+def test_a_turn_of_another_writer_folds_to_null_after_a_removed_prefix(fresh_lake: Lake) -> None:
+    """This writer knows of no secret, and what its turn adds spells none."""
+    events = turns_of(["a", f"use {ANTHROPIC}", "b"])
+    for run, part in (("first", events[:2]), ("second", events[2:])):
+        with fresh_lake.writer(run) as writer:
+            writer.append(part)
+    assert prompts(fresh_lake) == [([0], None), (None, REMOVED.format(1)), (None, REMOVED.format(1))]
+    assert fresh_lake.scan("turn_completed").sort("turn_index").collect()["new_prompt_ids"][2].to_list() == [
+        20
+    ]
+
+
+@pytest.mark.parametrize(
+    ("secret", "removed"),
+    [
+        (
+            RolloutStarted(
+                rollout_id="r1", task_key="t", environment="e", substrate="s", tools_json=ANTHROPIC
+            ),
+            0,
+        ),
+        (ToolReturned(rollout_id="r1", turn_index=0, call_index=0, raw_output=ANTHROPIC), 1),
+        (ended(1).model_copy(update={"submission": ANTHROPIC}), 3),
+    ],
+    ids=["at the start", "in a tool's output", "at the end"],
+)
+def test_only_turns_that_may_repeat_a_secret_lose_their_token_ids(
+    fresh_lake: Lake, secret: Event, removed: int
+) -> None:
+    with fresh_lake.writer("run") as writer:
+        writer.append([secret])
+        writer.append(turns_of(["a", "b", "c"]))
+    found = [ids is None for ids, _ in prompts(fresh_lake)]
+    assert found == [index >= removed for index in range(3)]
 
 
 def test_a_secret_has_one_token_in_a_lake_and_another_in_another_lake(

@@ -66,9 +66,9 @@ def test_a_value_that_is_not_a_list_of_ids_is_refused_on_creation(values: Any) -
 
 def test_later_changes_of_the_callers_list_do_not_reach_the_event() -> None:
     running = [1, 2]
-    event = turn(prompt_ids=running)
+    event = turn(new_prompt_ids=running)
     running.append(3)
-    assert event.prompt_ids == [1, 2]
+    assert event.new_prompt_ids == [1, 2]
 
 
 def test_an_event_is_serialized_to_json_with_plain_lists() -> None:

@@ -38,7 +38,7 @@ from tests.lake.facts import turn
 lake = Lake.open(sys.argv[1])
 with lake.writer("fast") as writer:
     for index in range(10_000):
-        writer.append([turn(index, prompt_ids=[index] * 20_000)])
+        writer.append([turn(index, new_prompt_ids=[index] * 20_000)])
         print(index, flush=True)
 """
 
@@ -59,7 +59,7 @@ def test_a_writer_seals_by_itself_if_its_process_fails_to_start(
     monkeypatch.setattr(sys, "executable", str(broken))
     with fresh_lake.writer("alone") as writer:
         for index in range(250):
-            writer.append([turn(index, prompt_ids=TOKENS)])
+            writer.append([turn(index, new_prompt_ids=TOKENS)])
         assert writer._lander._process is not None
     assert len(landed_ids(fresh_lake.store)) == 250
 
@@ -81,7 +81,7 @@ def test_segments_wait_for_a_process_that_starts_slowly(
     )
     with fresh_lake.writer("waits") as writer:
         for index in range(250):
-            writer.append([turn(index, prompt_ids=TOKENS)])
+            writer.append([turn(index, new_prompt_ids=TOKENS)])
         assert landed_ids(fresh_lake.store) == []
         may_start.touch()
         wait_until(lambda: len(landed_ids(fresh_lake.store)) > 0)
@@ -94,7 +94,7 @@ def test_a_flush_does_not_wait_for_a_process_that_starts_slowly(
     monkeypatch.setattr(sys, "executable", interpreter(tmp_path, "exec sleep 3600"))
     with fresh_lake.writer("flushes") as writer:
         for index in range(250):
-            writer.append([turn(index, prompt_ids=TOKENS)])
+            writer.append([turn(index, new_prompt_ids=TOKENS)])
         writer.flush()
         assert len(landed_ids(fresh_lake.store)) == 250
         writer.append([turn(250)])
@@ -120,7 +120,7 @@ def test_the_sealing_process_loads_no_event_class_and_no_numpy(fresh_lake: Lake)
 
 def test_the_process_and_a_recovery_land_the_same_file(tmp_path: Path) -> None:
     lakes = [Lake.create(str(tmp_path / name)) for name in ("thread", "process")]
-    with abandoned(lakes[0], [turn(0, prompt_ids=[1, 2]), reward(1)]) as [segment]:
+    with abandoned(lakes[0], [turn(0, new_prompt_ids=[1, 2]), reward(1)]) as [segment]:
         data = segment.read_bytes()
     recover(lakes[0].store)
     copy = tmp_path / "process" / "spool" / "epoch" / segment.name
@@ -138,12 +138,12 @@ def test_the_process_and_a_recovery_land_the_same_file(tmp_path: Path) -> None:
 def test_a_long_writer_seals_in_a_process_that_ends_with_it(fresh_lake: Lake) -> None:
     with fresh_lake.writer("long") as writer:
         for index in range(60):
-            writer.append([turn(index, prompt_ids=TOKENS)])
+            writer.append([turn(index, new_prompt_ids=TOKENS)])
         process = writer._lander._process
         assert process is not None
         wait_until(process.is_ready)
         for index in range(60, 250):
-            writer.append([turn(index, prompt_ids=TOKENS)])
+            writer.append([turn(index, new_prompt_ids=TOKENS)])
     assert process._process.returncode == 0
     assert len(landed_ids(fresh_lake.store)) == 250
     sequence = [
@@ -161,7 +161,7 @@ def test_a_writer_reports_that_its_process_was_killed_and_its_events_are_recover
     def append_until_it_fails() -> None:
         with fresh_lake.writer("x") as writer:
             for index in range(2000):
-                writer.append([turn(index, prompt_ids=TOKENS)])
+                writer.append([turn(index, new_prompt_ids=TOKENS)])
                 appended.append(index)
                 if (process := writer._lander._process) is not None:
                     wait_until(process.is_ready)
@@ -171,7 +171,7 @@ def test_a_writer_reports_that_its_process_was_killed_and_its_events_are_recover
         append_until_it_fails()
     assert appended
     fresh_lake.project()
-    acknowledged = {event_identity(turn(index, prompt_ids=TOKENS)).event_id for index in appended}
+    acknowledged = {event_identity(turn(index, new_prompt_ids=TOKENS)).event_id for index in appended}
     assert acknowledged <= set(landed_ids(fresh_lake.store))
     assert len(landed_ids(fresh_lake.store)) == len(set(landed_ids(fresh_lake.store)))
     assert fresh_lake.verify().ok

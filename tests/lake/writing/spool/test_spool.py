@@ -360,7 +360,7 @@ def test_a_spool_folder_gets_its_name_once_it_is_locked(tmp_path: Path) -> None:
 
 
 def test_spooled_and_directly_landed_events_have_the_same_columns() -> None:
-    event = turn(0, prompt_ids=[1, 2], sampling_logprobs=[-0.5], completion_mask=[True, False])
+    event = turn(0, new_prompt_ids=[1, 2], sampling_logprobs=[-0.5], completion_mask=[True, False])
     canonical = canonical_event(type(event), event.__dict__)
     row = EventRow(event, canonical.identity, *ORIGIN, None, canonical.byte_count)
     direct = event_rows_to_table(event.KIND, [row], 7, run_id="run", epoch=HEAD.epoch, recorded_at=MOMENT)
