@@ -13,8 +13,9 @@ from collections.abc import Callable
 import polars as pl
 
 from tracelake.assets.derivations import DERIVED_TABLES, TABLE_OF_NAME, BuildParameters, DerivedTable
-from tracelake.assets.inputs import InputTable, Quarantine, load_events, load_quarantine
+from tracelake.assets.inputs import InputTable, load_events
 from tracelake.lake import Lake
+from tracelake.lake.curation.selection import Selection
 from tracelake.lake.tables.derived import Derivation
 from tracelake.lake.writing.deduplicate import Origin, Receipt
 from tracelake.producers.harvest import harvest
@@ -25,16 +26,26 @@ HARVEST_RUN = "harvest"
 HARVEST_AFTER = "turns"
 
 OnTable = Callable[[str, PinnedTable], None]
+OnSelection = Callable[[Selection], None]
 
 
-def build(lake: Lake, parameters: BuildParameters, on_table: OnTable | None = None) -> dict[str, PinnedTable]:
-    """Derive every table from the current events. Returns states by name, in the order of derivation."""
+def build(
+    lake: Lake,
+    parameters: BuildParameters,
+    on_table: OnTable | None = None,
+    on_selection: OnSelection | None = None,
+) -> dict[str, PinnedTable]:
+    """Derive every table from the current events. Returns states by name, in the order of derivation.
+
+    `on_selection` learns first which rollouts no table will contain, and why."""
     lake.project()
-    quarantine = load_quarantine(lake)
+    selection = lake.selection()
+    if on_selection is not None:
+        on_selection(selection)
     loaded: dict[str, InputTable] = {}
     states: dict[str, PinnedTable] = {}
     for table in DERIVED_TABLES:
-        frame, states[table.name] = derive(lake, table, parameters, quarantine, loaded)
+        frame, states[table.name] = derive(lake, table, parameters, selection, loaded)
         loaded[table.name] = InputTable(frame, states[table.name].digest)
         if table.name == HARVEST_AFTER and harvest_answers(lake, frame).new_count:
             lake.project()
@@ -47,7 +58,7 @@ def derive(
     lake: Lake,
     table: DerivedTable,
     parameters: BuildParameters,
-    quarantine: Quarantine,
+    selection: Selection,
     loaded: dict[str, InputTable] | None = None,
 ) -> tuple[pl.DataFrame, PinnedTable]:
     """Derive one table. `loaded` caches the inputs of this build and is extended.
@@ -57,7 +68,7 @@ def derive(
     loaded = {} if loaded is None else loaded
     for name in table.inputs:
         if name not in loaded:
-            loaded[name] = load_input(lake, name, quarantine)
+            loaded[name] = load_input(lake, name, selection)
     inputs = [loaded[name].frame for name in table.inputs]
     settings = {name: getattr(parameters, name) for name in table.parameters}
     frame = table.fold(*inputs, **settings).sort(list(table.key))
@@ -70,10 +81,10 @@ def derive(
     return frame, lake.derive(table.name, frame, derivation)
 
 
-def load_input(lake: Lake, name: str, quarantine: Quarantine) -> InputTable:
+def load_input(lake: Lake, name: str, selection: Selection) -> InputTable:
     """The newest version of an event table or a derived table; a derived one in key order."""
     if name in CLASS_OF_KIND:
-        return load_events(lake, name, quarantine)
+        return load_events(lake, name, selection)
     with lake.lease(name) as version:
         frame = lake.scan(name, at=version).collect().sort(list(TABLE_OF_NAME[name].key))
         return InputTable(frame, lake.state(name, version).digest)

@@ -18,7 +18,7 @@ from contextlib import AbstractContextManager
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from tracelake.lake.layout import FORMAT_VERSION, MARKER
+from tracelake.lake.layout import CURSORS, EVENTS, FORMAT_VERSION, LEDGER, LOG, MARKER, PINS, TABLES
 from tracelake.lake.secrets.redaction import read_or_create_redaction_key
 from tracelake.lake.stores.probe import check_conditional_writes
 from tracelake.lake.stores.store import ObjectStore, is_local, open_store
@@ -42,6 +42,9 @@ if TYPE_CHECKING:
     import polars as pl
 
     from tracelake.lake.audits.audit import Audit
+    from tracelake.lake.curation.conflicts import Conflict
+    from tracelake.lake.curation.retractions import NamedAs, Retraction
+    from tracelake.lake.curation.selection import Selection
     from tracelake.lake.landed.ledger import Ledger
     from tracelake.lake.maintenance.maintain import TableMaintenance
     from tracelake.lake.pins.pins import OpenPin
@@ -50,6 +53,7 @@ if TYPE_CHECKING:
     from tracelake.schemas.pin import Pin, PinnedTable
 
 PROJECT_RUN = "project"
+CURATION_RUN = "curation"
 _log = logging.getLogger("tracelake")
 
 
@@ -62,12 +66,14 @@ class Lake:
 
     @classmethod
     def create(cls, uri: str) -> Lake:
-        """Raises LakeExistsError, and StoreUnsupportedError for a remote store that ignores conditions."""
+        """Raises LakeExistsError, also over the files of a lake without its marker, and StoreUnsupportedError
+        for a remote store that ignores conditions."""
         store = open_store(uri)
+        if not store.exists(MARKER):
+            _refuse_remains(store)
         if not is_local(store):
             check_conditional_writes(store)
-        marker = {"format_version": FORMAT_VERSION, "created_by": f"tracelake {TRACELAKE_VERSION}"}
-        if not store.put_new(MARKER, json.dumps(marker).encode()):
+        if not store.put_new(MARKER, json.dumps(_marker()).encode()):
             raise LakeExistsError(
                 "there is a lake here already", got=uri, cure="Open it, or choose another place."
             )
@@ -93,6 +99,19 @@ class Lake:
             # Readers can do without it; a writer or a projector raises the error.
             _log.warning("could not land what a crashed writer left: %s", error)
         return cls(store)
+
+    @classmethod
+    def open_or_create(cls, uri: str) -> Lake:
+        """Raises what `open` and `create` raise, except that it does not matter which of them fits."""
+        try:
+            return cls.open(uri)
+        except LakeMissingError:
+            pass
+        try:
+            return cls.create(uri)
+        except LakeExistsError:
+            # Another process created it in between.
+            return cls.open(uri)
 
     @property
     def uri(self) -> str:
@@ -122,7 +141,8 @@ class Lake:
         """Bring event tables up to date, all or those of the kinds named; returns the new rows by kind.
 
         First lands what this lake's writers have acknowledged and what crashed writers left. Without `kinds`,
-        torn newest versions of all tables, derived ones too, move to quarantine.
+        torn newest versions of all tables, derived ones too, move to quarantine. Conflicts may be found only
+        when their own kind is projected, so naming `conflict_found` projects all kinds.
         """
         from tracelake.lake.landed.listing import files_to_project
         from tracelake.lake.projection.project import project_kind
@@ -139,10 +159,10 @@ class Lake:
             with self.writer(PROJECT_RUN) as writer:
                 writer.append(conflicts, Origin("derived"))
 
-        added = {
-            kind: project_kind(self._store, kind, land_conflicts, listing=listing)
-            for kind, listing in files_to_project(self._store, kinds).items()
-        }
+        all_kinds = kinds is None or ConflictFound.KIND in kinds
+        added = dict.fromkeys(kinds or (), 0)
+        for kind, listing in files_to_project(self._store, None if all_kinds else kinds).items():
+            added[kind] = project_kind(self._store, kind, land_conflicts, listing=listing)
         if conflicts_landed:
             # A conflict enters its table together with the events that it names.
             count = project_kind(self._store, ConflictFound.KIND, land_conflicts)
@@ -235,16 +255,86 @@ class Lake:
 
         return leased(self._store, table, version, duration=duration)
 
+    def selection(self) -> Selection:
+        """Which events count and which rollouts are left out, from tables as of their last projection."""
+        from tracelake.lake.curation.selection import read_selection
+
+        return read_selection(self._store)
+
+    def conflicts(self) -> list[Conflict]:
+        """All conflicts, resolved ones too, with what differs; projects first."""
+        from tracelake.lake.curation.conflicts import list_conflicts
+
+        self.project()
+        return list_conflicts(self._store)
+
+    def resolve(
+        self, target: str, *, use: str | None = None, file: str | None = None, reason: str
+    ) -> list[Conflict]:
+        """Decide a conflict, by its id, or all conflicts of a rollout; returns them as they are then.
+
+        `use`: `first`, `other`, `neither` or an event id. `file`: the events of this source count. Raises
+        BadInputError."""
+        from tracelake.lake.curation.conflicts import plan_resolution, targeted
+
+        self._land_decisions(plan_resolution(self.conflicts(), target, use=use, file=file, reason=reason))
+        return targeted(self.conflicts(), target)
+
+    def retract(
+        self, name: str, *, reason: str, undo: bool = False, named_as: NamedAs | None = None
+    ) -> Retraction:
+        """Leave a rollout, or all rollouts of a run, out of later builds; `undo` takes it back. Raises
+        BadInputError."""
+        from tracelake.lake.curation.retractions import plan_retraction
+
+        self.project()
+        plan = plan_retraction(
+            self._store, name, self.selection(), reason=reason, undo=undo, named_as=named_as
+        )
+        self._land_decisions(plan.events)
+        return plan
+
+    def retracted_in(self, pin: Pin) -> tuple[str, ...]:
+        """Rollouts in a pin that are retracted now. Raises TableMissingError."""
+        from tracelake.lake.curation.retractions import retracted_in
+
+        return retracted_in(self._store, pin, self.selection())
+
     def verify(self, *, deep: bool = False) -> Audit:
         from tracelake.lake.audits.audit import audit
 
         return audit(self._store, deep=deep)
+
+    def _land_decisions(self, decisions: Sequence[Event]) -> None:
+        if not decisions:
+            return
+        with self.writer(CURATION_RUN) as writer:
+            writer.append(decisions)
+        self.project(sorted({event.KIND for event in decisions}))
 
     def _flush_local_writers(self) -> None:
         """Land events that this lake's writers, or crashed ones, have acknowledged and only spooled."""
         for writer in list(self._writers):
             writer.land_spooled()
         recover(self._store)
+
+
+def _refuse_remains(store: ObjectStore) -> None:
+    """A new lake over the files of another would present them as its own. Raises LakeExistsError."""
+    spool = () if store.spool_folder is None else (store.spool_folder.name,)
+    for folder in (EVENTS.partition("/")[0], TABLES, PINS, LOG, LEDGER, CURSORS, *spool):
+        if found := store.list(folder):
+            raise LakeExistsError(
+                f"the files of a lake are here, and its {MARKER} is missing",
+                got=f"{store.uri}: {found[0]}" + (f" and {len(found) - 1} more" if len(found) > 1 else ""),
+                expected="an empty place",
+                cure=f"Restore {MARKER} from a copy, or write it: {json.dumps(_marker())}. "
+                "To begin anew, choose another place or move these files away.",
+            )
+
+
+def _marker() -> dict[str, object]:
+    return {"format_version": FORMAT_VERSION, "created_by": f"tracelake {TRACELAKE_VERSION}"}
 
 
 def _check_format(marker: bytes) -> None:

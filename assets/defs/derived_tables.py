@@ -12,7 +12,6 @@ from tracelake.assets.defs.event_tables import HARVESTED
 from tracelake.assets.defs.lake_resource import LakeResource
 from tracelake.assets.defs.metadata import table_metadata
 from tracelake.assets.derivations import DERIVED_TABLES, DerivedTable
-from tracelake.assets.inputs import load_quarantine
 from tracelake.lake.tables.derived import table_state
 
 GROUPS = {
@@ -47,11 +46,15 @@ def derived_table_asset(table: DerivedTable) -> dg.AssetsDefinition:
 
 def _materialized(table: DerivedTable, lake: LakeResource) -> dg.MaterializeResult:
     opened = lake.open()
-    frame, state = derive(opened, table, lake.parameters(), load_quarantine(opened))
+    selection = opened.selection()
+    frame, state = derive(opened, table, lake.parameters(), selection)
     distinct = frame.select(pl.struct(list(table.key)).n_unique()).item() if frame.height else 0
     stored = table_state(opened.store, table.name, state.version, recompute=True)
     return dg.MaterializeResult(
-        metadata=table_metadata(table.name, opened.uri, frame, state, table.plot_column),
+        metadata={
+            **table_metadata(table.name, opened.uri, frame, state, table.plot_column),
+            **{f"rollouts_left_out_{why}": count for why, count in selection.counts().items()},
+        },
         data_version=dg.DataVersion(f"sha256:{state.digest}"),
         check_results=[
             _checked(_key_check(table), distinct == frame.height, distinct_keys=distinct),
@@ -80,7 +83,7 @@ def _checked(name: str, passed: bool, **metadata: int | str) -> dg.AssetCheckRes
 def harvested_answers(lake: LakeResource) -> dg.MaterializeResult:
     """Actions of other models at the same state, landed as teacher answers."""
     opened = lake.open()
-    turns = load_input(opened, "turns", load_quarantine(opened)).frame
+    turns = load_input(opened, "turns", opened.selection()).frame
     receipt = harvest_answers(opened, turns)
     return dg.MaterializeResult(metadata={"new": receipt.new_count, "known": receipt.duplicate_count})
 

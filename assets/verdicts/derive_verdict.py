@@ -20,9 +20,10 @@ from tracelake.assets.folds.replay_cost.cost_verdict import ReplayEvents, cost_v
 from tracelake.assets.folds.verdict.ab_model import Verdict, VerdictSpec
 from tracelake.assets.folds.verdict.ab_verdict import ab_verdict
 from tracelake.assets.folds.verdict.evaluations import evaluations
-from tracelake.assets.inputs import Quarantine, load_events, load_quarantine
+from tracelake.assets.inputs import load_events
 from tracelake.assets.verdicts.projected_cost import PROJECTED_COLUMNS, project_cost
 from tracelake.lake import Lake
+from tracelake.lake.curation.selection import Selection
 from tracelake.producers.teachers.asking.questions import select
 from tracelake.schemas.errors import BadInputError
 from tracelake.schemas.experiments.cost_experiment import CostExperiment
@@ -45,11 +46,11 @@ def derive_verdict(lake: Lake, experiment_id: str) -> AnyVerdict:
         .sort("recorded_at", "spec_hash", descending=True)
         .collect()
     )
-    quarantine = load_quarantine(lake)
+    selection = lake.selection()
     newest = _experiment(experiment_id, registrations) if registrations.height else None
     if isinstance(newest, CostExperiment):
-        return _cost_verdict(lake, newest, registrations.row(0, named=True), quarantine)
-    return _ab_verdict(lake, experiment_id, registrations, quarantine)
+        return _cost_verdict(lake, newest, registrations.row(0, named=True), selection)
+    return _ab_verdict(lake, experiment_id, registrations, selection)
 
 
 def _experiment(experiment_id: str, registrations: pl.DataFrame) -> AnyExperiment:
@@ -58,10 +59,10 @@ def _experiment(experiment_id: str, registrations: pl.DataFrame) -> AnyExperimen
 
 
 def _ab_verdict(
-    lake: Lake, experiment_id: str, registrations: pl.DataFrame, quarantine: Quarantine
+    lake: Lake, experiment_id: str, registrations: pl.DataFrame, selection: Selection
 ) -> Verdict:
     """By the newest registration that was trained."""
-    started = load_events(lake, "training_started", quarantine).frame.filter(
+    started = load_events(lake, "training_started", selection).frame.filter(
         pl.col("experiment_id") == experiment_id
     )
     trained = registrations.filter(pl.col("spec_hash").is_in(started["spec_hash"].implode()))
@@ -74,7 +75,7 @@ def _ab_verdict(
     experiment, spec_hash = _experiment(experiment_id, trained), trained["spec_hash"][0]
     assert isinstance(experiment, Experiment)
     trainings = started.filter(pl.col("spec_hash") == spec_hash)
-    scores = evaluations(load_events(lake, "task_evaluated", quarantine).frame).filter(
+    scores = evaluations(load_events(lake, "task_evaluated", selection).frame).filter(
         pl.col("training_id").is_in(trainings["training_id"].implode())
         & (pl.col("metric") == experiment.verdict.metric)
     )
@@ -98,10 +99,10 @@ def _ab_verdict(
 
 
 def _cost_verdict(
-    lake: Lake, experiment: CostExperiment, registration: dict[str, Any], quarantine: Quarantine
+    lake: Lake, experiment: CostExperiment, registration: dict[str, Any], selection: Selection
 ) -> CostVerdict:
     """Of the replay with the experiment's name."""
-    turns = _chosen_turns(lake, experiment, quarantine)
+    turns = _chosen_turns(lake, experiment, selection)
     long = turns.filter(pl.len().over("rollout_id") >= experiment.traces.turn_count_min)
     spec = CostSpec(
         experiment_id=experiment.id,
@@ -117,23 +118,24 @@ def _cost_verdict(
         pl.col("replay_id") == experiment.id, pl.col("recorded_at") < registration["recorded_at"]
     )
     return cost_verdict(
-        _replay_events(lake, experiment.id, turns, quarantine),
+        _replay_events(lake, experiment.id, turns, selection),
         spec,
         projected=project_cost(long, experiment.teachers, experiment.verdict),
         registered_late=calls_before.select(pl.len()).collect().item() > 0,
     )
 
 
-def _chosen_turns(lake: Lake, experiment: CostExperiment, quarantine: Quarantine) -> pl.DataFrame:
+def _chosen_turns(lake: Lake, experiment: CostExperiment, selection: Selection) -> pl.DataFrame:
     """All turns of the traces that the experiment's filter chooses."""
     chosen = {question.rollout_id for question in select(lake, experiment.traces.filter)}
-    rollout_ids = sorted(chosen - quarantine.rollout_ids)
-    turns = lake.scan("turn_completed").filter(pl.col("rollout_id").is_in(rollout_ids))
+    counts = ~pl.col("event_id").is_in(sorted(selection.discarded_ids))
+    rollout_ids = sorted(chosen - selection.rollout_ids)
+    turns = lake.scan("turn_completed").filter(pl.col("rollout_id").is_in(rollout_ids) & counts)
     return turns.select(_TURN_COLUMNS).collect()
 
 
-def _replay_events(lake: Lake, replay_id: str, turns: pl.DataFrame, quarantine: Quarantine) -> ReplayEvents:
-    reserved = load_events(lake, "teacher_call_reserved", quarantine).frame.filter(
+def _replay_events(lake: Lake, replay_id: str, turns: pl.DataFrame, selection: Selection) -> ReplayEvents:
+    reserved = load_events(lake, "teacher_call_reserved", selection).frame.filter(
         pl.col("replay_id") == replay_id
     )
     in_replay = pl.col("attempt_id").is_in(reserved["attempt_id"].implode())
@@ -142,9 +144,9 @@ def _replay_events(lake: Lake, replay_id: str, turns: pl.DataFrame, quarantine: 
     return ReplayEvents(
         turns,
         reserved,
-        load_events(lake, "teacher_call_settled", quarantine).frame.filter(in_replay),
-        load_events(lake, "teacher_answered", quarantine).frame.filter(in_replay),
-        load_events(lake, "teacher_failed", quarantine).frame.filter(in_replay | unsent),
+        load_events(lake, "teacher_call_settled", selection).frame.filter(in_replay),
+        load_events(lake, "teacher_answered", selection).frame.filter(in_replay),
+        load_events(lake, "teacher_failed", selection).frame.filter(in_replay | unsent),
     )
 
 

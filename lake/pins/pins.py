@@ -8,17 +8,28 @@ pin.
 **A pin records what had landed**: size and Merkle root of the log of landed files.
 **A pin opens unchanged or fails loudly**: opening it computes the digests again from the rows.
 **The same contents under the same name are the same pin.**
-**Events in conflict are in no pin**: it lists their ids, and its scans leave them out.
+**A pin of an event table leaves out what folds leave out**, by conflicts and retractions: it lists the ids of
+those events, and its scans do not return them.
+**A later retraction changes no pin**: opening it warns.
 """
 
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 from collections.abc import Sequence
 
 import polars as pl
 
+from tracelake.lake.curation.retractions import retracted_in
+from tracelake.lake.curation.selection import (
+    EVERYTHING,
+    Selection,
+    is_used,
+    read_selection,
+    selection_columns,
+)
 from tracelake.lake.landed.ledger import build_ledger
 from tracelake.lake.landed.log import append_to_log
 from tracelake.lake.layout import pin_tag, table_path
@@ -46,6 +57,7 @@ from tracelake.schemas.pin import MANIFEST_FORMAT, KindCounts, Pin, PinnedTable,
 from tracelake.schemas.version import TRACELAKE_VERSION
 
 RACES_MAX = 100
+_log = logging.getLogger("tracelake")
 
 
 class OpenPin:
@@ -76,7 +88,10 @@ def create_pin(store: ObjectStore, name: str, tables: Sequence[str], allowed: Se
     with contextlib.ExitStack() as leases:
         # Digesting a large table can take longer than cleanup keeps its version.
         versions = {table: leases.enter_context(leased(store, table)) for table in sorted(set(tables))}
-        states = {table: _state_to_pin(store, table, version) for table, version in versions.items()}
+        selection = read_selection(store)
+        states = {
+            table: _state_to_pin(store, table, version, selection) for table, version in versions.items()
+        }
         ledger = _kind_counts(store, sorted(_source_kinds(store, list(states))))
         schema_versions = {kind: CLASS_OF_KIND[kind].SCHEMA_VERSION for kind in ledger}
         unnumbered = Pin(
@@ -99,6 +114,13 @@ def open_pin(store: ObjectStore, reference: str) -> OpenPin:
     pin = read_pin(store, reference)
     for name, pinned in pin.tables.items():
         check_table(store, pin, name, pinned)
+    if retracted := retracted_in(store, pin, read_selection(store)):
+        _log.warning(
+            "pin %s stays as it is, but %d of its rollouts have been retracted since, such as %s",
+            pin.reference,
+            len(retracted),
+            retracted[0],
+        )
     return OpenPin(store, pin)
 
 
@@ -173,7 +195,7 @@ def _contents(table: PinnedTable) -> tuple[int, str, str, str | None]:
     return table.row_count, table.digest, table.schema_digest, table.rows_digest
 
 
-def _state_to_pin(store: ObjectStore, name: str, version: int) -> PinnedTable:
+def _state_to_pin(store: ObjectStore, name: str, version: int, selection: Selection) -> PinnedTable:
     stored = table_state(store, name, version)
     state = table_state(store, name, version, recompute=True)
     if state.digest != stored.digest:
@@ -183,16 +205,17 @@ def _state_to_pin(store: ObjectStore, name: str, version: int) -> PinnedTable:
             expected=f"digest {stored.digest}",
             cure="Run `tracelake build` to derive it again.",
         )
-    return state.model_copy(update={"quarantined": _events_in_conflict(store, name, state.version)})
+    return state.model_copy(update={"quarantined": _events_left_out(store, name, state.version, selection)})
 
 
-def _events_in_conflict(store: ObjectStore, name: str, version: int) -> tuple[str, ...]:
-    """Sorted ids of an event table's events whose key is in conflict."""
-    keys = {key_hash for kind, key_hash in _conflicts(store) if kind == name}
-    if not keys:
+def _events_left_out(
+    store: ObjectStore, name: str, version: int, selection: Selection
+) -> tuple[str, ...]:
+    """Sorted ids of an event table's events that do not count."""
+    if name not in CLASS_OF_KIND or selection == EVERYTHING:
         return ()
-    rows = open_dataset(store, name, version).to_table(columns=["event_id", "key_hash"]).to_pylist()
-    return tuple(sorted(row["event_id"] for row in rows if row["key_hash"] in keys))
+    rows = pl.DataFrame(open_dataset(store, name, version).to_table(columns=selection_columns(name)))
+    return tuple(sorted(rows.filter(~is_used(rows, name, selection))["event_id"]))
 
 
 def _source_kinds(store: ObjectStore, tables: list[str]) -> set[str]:

@@ -7,6 +7,7 @@ from typing import Annotated, Any, get_args
 from pydantic import Field, TypeAdapter, ValidationError
 
 from tracelake.schemas.errors import EventInvalidError
+from tracelake.schemas.events.curation_events import ConflictResolved, RetractionDecided
 from tracelake.schemas.events.event import Event
 from tracelake.schemas.events.lake_events import ConflictFound, EventRejected
 from tracelake.schemas.events.rollout_events import (
@@ -52,7 +53,9 @@ AnyEvent = Annotated[
     | TrainingEnded
     | TaskEvaluated
     | ConflictFound
-    | EventRejected,
+    | EventRejected
+    | ConflictResolved
+    | RetractionDecided,
     Field(discriminator="kind"),
 ]
 """The discriminated union."""

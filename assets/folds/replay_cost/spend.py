@@ -3,12 +3,14 @@
 **`teacher_spend` counts every attempt once**, whatever its outcome, in whole micro-dollars. A reconciled
 settlement counts instead of any other.
 **Unknown cost stands apart**: attempts without a settlement, or settled at their maximum, are unknown and
-cost at most `unknown_microusd`.
+cost at most `unknown_microusd`. A sum over nothing known is null, never 0.
 """
 
 from __future__ import annotations
 
 import polars as pl
+
+from tracelake.assets.folds.sums import known_sum
 
 TEACHER_SPEND_KEY = ("replay_id", "teacher", "rollout_id", "arm")
 _NO_ARM = ""
@@ -18,7 +20,9 @@ _SETTLEMENT_RANK = {"reconciled": 0, "provider": 1, "price_table": 2, "unbilled"
 def spend(
     turn_completed: pl.DataFrame, teacher_answered: pl.DataFrame, teacher_failed: pl.DataFrame
 ) -> pl.DataFrame:
-    """Calls, tokens and dollars by purpose and model, from deduplicated facts. Key (purpose, model)."""
+    """Calls, tokens and dollars by purpose and model, from deduplicated facts. Key (purpose, model).
+
+    `cost_usd` is the price of `priced_call_count` of the calls."""
     # A harvested answer is already counted as a turn of its own rollout.
     asked = teacher_answered.filter(pl.col("origin") == "asked")
     parts = [
@@ -45,10 +49,10 @@ def _spent(calls: pl.DataFrame, purpose: str) -> pl.DataFrame:
         .agg(
             pl.len().cast(pl.Int64).alias("call_count"),
             pl.col("cost_usd").is_not_null().sum().cast(pl.Int64).alias("priced_call_count"),
-            pl.col("prompt_token_count").sum(),
-            pl.col("cached_token_count").sum(),
-            pl.col("completion_token_count").sum(),
-            pl.col("cost_usd").sum(),
+            known_sum(pl.col("prompt_token_count")),
+            known_sum(pl.col("cached_token_count")),
+            known_sum(pl.col("completion_token_count")),
+            known_sum(pl.col("cost_usd")),
         )
         .select(pl.lit(purpose).alias("purpose"), pl.all())
     )
@@ -83,8 +87,8 @@ def teacher_spend(
         pl.len().cast(pl.Int64).alias("attempt_count"),
         pl.col("is_answered").fill_null(False).sum().cast(pl.Int64).alias("answered_count"),
         pl.col("is_failed").fill_null(False).sum().cast(pl.Int64).alias("failed_count"),
-        pl.col("cost_microusd").filter(known).sum().cast(pl.Int64).alias("settled_microusd"),
-        pl.col("cost_microusd").filter(stated).sum().cast(pl.Int64).alias("stated_microusd"),
+        known_sum(pl.col("cost_microusd").filter(known)).cast(pl.Int64).alias("settled_microusd"),
+        known_sum(pl.col("cost_microusd").filter(stated)).cast(pl.Int64).alias("stated_microusd"),
         (~known).sum().cast(pl.Int64).alias("unknown_count"),
         pl.col("max_cost_microusd").filter(~known).sum().cast(pl.Int64).alias("unknown_microusd"),
     )

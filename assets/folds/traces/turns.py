@@ -5,9 +5,13 @@ from __future__ import annotations
 import orjson
 import polars as pl
 
+from tracelake.assets.folds.sums import known_sum
 from tracelake.schemas.message import canonical_action
+from tracelake.schemas.recordings import longest_recordings
 
 MAIN_REWARD = "reward"
+UNFINISHED = "unfinished"
+_COUNTS = ("turn_count", "tool_call_count", "tool_result_count", "tool_error_count", "priced_turn_count")
 
 _TURN_COLUMNS = (
     "rollout_id",
@@ -70,9 +74,19 @@ def trajectories(
     reward_assigned: pl.DataFrame,
     rollout_ended: pl.DataFrame,
 ) -> pl.DataFrame:
-    """One row per rollout; its reward is the newest version of the main reward. Key rollout_id."""
-    ended = rollout_ended.select(
-        "rollout_id", "stop_reason", "exit_status", "truncated", "truncated_by", "duration_ms"
+    """One row per rollout; its reward is the newest version of the main reward. Key rollout_id.
+
+    A rollout whose end is not recorded is `unfinished`. Sums are over what is known, and null where nothing
+    is: `cost_usd` is the price of `priced_turn_count` of the turns.
+    """
+    ended = longest_recordings(rollout_ended).select(
+        "rollout_id",
+        "stop_reason",
+        "exit_status",
+        "truncated",
+        "truncated_by",
+        "duration_ms",
+        pl.col("cost_usd").alias("stated_cost_usd"),
     )
     started = rollout_started.select(
         "rollout_id", "task_key", "environment", "substrate", "source_run", "group_id", "trial_index"
@@ -81,6 +95,7 @@ def trajectories(
         started.join(_totals(turns), on="rollout_id", how="left")
         .join(_rewards(reward_assigned), on="rollout_id", how="left")
         .join(ended, on="rollout_id", how="left")
+        .with_columns(pl.col("stop_reason").fill_null(UNFINISHED), pl.col(_COUNTS).fill_null(0))
         .sort("rollout_id")
     )
 
@@ -102,10 +117,11 @@ def _totals(turns: pl.DataFrame) -> pl.DataFrame:
         pl.col("tool_call_count").sum(),
         pl.col("tool_result_count").sum(),
         pl.col("tool_error_count").sum(),
-        pl.col("prompt_token_count").sum(),
-        pl.col("completion_token_count").sum(),
+        known_sum(pl.col("prompt_token_count")),
+        known_sum(pl.col("completion_token_count")),
         # Summed in the order of turns: floating-point sums depend on it, and digests on them.
-        pl.col("cost_usd").sort_by("turn_index").sum(),
+        known_sum(pl.col("cost_usd").sort_by("turn_index")),
+        pl.col("cost_usd").count().cast(pl.Int64).alias("priced_turn_count"),
     )
 
 

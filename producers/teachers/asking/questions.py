@@ -3,13 +3,13 @@
 Flow: filter over rollouts → their turns → one question per distinct state, ordered by trace and turn.
 
 **Contexts are built on demand**: all of them together would grow with the square of a trace's length.
-**Rollouts in conflict are left out**: no derived table would use the answers.
+**Rollouts that builds leave out are left out**: no derived table would use the answers.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import orjson
 
@@ -17,9 +17,14 @@ from tracelake.lake import Lake
 from tracelake.schemas.context import CONTEXT_COLUMNS, ContextFold, TurnRow
 from tracelake.schemas.errors import QueryError
 from tracelake.schemas.message import Message
+from tracelake.schemas.recordings import longest_recordings
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from tracelake.lake.curation.selection import Selection
 
 EVERY_TRACE = "all"
-KINDS = ("rollout_started", "rollout_ended", "turn_completed", "conflict_found")
 STARTED_COLUMNS = (
     "rollout_id",
     "task_key",
@@ -35,7 +40,6 @@ STARTED_COLUMNS = (
     "run_id",
 )
 ENDED_COLUMNS = ("rollout_id", "stop_reason", "exit_status", "turn_count")
-RECORD_KINDS = ("rollout_started", "turn_completed", "tool_returned", "rollout_ended")
 
 
 class Contexts(ContextFold):
@@ -82,10 +86,12 @@ def select(lake: Lake, where: str) -> list[Question]:
     Raises QueryError."""
     import polars as pl
 
-    lake.project(KINDS)
-    started = lake.scan("rollout_started").select(STARTED_COLUMNS).collect()
-    ended = lake.scan("rollout_ended").select(ENDED_COLUMNS).collect()
-    rollouts = started.join(ended.unique("rollout_id", keep="any"), on="rollout_id", how="left")
+    lake.project()
+    selection = lake.selection()
+    started = _used(lake, "rollout_started", selection).select(STARTED_COLUMNS).collect()
+    ended = _used(lake, "rollout_ended", selection).select(*ENDED_COLUMNS, "recording_length").collect()
+    ended = longest_recordings(ended).select(ENDED_COLUMNS)
+    rollouts = started.join(ended, on="rollout_id", how="left")
     if where.strip().lower() == EVERY_TRACE:
         chosen = rollouts
     else:
@@ -106,10 +112,12 @@ def questions_of(lake: Lake, rollout_ids: Sequence[str]) -> list[Question]:
     """The distinct states of these rollouts, each at its first occurrence by rollout and turn."""
     import polars as pl
 
-    wanted = pl.col("rollout_id").is_in(sorted(set(rollout_ids) - _in_conflict(lake)))
+    selection = lake.selection()
+    wanted = pl.col("rollout_id").is_in(sorted(set(rollout_ids)))
     columns = (*CONTEXT_COLUMNS, "state_key", "completion_token_count")
-    turns = lake.scan("turn_completed").filter(wanted).select(columns).collect()
-    started = lake.scan("rollout_started").filter(wanted).select("rollout_id", "tools_json").collect()
+    turns = _used(lake, "turn_completed", selection).filter(wanted).select(columns).collect()
+    started = _used(lake, "rollout_started", selection).filter(wanted)
+    started = started.select("rollout_id", "tools_json").collect()
     tools = {rollout_id: orjson.loads(text) if text else [] for rollout_id, text in started.iter_rows()}
     # One pass over all turns: one selection per trace would cost more than everything else here.
     by_rollout: dict[str, list[TurnRow]] = {}
@@ -124,8 +132,10 @@ def questions_of(lake: Lake, rollout_ids: Sequence[str]) -> list[Question]:
     ]
 
 
-def _in_conflict(lake: Lake) -> set[str]:
+def _used(lake: Lake, kind: str, selection: Selection) -> pl.LazyFrame:
+    """The events of a rollout's record that builds use."""
     import polars as pl
 
-    found = lake.scan("conflict_found").filter(pl.col("conflict_kind").is_in(RECORD_KINDS))
-    return set(found.select("rollout_id").collect()["rollout_id"].drop_nulls())
+    discarded = pl.col("event_id").is_in(sorted(selection.discarded_ids))
+    left_out = pl.col("rollout_id").is_in(sorted(selection.rollout_ids))
+    return lake.scan(kind).filter(~(discarded | left_out))
