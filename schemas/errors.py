@@ -6,6 +6,7 @@ TracelakeError
 │   ├── SourceMissingError (FileNotFoundError)
 │   ├── EventInvalidError                 an event breaks its contract
 │   ├── ExperimentInvalidError            an experiment file breaks its contract
+│   ├── RecordingError                    something to record does not fit its rollout
 │   └── QueryError                        a query is malformed, or names something that does not exist
 ├── LakeError (RuntimeError)
 │   ├── LakeMissingError (FileNotFoundError)
@@ -95,6 +96,10 @@ class EventInvalidError(BadInputError):
 
 class ExperimentInvalidError(BadInputError):
     """An experiment file breaks its contract."""
+
+
+class RecordingError(BadInputError):
+    """Something to record does not fit its rollout."""
 
 
 class QueryError(BadInputError):

@@ -109,6 +109,14 @@ class StateHasher:
     def key(self) -> str:
         return self._hash.hexdigest()
 
+    def copy(self) -> StateHasher:
+        """A hasher of the same context that can be extended on its own."""
+        other = StateHasher.__new__(StateHasher)
+        other._hash = self._hash.copy()
+        other._open_calls = self._open_calls.copy()
+        other.context_length = self.context_length
+        return other
+
     def _canonical(self, message: Message) -> list[Any]:
         role = message.get("role")
         if not isinstance(role, str):

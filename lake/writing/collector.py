@@ -4,8 +4,8 @@ Flow: `put` (never waits) → queue → a thread appends → durable.
 
 **Never silent**: an event that finds the queue full is counted, and the ledger lists it as lost when the
 collector closes. `put` reports it at once.
-**Durable later**: `put` acknowledges nothing. `close` and `drain` return once all queued events are durable,
-and raise what appending raised.
+**Durable later**: `put` acknowledges nothing. `close` and `drain` return once the events that were queued
+before are durable, and raise what appending raised.
 """
 
 from __future__ import annotations
@@ -33,6 +33,9 @@ class Collector:
         self._queue: queue.Queue[Event | None] = queue.Queue(queued_max)
         self._lost_bytes: list[int] = []
         self._lock = threading.Lock()
+        self._queued_count = 0
+        self._appended_count = 0
+        self._appended = threading.Condition()
         self._error: BaseException | None = None
         self._closed = False
         self._thread = threading.Thread(target=self._run, name="collector", daemon=True)
@@ -50,15 +53,20 @@ class Collector:
             try:
                 if self._closed or self._error is not None:
                     raise queue.Full
-                self._queue.put_nowait(event)
+                with self._lock:
+                    self._queue.put_nowait(event)
+                    self._queued_count += 1
             except queue.Full:
                 all_queued = False
                 self._drop(event)
         return all_queued
 
     def drain(self) -> None:
-        """Returns when all queued events are durable. Raises what appending raised."""
-        self._queue.join()
+        """Returns when all events that are queued now are durable. Raises what appending raised."""
+        with self._lock:
+            queued_count = self._queued_count
+        with self._appended:
+            self._appended.wait_for(lambda: self._appended_count >= queued_count)
         self._raise_error()
 
     def close(self) -> None:
@@ -89,9 +97,11 @@ class Collector:
             while batch[-1] is not None and len(batch) < BATCH_MAX and not self._queue.empty():
                 batch.append(self._queue.get())
             ended = batch[-1] is None
-            self._append([event for event in batch if event is not None])
-            for _ in batch:
-                self._queue.task_done()
+            events = [event for event in batch if event is not None]
+            self._append(events)
+            with self._appended:
+                self._appended_count += len(events)
+                self._appended.notify_all()
 
     def _append(self, events: list[Event]) -> None:
         try:

@@ -79,6 +79,10 @@ class KnownKeys:
             self._recent[key_hash] = event_id
         return first_id
 
+    def knows_key(self, key_hash: str) -> bool:
+        """Whether any event has this key; its kind is loaded before."""
+        return self._first_id(key_hash) is not None
+
     def contains(self, key_hash: str, event_id: str) -> bool:
         return self._first_id(key_hash) == event_id or event_id in self._conflicting.get(key_hash, ())
 

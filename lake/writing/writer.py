@@ -136,6 +136,12 @@ class Writer:
         with self._lock:
             self._open().counter.count("lost", byte_count)
 
+    def knows_key_of(self, event: Event) -> bool:
+        """Whether the lake had an event under this event's key when this writer first looked, or this writer
+        was given one since. Raises EventInvalidError."""
+        with self._lock:
+            return self._open().knows_key_of(event)
+
     def first_seen_ids(self) -> dict[str, str]:
         """Key hash to event id of each event of this writer that was new to the lake."""
         return {} if self._deduplicator is None else self._deduplicator.first_seen_ids()

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from tracelake.lake.lake import Lake
+    from tracelake.producers import recording as record
 
-__all__ = ["Lake"]
+__all__ = ["Lake", "record"]
 
 
 def __getattr__(name: str) -> Any:
@@ -23,4 +24,8 @@ def __getattr__(name: str) -> Any:
         from tracelake.lake.lake import Lake
 
         return Lake
+    if name == "record":
+        from tracelake.producers import recording
+
+        return recording
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
