@@ -1,4 +1,4 @@
-"""Goal: every id that a real policy samples in a real world reaches TRL.
+"""Goal: every id that a real policy samples in a real world reaches TRL, and lands once.
 
 Method: an untrained policy. Most of its actions are nonsense, and all of them are recorded.
 """
@@ -8,12 +8,15 @@ from __future__ import annotations
 import pytest
 import torch
 
+from tracelake.consumers.rollouts.events import RolloutContext, rollout_events
 from tracelake.consumers.rollouts.play import play_rollouts, records_to_trl
 from tracelake.consumers.tiny_policy.policy import ModelShape, TinyPolicy, new_policy
 from tracelake.producers.worlds.tiny_functions.environment import RepairEnvironment
 from tracelake.producers.worlds.tiny_functions.sandbox import Sandbox
 from tracelake.producers.worlds.tiny_functions.tasks import generate_tasks
 from tracelake.schemas.environment import RolloutRecord
+from tracelake.schemas.events.rollout_events import TurnCompleted
+from tracelake.schemas.tokens import TOKEN_COLUMNS, PromptFold
 
 
 @pytest.fixture(scope="module")
@@ -61,3 +64,18 @@ def test_trl_sequences_contain_every_action_once(records: list[RolloutRecord]) -
         whole = output["prompt_ids"][row] + completion
         last = record.turns[-1].action
         assert whole == [*(last.prompt_ids or ()), *(last.completion_ids or ())]
+
+
+def test_prompts_are_stored_once_and_fold_to_what_was_sent(records: list[RolloutRecord]) -> None:
+    for record in records:
+        context = RolloutContext("r", "tiny-functions", "tiny", "run")
+        events = [event for event in rollout_events(record, context) if isinstance(event, TurnCompleted)]
+        fold = PromptFold(tuple(getattr(event, name) for name in TOKEN_COLUMNS) for event in events)
+        for turn, event in zip(record.turns, events, strict=True):
+            prompt = fold.prompt("r", turn.turn_index).ids
+            assert tuple(prompt or ()) == turn.action.prompt_ids
+            assert event.completion_ids == turn.action.completion_ids
+            assert event.prompt_retokenised is False
+        stored = sum(len(event.new_prompt_ids or ()) + len(event.completion_ids or ()) for event in events)
+        last = record.turns[-1].action
+        assert stored == len(last.prompt_ids or ()) + len(last.completion_ids or ())
