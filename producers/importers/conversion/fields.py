@@ -47,6 +47,12 @@ def number(value: object, where: str) -> float | None:
     raise _wrong(value, where, "a finite number")
 
 
+def milliseconds(value: object, where: str) -> float | None:
+    """Of a time in seconds."""
+    time_s = number(value, where)
+    return None if time_s is None else number(time_s * 1000, where)
+
+
 def integer(value: object, where: str) -> int | None:
     if value is None or (type(value) is int and -INT_64 <= value < INT_64):
         return value

@@ -25,6 +25,10 @@ _TRUNCATED_BY = {
     "content_filter": "content_filter",
 }
 _NOT_TRUNCATED = ("stop", "tool_calls", "function_call", "completed", "end_turn", "tool_use", "stop_sequence")
+MESSAGE_KEYS = (
+    "role", "content", "tool_calls", "function_call", "refusal", "annotations", "audio", "images", "reasoning",
+    "reasoning_content", "reasoning_details", "thinking_blocks", "provider_specific_fields",
+)  # fmt: skip
 _FOLLOWS = "follows from other fields"
 # Keys that servers are known to add; no field holds them.
 _KNOWN = ("service_tier", "provider", "prompt_logprobs", "kv_transfer_params", "citations", "_hidden_params")
@@ -60,6 +64,7 @@ def completion_fields(response: Record, recorded: dict[str, Any] | None = None) 
     if recorded is not None:
         same = [key for key, value in message.source.items() if recorded.get(key) == value]
         message.has_read(*same)
+        message.keep(*MESSAGE_KEYS)
     fields = _fields(response, "prompt_tokens", "completion_tokens", choice.text("finish_reason"))
     if not fields["completion_token_count"]:
         spoken = message.source

@@ -80,6 +80,10 @@ class Record:
     def flag(self, key: str) -> bool | None:
         return self._read_as(fields.flag, key)
 
+    def milliseconds(self, key: str) -> float | None:
+        """A time in seconds, as milliseconds."""
+        return self._read_as(fields.milliseconds, key)
+
     def moment(self, key: str) -> datetime | None:
         """Seconds since 1970, or a date and time of ISO 8601 with a zone."""
         return self._read_as(fields.any_moment, key)
@@ -126,10 +130,12 @@ class Record:
         self._read.update(keys)
 
     def drop(self, reason: str, *keys: str) -> None:
-        """Leave keys out, and list those that have a value with the reason."""
+        """Leave keys out, and list those that have a value with the reason; so are keys nested in them."""
         for key in keys:
-            if self.source.get(key) is not None:
-                self.losses.dropped[f"{self.where}.{key}", reason] += 1
+            value = self.source.get(key)
+            if value is not None:
+                for path in _paths(value, f"{self.where}.{key}"):
+                    self.losses.dropped[path, reason] += 1
         self._read.update(keys)
 
     def keep(self, *keys: str) -> None:
@@ -146,7 +152,7 @@ class Record:
         """Every key that was not read, those of nested records under theirs; nulls are left out. Afterwards
         all keys count as read."""
         found: dict[str, Any] = {}
-        if len(self._read) < len(self.source):
+        if not self.source.keys() <= self._read:
             for key, value in self.source.items():
                 if key not in self._read and value is not None:
                     found[key] = value
@@ -185,6 +191,19 @@ class Record:
     def _note_wrong_type(self, key: str, expected: str) -> None:
         got = type(self.source[key]).__name__
         self.note(f"{self.where}.{key} is {got} and not {expected}: kept in extra_json")
+
+
+def _paths(value: Any, where: str) -> set[str]:
+    """The path of a value and those of all keys in it."""
+    found = {where}
+    if type(value) is dict:
+        for key, item in cast("dict[str, Any]", value).items():
+            found |= _paths(item, f"{where}.{key}")
+    elif type(value) is list:
+        for item in cast("list[Any]", value):
+            if type(item) is dict or type(item) is list:
+                found |= _paths(item, f"{where}[]")
+    return found
 
 
 def extra_text(*records: Record, **named: dict[str, Any]) -> str | None:

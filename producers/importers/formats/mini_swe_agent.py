@@ -194,7 +194,7 @@ def _imported(trajectory: Trajectory) -> ImportedRollout:
             if "output" in response:
                 fields = response_fields(response)
                 response.drop("the same as the message", "output")
-            [action] = read_message(message) or [None]
+            [action] = read_message(message)
             message.keep("provider_specific_fields", "annotations", "audio", "images")
             extra.drop("the same as the calls", "actions")
             rollout.add_turn(action, _turn_fields(trajectory, index, extra, fields), message)
@@ -342,12 +342,14 @@ def _end(
 ) -> ImportedRollout:
     info, messages = trajectory.info, trajectory.messages
     extra = (last or info).record("extra")
-    status = info.text("exit_status") or extra.text("exit_status")
+    repeated = extra.text("exit_status")
+    status = info.text("exit_status") or repeated
     submission = _stated_submission(trajectory, extra)
     was_submitted = not status and submission
     ending = _ENDINGS["Submitted"] if was_submitted else _ending(status, trajectory)
     if last is not None and last.source.get("role") == "exit":
         last.has_read("role")
+        last.keep("content")
         if last.source.get("content") in (submission, "", None):
             last.drop("the same as the submission", "content")
     error = info.take("traceback") or extra.take("traceback") or extra.take("exception_str")

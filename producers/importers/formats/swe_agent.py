@@ -335,14 +335,13 @@ def _result_fields(index: int, entry: Record, view: PolicyView) -> dict[str, Any
     raw = entry.text("observation")
     visible = None if view.observation is None else content_text(view.observation["content"])
     calls: list[Message] = view.action.get("tool_calls") or []
-    elapsed_s = entry.number("execution_time")
     return {
         "tool_call_id": calls[0]["id"] if len(calls) == 1 else None,
         "tool_name": calls[0]["function"]["name"] if len(calls) == 1 else None,
         "raw_output": raw,
         "visible_output": visible,
         "visible_truncated": _truncated(raw, visible),
-        "duration_ms": None if elapsed_s is None else elapsed_s * 1000,
+        "duration_ms": entry.milliseconds("execution_time"),
         "source_position": index,
     }
 

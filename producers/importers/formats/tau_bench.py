@@ -41,9 +41,7 @@ DOMAIN_MARKS = {
 
 
 def claims(source: Source) -> bool:
-    return isinstance(source.document, list) and any(
-        as_object(element).keys() >= KEYS for element in source.document[:20]
-    )
+    return source.container == "json" and as_object(source.first).keys() >= KEYS
 
 
 def read(source: Source, options: ImportOptions) -> Iterator[ImportedRollout | Refusal]:

@@ -48,7 +48,8 @@ from tracelake.producers.importers.importer import (
     read_records,
     refusal_of,
 )
-from tracelake.producers.importers.source import Source, SourceRecord, parse_json
+from tracelake.producers.importers.json_text import parse_json
+from tracelake.producers.importers.source import Source, SourceRecord
 from tracelake.schemas.canonical import canonical_text, hash_of
 from tracelake.schemas.message import Message, content_text, tools_key
 
@@ -66,8 +67,8 @@ HOSTED_TOKENS = ("num_input_tokens", "num_output_tokens")
 NOT_METRICS = frozenset(
     [
         "id", "example_id", "prompt", "completion", "reward", "task", "answer", "info", "timing",
-        "is_completed", "is_truncated", "metrics", "error", "stop_condition", "tool_defs", "oai_tools", "token_usage",
-        "trajectory", "advantage", "state", "created_at", "env_name", "tag", "error_chain",
+        "is_completed", "is_truncated", "metrics", "error", "stop_condition", "tool_defs", "oai_tools",
+        "token_usage", "trajectory", "advantage", "state", "created_at", "env_name", "tag", "error_chain",
         *TIMES, *HOSTED_ID, *HOSTED_TOKENS,
     ]
 )  # fmt: skip
@@ -133,7 +134,7 @@ def read(source: Source, options: ImportOptions) -> Iterator[ImportedRollout | R
 def _run(source: Source, options: ImportOptions, losses: Losses) -> Run:
     found = source.sibling(METADATA)
     metadata = Record(mapping(parse_json(found), METADATA) if found is not None else {}, METADATA, losses)
-    configuration = {name: metadata.take(name) for name in CONFIGURATION if name in metadata}
+    configuration = {name: metadata.take(name) for name in CONFIGURATION if name in metadata.source}
     metadata.drop("a statistic of the run, not of a rollout", *metadata.source)
     first = as_object(source.first)
     environment = text(
@@ -359,18 +360,16 @@ def _end(rollout: RolloutBuilder, row: Record, *, other_turn_count: int) -> Impo
 def _span_ms(timing: Record) -> float | None:
     """Later versions state times in seconds: a span, or its start and end."""
     for name in ("generation", "generation_s", "total", "total_s"):
-        value = timing.source.get(name)
-        if type(value) is dict:
+        if type(timing.source.get(name)) is dict:
             span = timing.record(name)
-            start_s, end_s, duration_s = span.number("start"), span.number("end"), span.number("duration")
-            if duration_s is None and start_s is not None and end_s is not None:
-                duration_s = end_s - start_s
-            if duration_s is not None:
-                return duration_s * 1000
-        elif value is not None:
-            duration_s = timing.number(name)
-            if duration_s is not None:
-                return duration_s * 1000
+            duration_ms = span.milliseconds("duration")
+            start_ms, end_ms = span.milliseconds("start"), span.milliseconds("end")
+            if duration_ms is None and start_ms is not None and end_ms is not None:
+                duration_ms = end_ms - start_ms
+        else:
+            duration_ms = timing.milliseconds(name)
+        if duration_ms is not None:
+            return duration_ms
     return None
 
 

@@ -1,14 +1,15 @@
-"""A small trace in every format, as its recorder writes it."""
+"""A small trace in every format, as its recorder writes it: `every_sample` lists them."""
 
 from __future__ import annotations
 
 import copy
 import json
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 from tracelake.producers.importers.format_registry import importer_for
-from tracelake.producers.importers.importer import ImportedRollout, NoCompanions, Refusal
-from tracelake.producers.importers.source import parse_source, source_file
+from tracelake.producers.importers.importer import ImportedRollout, ImportOptions, Refusal
+from tracelake.producers.importers.source import Neighbours, source_of_bytes
 from tracelake.schemas.events.event import Event
 
 INSTANCE = "astropy__astropy-1"
@@ -199,10 +200,44 @@ SAMPLES: dict[str, Any] = {
 }
 
 
-def read_bytes(data: bytes, uri: str = "runs/one/trace.json") -> list[ImportedRollout | Refusal]:
-    """The pieces that the format of the bytes reads."""
-    found = parse_source(source_file(uri, data))
-    return list(importer_for(found).read(found, NoCompanions()))
+def as_json(value: Any) -> bytes:
+    return json.dumps(value).encode("utf-8", "surrogatepass")
+
+
+def as_lines(rows: Any) -> bytes:
+    """JSON lines of a list of rows."""
+    return b"".join(as_json(row) + b"\n" for row in rows)
+
+
+class Sample(NamedTuple):
+    """A trace as its recorder writes it, and how it becomes bytes."""
+
+    value: Any
+    """A JSON value, which tests change."""
+    encode: Callable[[Any], bytes] = as_json
+    uri: str = "runs/one/trace.json"
+
+
+def every_sample() -> dict[str, Sample]:
+    """A sample of each version of each format. A format with many has a module `samples_NAME`."""
+    return {
+        "mini-swe-agent": Sample(mini()),
+        "mini-swe-agent text": Sample(mini_text()),
+        "swe-agent": Sample(swe()),
+        "verifiers": Sample([verifiers_row()], as_lines, "runs/one/results.jsonl"),
+        "tau-bench": Sample(tau()),
+    }
+
+
+def read_bytes(
+    data: bytes,
+    uri: str = "runs/one/trace.json",
+    options: ImportOptions = ImportOptions(),
+    neighbours: Neighbours | None = None,
+) -> list[ImportedRollout | Refusal]:
+    """The pieces that the format of the bytes reads. Raises SourceFormatError if there is none."""
+    source = source_of_bytes(uri, data, neighbours)
+    return list(importer_for(source).read(source, options))
 
 
 def read_document(document: Any, uri: str = "runs/one/trace.json") -> list[ImportedRollout | Refusal]:

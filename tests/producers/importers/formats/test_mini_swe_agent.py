@@ -89,11 +89,12 @@ def test_an_elided_output_is_marked_as_truncated():
     assert result.raw_output == long
 
 
-def test_a_result_that_no_call_saw_was_not_visible():
-    document = mini()
-    document["messages"].insert(5, mini_result("call-2", "too late"))
-    last = of_kind(rollout(document), "tool_returned")[-1]
-    assert (last.raw_output, last.visible_output, last.visible_truncated) == ("too late", None, None)
+def test_a_result_is_the_same_fact_before_and_after_a_call_saw_it():
+    early = mini()
+    early["messages"] = early["messages"][:4]
+    results = [of_kind(rollout(document), "tool_returned")[0] for document in (early, mini())]
+    assert results[0] == results[1]
+    assert results[0].visible_output.startswith("<returncode>0")
 
 
 def test_each_parallel_call_has_its_result():
@@ -174,7 +175,7 @@ def test_token_ids_and_logprobs_are_imported_if_the_server_returned_them():
     choice["logprobs"] = {"content": [{"logprob": -0.5}, {"logprob": -0.25}]}
     document["messages"][2]["extra"]["response"]["prompt_token_ids"] = [1, 2, 3]
     turn = of_kind(rollout(document), "turn_completed")[0]
-    assert (turn.prompt_ids, turn.completion_ids) == ([1, 2, 3], [5, 6])
+    assert (turn.new_prompt_ids, turn.completion_ids) == ([1, 2, 3], [5, 6])
     assert (turn.sampling_logprobs, turn.logprob_source) == ([-0.5, -0.25], "sampler")
 
 
@@ -184,7 +185,7 @@ def test_token_keys_without_content_are_null():
     choice = document["messages"][2]["extra"]["response"]["choices"][0]
     choice["token_ids"], choice["logprobs"] = [], {"content": []}
     turn = of_kind(rollout(document), "turn_completed")[0]
-    assert (turn.prompt_ids, turn.completion_ids, turn.sampling_logprobs) == (None, None, None)
+    assert (turn.new_prompt_ids, turn.completion_ids, turn.sampling_logprobs) == (None, None, None)
 
 
 def test_logprobs_that_do_not_fit_the_tokens_are_null():
@@ -205,15 +206,101 @@ def test_commands_in_the_text_have_their_results_in_user_messages():
     piece = rollout(mini_text(), "tests/data/local.traj.json")
     (result,) = of_kind(piece, "tool_returned")
     assert (result.return_code, result.raw_output, result.tool_name) == (2, None, None)
-    assert (piece.turn_count, piece.cost_usd) == (2, 0.0)
+    assert (piece.turn_count, piece.cost_usd) == (2, None)
     ended = of_kind(piece, "rollout_ended")[0]
     assert (ended.stop_reason, ended.submission) == ("completed", "diff --git a/x b/x\n")
 
 
-def test_files_without_ids_are_identified_by_their_path():
+def test_files_without_ids_are_identified_by_their_task_and_first_reply():
     one = rollout(mini_text(), "tests/data/local.traj.json")
-    assert one.rollout_id == rollout(mini_text(), "copy/of/tests/data/local.traj.json").rollout_id
-    assert one.rollout_id != rollout(mini_text(), "tests/data/other.traj.json").rollout_id
+    assert one.rollout_id == rollout(mini_text(), "copies/other.traj.json").rollout_id
+    other = mini_text()
+    other[2]["content"] = "another first reply"
+    assert one.rollout_id != rollout(other).rollout_id
+
+
+def test_trials_that_died_before_their_first_call_are_rollouts_without_turns():
+    died = mini()
+    died["messages"] = [*died["messages"][:2], died["messages"][-1]]
+    died["info"] |= {"exit_status": "AuthenticationError", "submission": ""}
+    first, second = (rollout(died, f"runs/{run}/{INSTANCE}/{INSTANCE}.traj.json") for run in ("one", "two"))
+    assert (first.turn_count, first.weak_identity) == (0, True)
+    assert first.rollout_id != second.rollout_id
+    moved = rollout(died, f"moved/runs/one/{INSTANCE}/{INSTANCE}.traj.json")
+    assert moved.rollout_id == first.rollout_id
+    (ended,) = of_kind(first, "rollout_ended")
+    assert (ended.stop_reason, ended.exit_status) == ("error", "AuthenticationError")
+
+
+def test_a_longer_recording_adds_facts_and_changes_none():
+    early, late = mini(), mini()
+    early["messages"] = early["messages"][:4]
+    early["info"] |= {"exit_status": "", "submission": "", "model_stats": {"instance_cost": 0.0005}}
+    shorter, longer = rollout(early), rollout(late)
+    assert shorter.rollout_id == longer.rollout_id
+    known = [event for event in shorter.events if event.KIND != "rollout_ended"]
+    assert all(event in longer.events for event in known)
+    lengths = [of_kind(piece, "rollout_ended")[0].recording_length for piece in (shorter, longer)]
+    assert lengths == [4, 6]
+
+
+@pytest.mark.parametrize("nothing", ["", None])
+def test_a_killed_run_has_no_stop_reason(nothing: str | None):
+    document = mini()
+    document["messages"].pop()
+    document["info"] |= {"exit_status": nothing, "submission": nothing}
+    (ended,) = of_kind(rollout(document), "rollout_ended")
+    assert (ended.stop_reason, ended.truncated, ended.exit_status) == ("unknown", None, None)
+
+
+def test_an_unreadable_dropped_reply_costs_itself_and_has_its_cost():
+    document = mini()
+    extra = {"interrupt_type": "FormatError", "cost": 0.04, "response": "ModelResponse(id='chatcmpl-1')"}
+    document["messages"].insert(4, {"role": "user", "content": "Unknown tool.", "extra": extra})
+    piece = rollout(document)
+    turns = of_kind(piece, "turn_completed")
+    assert (piece.turn_count, piece.other_turn_count) == (2, 1)
+    assert [turn.cost_usd for turn in turns] == [0.0005, 0.04, 0.0005]
+    assert json.loads(turns[1].action_json)["content"] is None
+    assert "ModelResponse" in turns[1].extra_json
+    assert any("unreadable" in note for note in piece.losses.notes)
+
+
+def test_model_arguments_of_an_odd_type_cost_themselves():
+    document = mini()
+    document["info"]["config"]["model"]["model_kwargs"] = ["temperature"]
+    piece = rollout(document)
+    (started,) = of_kind(piece, "rollout_started")
+    assert started.sampling_json is None
+    assert "model_kwargs" in started.config_json
+    assert any("model_kwargs" in note for note in piece.losses.notes)
+
+
+def test_reasoning_of_each_provider_stays_in_the_action():
+    document = mini()
+    thinking = [{"type": "thinking", "thinking": "A", "signature": "c2ln"}, {"type": "redacted_thinking"}]
+    document["messages"][2] |= {"reasoning": "First.", "reasoning_details": [{"type": "reasoning.text"}]}
+    document["messages"][4] |= {"reasoning_content": "A", "thinking_blocks": thinking}
+    first, second = (json.loads(turn.action_json) for turn in of_kind(rollout(document), "turn_completed"))
+    assert (first["reasoning_content"], first["reasoning_details"]) == (
+        "First.",
+        [{"type": "reasoning.text"}],
+    )
+    assert (second["reasoning_content"], second["thinking_blocks"]) == ("A", thinking)
+
+
+def test_a_mark_for_the_cache_changes_no_state_and_hides_no_result():
+    plain, marked = mini_text(), mini_text()
+    for index in (1, 3):
+        part = {"type": "text", "text": marked[index]["content"], "cache_control": {"type": "ephemeral"}}
+        marked[index]["content"] = [part]
+    states = [
+        [turn.state_key for turn in of_kind(rollout(document), "turn_completed")]
+        for document in (plain, marked)
+    ]
+    assert states[0] == states[1]
+    assert [result.return_code for result in of_kind(rollout(marked), "tool_returned")] == [2]
+    assert any("cache_control" in path for path, _ in rollout(marked).losses.dropped)
 
 
 def test_items_of_the_responses_api_become_chat_messages():

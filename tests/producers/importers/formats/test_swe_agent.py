@@ -41,7 +41,7 @@ def test_contexts_are_rebuilt_from_the_history_with_a_note():
     ]
     assert (second.parent_turn_index, second.context_length) == (0, 5)
     assert len(json.loads(second.new_messages_json)) == 1
-    assert any("rebuilt from the history" in note for note in piece.notes)
+    assert any("rebuilt from the history" in note for note in piece.losses.notes)
 
 
 def test_queries_are_taken_as_stated():
@@ -49,7 +49,7 @@ def test_queries_are_taken_as_stated():
     turns = of_kind(piece, "turn_completed")
     assert [turn.context_length for turn in turns] == [2, 4]
     assert [turn.parent_turn_index for turn in turns] == [None, 0]
-    assert not any("rebuilt" in note for note in piece.notes)
+    assert not any("rebuilt" in note for note in piece.losses.notes)
 
 
 def test_a_context_that_does_not_continue_the_last_one_is_a_new_root():
@@ -101,7 +101,7 @@ def test_a_reply_that_is_not_in_the_history_has_no_child():
     document["trajectory"].insert(1, dropped)
     piece = rollout(document, URI)
     assert [turn.parent_turn_index for turn in of_kind(piece, "turn_completed")] == [None, 0, 0]
-    assert any("1 replies are not in the history" in note for note in piece.notes)
+    assert any("1 replies are not in the history" in note for note in piece.losses.notes)
 
 
 @pytest.mark.parametrize(
@@ -145,12 +145,40 @@ def test_replay_config_names_model_and_task_and_loses_its_key():
     assert "u:p@" not in started.config_json
 
 
-def test_an_infinite_time_is_refused():
+def test_a_time_that_is_no_number_of_milliseconds_costs_itself():
     document = swe()
     document["trajectory"][0]["execution_time"] = 1e308
-    (piece,) = read_document(document, URI)
-    assert isinstance(piece, Refusal)
-    assert "execution_time" in piece.reason
+    piece = rollout(document, URI)
+    assert [result.duration_ms for result in of_kind(piece, "tool_returned")] == [None, 250.0]
+    assert any("execution_time" in note for note in piece.losses.notes)
+    assert "1e+308" in of_kind(piece, "turn_completed")[0].extra_json
+
+
+def test_a_run_without_an_action_is_a_rollout_without_turns():
+    document = swe() | {"trajectory": [], "history": []}
+    piece = rollout(document, URI)
+    assert (piece.turn_count, piece.weak_identity) == (0, True)
+    assert of_kind(piece, "rollout_ended")[0].stop_reason == "error"
+
+
+def test_a_run_that_grows_keeps_its_identity_and_its_facts():
+    early, late = swe(), swe()
+    early["trajectory"], early["history"] = early["trajectory"][:1], early["history"][:4]
+    shorter, longer = rollout(early, URI), rollout(late, URI)
+    assert shorter.rollout_id == longer.rollout_id
+    kinds = ("rollout_started", "turn_completed")
+    assert all(event in longer.events for kind in kinds for event in of_kind(shorter, kind))
+
+
+def test_thinking_of_the_history_is_in_the_action():
+    document = swe()
+    document["history"][3]["thinking_blocks"] = [{"type": "thinking", "thinking": "T", "signature": "s"}]
+    action = json.loads(of_kind(rollout(document, URI), "turn_completed")[0].action_json)
+    assert action["thinking_blocks"][0]["signature"] == "s"
+
+
+def test_the_state_after_an_action_is_kept():
+    assert "open_file" in of_kind(rollout(swe(), URI), "turn_completed")[0].extra_json
 
 
 def test_a_history_without_a_trajectory_is_refused_with_the_reason():

@@ -14,10 +14,10 @@ def test_each_element_is_a_rollout_of_its_task_and_trial():
     pieces = read_document(tau(), URI)
     starts = [of_kind(piece, "rollout_started")[0] for piece in pieces]
     assert [(start.task_key, start.trial_index) for start in starts] == [
-        ("tau-bench-airline:0", 0),
-        ("tau-bench-airline:0", 1),
+        (starts[0].task_key, 0),
+        (starts[0].task_key, 1),
     ]
-    assert starts[0].group_id == starts[1].group_id
+    assert starts[0].task_key.startswith("tau-bench:0-")
     assert starts[0].model_requested is None
     assert len({piece.rollout_id for piece in pieces}) == 2
 
@@ -59,7 +59,34 @@ def test_a_transfer_to_a_human_stops_by_the_tool():
     piece = read_document(document, URI)[0]
     assert of_kind(piece, "rollout_ended")[0].stop_reason == "tool_stopped"
     (result,) = of_kind(piece, "tool_returned")
-    assert (result.visible_output, result.raw_output) == (None, "Error: user not found")
+    assert (result.visible_output, result.raw_output) == ("Error: user not found", None)
+
+
+def test_the_name_of_the_file_is_no_fact():
+    names = (
+        "tool-calling-gpt-4o-0.0_range_0--1_1022210038.json",
+        "tool-calling-claude-0.0_range_0--1_2.json",
+    )
+    one, other = (read_document(tau(), f"results/{name}") for name in names)
+    assert [piece.events for piece in one] == [piece.events for piece in other]
+
+
+def test_the_domain_comes_from_the_tasks_actions():
+    document = tau()
+    document[0]["info"]["task"]["actions"] = [{"name": "book_reservation", "kwargs": {}}]
+    start = of_kind(read_document(document, URI)[0], "rollout_started")[0]
+    assert start.environment == "tau-bench-airline"
+    assert start.task_key.startswith("tau-bench-airline:0-")
+
+
+def test_a_trial_that_died_is_a_rollout_without_turns_for_each_file():
+    died = tau()[:1]
+    died[0] |= {"traj": [], "reward": 0.0, "info": {"error": "timed out", "traceback": "Traceback"}}
+    (first,), (second,) = (read_document(died, f"results/{name}.json") for name in ("one", "two"))
+    assert first.rollout_id != second.rollout_id
+    assert (first.turn_count, first.weak_identity) == (0, True)
+    (ended,) = of_kind(first, "rollout_ended")
+    assert (ended.stop_reason, ended.error) == ("error", "Traceback")
 
 
 def test_a_broken_element_does_not_affect_its_neighbours():

@@ -5,10 +5,9 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from tests.producers.importers.samples import of_kind, rollout, verifiers_row
-from tracelake.producers.importers.format_registry import importer_for
-from tracelake.producers.importers.importer import ImportedRollout, Refusal
-from tracelake.producers.importers.source import parse_source, source_file
+from tests.producers.importers.samples import as_lines, of_kind, read_bytes, rollout, verifiers_row
+from tracelake.producers.importers.importer import ImportedRollout, ImportOptions, Refusal
+from tracelake.producers.importers.source import Source
 
 URI = "outputs/evals/wiki-search--gpt-5/73850758/results.jsonl"
 METADATA = {
@@ -25,14 +24,15 @@ class RunFolder:
     def __init__(self, metadata: dict[str, Any] = METADATA) -> None:
         self._data = json.dumps(metadata).encode()
 
-    def metadata(self, source: object) -> bytes:
-        return self._data
+    def read(self, source: Source, name: str) -> bytes | None:
+        return self._data if name == "metadata.json" else None
 
 
-def read_rows(rows: list[Any], companions: Any = None, uri: str = URI) -> list[ImportedRollout | Refusal]:
+def read_rows(
+    rows: list[Any], folder: RunFolder | None = None, uri: str = URI, options: ImportOptions = ImportOptions()
+) -> list[ImportedRollout | Refusal]:
     lines = [row if isinstance(row, str) else json.dumps(row) for row in rows]
-    found = parse_source(source_file(uri, "\n".join(lines).encode() + b"\n"))
-    return list(importer_for(found).read(found, companions or RunFolder()))
+    return read_bytes("\n".join(lines).encode() + b"\n", uri, options, folder or RunFolder())
 
 
 def test_calls_as_json_text_and_results_without_ids_are_paired_by_order():
@@ -70,8 +70,8 @@ def test_metadata_of_before_september_2025_has_other_names():
 def test_without_metadata_the_model_is_unknown_with_a_note():
     piece = rollout(verifiers_row(), URI)
     started = of_kind(piece, "rollout_started")[0]
-    assert (started.environment, started.model_requested) == ("wiki-search", None)
-    assert "no metadata.json" in piece.notes[0]
+    assert (started.environment, started.model_requested) == ("verifiers", None)
+    assert any("no metadata.json" in note for note in piece.losses.notes)
 
 
 def test_the_same_question_is_the_same_task_under_any_id_and_any_instructions():
@@ -164,9 +164,116 @@ def test_a_saved_trajectory_gives_tokens_to_its_turns():
     }
     row = verifiers_row(trajectory=[{"tokens": tokens, "is_truncated": False}, {"tokens": None}])
     first, second = of_kind(rollout(row, URI), "turn_completed")
-    assert (first.prompt_ids, first.completion_ids) == ([1, 2], [3, 4])
+    assert (first.new_prompt_ids, first.completion_ids) == ([1, 2], [3, 4])
     assert (first.completion_mask, first.sampling_logprobs) == ([True, False], [-0.125, -1.5])
     assert (second.completion_ids, second.sampling_logprobs) == (None, None)
+
+
+def test_a_resumed_run_adds_rows_and_changes_none():
+    rows = [verifiers_row(example_id=number, generation_ms=12.5 + number) for number in range(4)]
+    first = read_rows(rows[:2], RunFolder(METADATA | {"num_examples": 2, "avg_reward": 0.5, "time_ms": 1.0}))
+    resumed = read_rows(rows, RunFolder(METADATA | {"num_examples": 4, "avg_reward": 0.25, "time_ms": 2.0}))
+    assert [piece.events for piece in first] == [piece.events for piece in resumed[:2]]
+    assert len({piece.rollout_id for piece in resumed}) == 4
+    assert any("avg_reward" in path for path, _ in first[0].losses.dropped)
+
+
+def test_two_runs_with_one_layout_are_apart_and_a_copy_is_not():
+    say = [{"role": "assistant", "content": "yes"}]
+    one = read_rows([verifiers_row(completion=say)], uri="outputs/runA/rollouts/step_0/rollouts.jsonl")
+    copied = read_rows([verifiers_row(completion=say)], uri="elsewhere/x.jsonl")
+    other = read_rows([verifiers_row()], uri="outputs/runB/rollouts/step_0/rollouts.jsonl")
+    assert one[0].rollout_id == copied[0].rollout_id != other[0].rollout_id
+
+
+def test_a_user_decides_which_rows_are_distinct():
+    row = [verifiers_row()]
+    plain = read_rows(row)[0].rollout_id
+    named = read_rows(row, options=ImportOptions(run="seed-2"))[0]
+    paths = [
+        read_rows(row, uri=uri, options=ImportOptions(distinct=True)) for uri in ("a/r.jsonl", "b/r.jsonl")
+    ]
+    assert len({plain, named.rollout_id, *(pieces[0].rollout_id for pieces in paths)}) == 4
+    assert of_kind(named, "rollout_started")[0].source_run == "seed-2"
+
+
+def test_a_row_whose_call_failed_is_a_rollout_without_turns():
+    error = {"error": "ModelError", "error_chain_repr": "RateLimitError('429')"}
+    row = verifiers_row(completion=None, error=error, stop_condition="has_error", metrics=None)
+    (ended,) = of_kind(rollout(row, URI), "rollout_ended")
+    assert (ended.stop_reason, ended.turn_count) == ("error", 0)
+    assert "429" in ended.error
+
+
+def test_the_times_of_later_versions_are_spans_in_seconds():
+    row = verifiers_row(timing={"start_time": 1.7e9, "generation": {"start": 1.0, "end": 4.5}, "total": 4.0})
+    for name in ("generation_ms", "scoring_ms", "total_ms"):
+        del row[name]
+    assert of_kind(rollout(row, URI), "rollout_ended")[0].duration_ms == 3500
+
+
+def test_a_metric_that_is_no_number_refuses_its_row():
+    (piece,) = read_rows([verifiers_row(metrics={"correct": True})])
+    assert isinstance(piece, Refusal)
+    assert "metrics.correct" in piece.reason
+
+
+def test_an_answer_beyond_64_bits_keeps_its_digits():
+    answers = (100000000000000000039, 100000000000000000129)
+    pieces = [read_rows([verifiers_row(answer=answer)])[0] for answer in answers]
+    starts = [of_kind(piece, "rollout_started")[0] for piece in pieces]
+    assert [json.loads(start.task_json)["answer"] for start in starts] == list(answers)
+    assert starts[0].task_key != starts[1].task_key
+
+
+def test_blocks_of_anthropics_api_become_calls_and_results():
+    completion = [
+        {
+            "role": "assistant",
+            "content": [
+                {"type": "thinking", "thinking": "T", "signature": "s"},
+                {"type": "tool_use", "id": "toolu_1", "name": "search", "input": {"query": "boat"}},
+            ],
+        },
+        {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "toolu_1", "content": "hollow"}]},
+        {"role": "assistant", "content": [{"type": "text", "text": "A boat."}]},
+    ]
+    piece = rollout(verifiers_row(completion=completion), URI)
+    first, _ = of_kind(piece, "turn_completed")
+    (result,) = of_kind(piece, "tool_returned")
+    assert (first.tool_call_count, result.tool_name, result.visible_output) == (1, "search", "hollow")
+    assert json.loads(first.action_json)["thinking_blocks"][0]["signature"] == "s"
+
+
+def test_a_refusal_and_a_call_of_2023_stay_in_the_action():
+    completion = [
+        {"role": "assistant", "content": None, "refusal": "No."},
+        {"role": "assistant", "content": None, "function_call": {"name": "search", "arguments": "{}"}},
+    ]
+    refused, called = of_kind(rollout(verifiers_row(completion=completion), URI), "turn_completed")
+    assert json.loads(refused.action_json)["refusal"] == "No."
+    assert (called.tool_call_count, json.loads(called.action_json)["tool_calls"][0]["id"]) == (1, None)
+
+
+def test_a_hosted_export_has_its_columns_as_json_text():
+    row = {
+        "run_id": "rid", "step": 40, "problem_id": 4, "sample_id": 0, "reward": 1.75, "advantage": 0.25,
+        "prompt": json.dumps([{"role": "user", "content": "q"}]),
+        "completion": json.dumps([{"role": "assistant", "content": None, "reasoning_content": "r"}]),
+        "metrics": json.dumps({"acc": 1.0}), "timing": json.dumps({"start_time": 1.0}), "info": "",
+        "env_name": "o/e", "num_input_tokens": 0, "num_output_tokens": 0, "task": "default", "answer": "x",
+    }  # fmt: skip
+    (piece,) = read_bytes(as_lines([row]), "runs/rid/results.jsonl")
+    (started,) = of_kind(piece, "rollout_started")
+    assert (started.source_run, started.policy_version, started.environment) == ("rid", 40, "o/e")
+    assert {event.name: event.score for event in of_kind(piece, "reward_assigned")} == {
+        "reward": 1.75,
+        "acc": 1.0,
+    }
+    (turn,) = of_kind(piece, "turn_completed")
+    assert json.loads(turn.action_json)["reasoning_content"] == "r"
+    again = read_bytes(as_lines([row | {"reward": 0.5}]), "copy/of/it.jsonl")
+    assert again[0].rollout_id == piece.rollout_id
 
 
 def test_a_broken_line_does_not_affect_its_neighbours():
