@@ -35,7 +35,7 @@ def redacted_excerpt(text: str, length: int) -> str:
 
 
 def public_uri(address: str) -> str:
-    """An address or path that may be stored and shown: without user, password, query and fragment, redacted."""
+    """An address or path to store and to show: redacted, without user, password, query and fragment."""
     return redact_text("::".join(_without_credentials(part) for part in _CHAINED.split(address)))
 
 

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple, cast
 
 import pyarrow as pa
 
-from tracelake.lake.secrets.secret_patterns import looks_random
+from tracelake.lake.secrets.secret_names import looks_random
 from tracelake.lake.secrets.secret_search import TOKEN, SecretSearch
 from tracelake.schemas.errors import SecretFoundError
 

@@ -11,58 +11,27 @@ any depth as in plain text.
 from __future__ import annotations
 
 import re
-from itertools import pairwise
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
+from tracelake.lake.secrets import secret_names
+from tracelake.lake.secrets.secret_names import (
+    GAP,
+    LOOSE_GAP,
+    VALUE,
+    looks_drawn,
+    looks_random,
+    looks_random_or_drawn,
+)
+
 TOKEN_OPEN, TOKEN_CLOSE = "⟦", "⟧"
-SWITCHES_MIN, SWITCHES_MIN_WITHOUT_DIGITS = 0.2, 0.4
-"""Minimum share of neighbouring characters of different classes (small, capital, digit) in a random value. In
-CamelCase it is a third."""
-RANDOM_LENGTH_MAX = 256
-"""Of a longer value only the beginning is examined."""
 
 _START = r"(?:(?<![A-Za-z0-9])|(?<=\\[nrtbf])|(?<=\\u00[0-9a-f]{2})|(?<=%[0-9A-Fa-f]{2}))"
 _END = r"(?![A-Za-z0-9])"
-_GAP = r"(?:[ \t\r\n\"'`:=>,]|\\[nrt\"'\\]|\\){1,12}"
-_VALUE = r"[A-Za-z0-9_\-+/=.~]"
 _NEWLINE = r"(?:\s|\\+[nrt])"
 # Excludes the dashes of the next key's beginning: else the search for an end would be quadratic.
 _PEM_BODY = rf"(?:[A-Za-z0-9+/=:,.()\"']|-(?!----)|{_NEWLINE})"
 _PEM_KIND = r"[A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----"
-_NAMES = [
-    "api_key",
-    "apikey",
-    "apiKey",
-    "api-key",
-    "ApiKey",
-    "Api-Key",
-    "API_KEY",
-    "APIKEY",
-    "API-KEY",
-    "access_token",
-    "accessToken",
-    "ACCESS_TOKEN",
-    "auth_token",
-    "authToken",
-    "AUTH_TOKEN",
-    "client_secret",
-    "clientSecret",
-    "CLIENT_SECRET",
-    "secret_key",
-    "secretKey",
-    "SECRET_KEY",
-    "session_token",
-    "sessionToken",
-    "SESSION_TOKEN",
-    "SessionToken",
-    "password",
-    "Password",
-    "PASSWORD",
-    "passwd",
-    "ecretAccessKey",
-    "ecret_access_key",
-    "SECRET_ACCESS_KEY",
-]
 
 
 class SecretPattern(NamedTuple):
@@ -72,12 +41,28 @@ class SecretPattern(NamedTuple):
     """Its name in tokens."""
     anchors: tuple[str, ...]
     expression: re.Pattern[str]
-    must_look_random: bool = False
-    """Spares words that a human chose, such as `password=PASSWORD_FIELD_NAME`."""
+    is_secret: Callable[[str], bool] | None = None
+    """Spares words that a human chose, such as `password=PASSWORD_FIELD_NAME`; null: every match is one."""
+
+    def matches(self, text: str) -> Iterator[tuple[int, int]]:
+        """Start and end of each secret."""
+        group = "secret" if "secret" in self.expression.groupindex else 0
+        for match in self.expression.finditer(text):
+            if self.is_secret is None or self.is_secret(match[group]):
+                yield match.span(group)
 
 
-def _pattern(type_: str, anchors: str, expression: str, *, random: bool = False) -> SecretPattern:
-    return SecretPattern(type_, tuple(anchors.split()), re.compile(expression), random)
+def _pattern(
+    type_: str,
+    anchors: str,
+    expression: str,
+    *,
+    random: bool = False,
+    is_secret: Callable[[str], bool] | None = None,
+) -> SecretPattern:
+    return SecretPattern(
+        type_, tuple(anchors.split()), re.compile(expression), looks_random if random else is_secret
+    )
 
 
 PATTERNS: tuple[SecretPattern, ...] = (
@@ -85,12 +70,12 @@ PATTERNS: tuple[SecretPattern, ...] = (
     _pattern("anthropic", "sk-", r"sk-ant-[A-Za-z0-9_-]{24,}"),
     _pattern(
         "openai",
-        "sk- T3BlbkFJ",
+        "sk-",
         r"sk-(?:proj|svcacct|admin)-[A-Za-z0-9_-]{24,}|sk-[A-Za-z0-9_-]{16,90}T3BlbkFJ[A-Za-z0-9_-]{16,}",
     ),
     _pattern("langfuse", "sk-", r"sk-lf-[0-9a-f]{8}-[0-9a-f-]{27}"),
     _pattern("sk_key", "sk-", rf"{_START}sk-[A-Za-z0-9]{{32,}}{_END}", random=True),
-    _pattern("huggingface", "hf_ api_org_", rf"(?:{_START}hf_|api_org_)[A-Za-z0-9]{{30,}}"),
+    _pattern("huggingface", "hf_", rf"{_START}hf_[A-Za-z0-9]{{30,}}"),
     _pattern("github", "ghp_ gho_ ghu_ ghs_ ghr_", r"gh[pousr]_[A-Za-z0-9]{36,}"),
     _pattern("github", "github_pat_", r"github_pat_[A-Za-z0-9_]{50,}"),
     _pattern("gitlab", "glpat- gldt- glrt- glptt- glsoat-", r"gl(?:pat|dt|rt|ptt|soat)-[A-Za-z0-9_.-]{20,}"),
@@ -100,14 +85,15 @@ PATTERNS: tuple[SecretPattern, ...] = (
         "slack_webhook", "hooks.slack.com", r"(?<=hooks\.slack\.com/)[a-z]+/T\w{6,}/[A-Z]\w{6,}/\w{16,}"
     ),
     _pattern("discord_webhook", "api/webhooks/", r"(?<=api/webhooks/)\d{15,}/[A-Za-z0-9_-]{50,}"),
-    _pattern("aws", "AKIA ASIA ABIA ACCA", rf"{_START}(?:AKIA|ASIA|ABIA|ACCA)[A-Z2-7]{{16}}{_END}"),
+    _pattern("aws", "AKIA ASIA", rf"{_START}A[KS]IA[A-Z2-7]{{16}}{_END}"),
     _pattern("google", "AIza", rf"{_START}AIza[A-Za-z0-9_-]{{35,}}"),
     _pattern(
         "google", "GOCSPX- ya29.", rf"{_START}(?:GOCSPX-[A-Za-z0-9_-]{{24,}}|ya29\.[A-Za-z0-9_.-]{{30,}})"
     ),
+    _pattern("google", "1//0", rf"{_START}1//0[A-Za-z0-9_-]{{40,}}"),
     _pattern(
         "azure",
-        "AccountKey= SharedAccessKey=",
+        "AccountKey SharedAccessKey",
         rf"(?:AccountKey|SharedAccessKey)=(?P<secret>[A-Za-z0-9+/%]{{40,}}={{0,2}}){_END}",
     ),
     _pattern("azure", "7Q~ 8Q~", rf"{_START}[A-Za-z0-9_~.]{{3}}[78]Q~[A-Za-z0-9_~.-]{{31,}}"),
@@ -119,7 +105,7 @@ PATTERNS: tuple[SecretPattern, ...] = (
     ),
     SecretPattern(
         "private_key",
-        ("PRIVATE KEY",),
+        ("PRIVATE",),
         re.compile(
             rf"-----BEGIN {_PEM_KIND}(?:{_PEM_BODY}{{40,20000}}?-----END {_PEM_KIND}"
             rf"|(?:{_NEWLINE}{{0,8}}[A-Za-z0-9+/=]{{24,}})+)"
@@ -127,14 +113,14 @@ PATTERNS: tuple[SecretPattern, ...] = (
     ),
     _pattern(
         "bearer",
-        "Bearer bearer BEARER",
+        "earer BEARER",
         r"(?i:bearer)(?:[ \t\r\n]|\\{1,4}[nrt]|%20|\+){1,4}(?P<secret>[A-Za-z0-9_\-+/=.~]{16,})",
         random=True,
     ),
     _pattern(
         "authorization",
         "uthorization UTHORIZATION",
-        rf"(?i:uthorization){_GAP}(?i:basic|token|apikey|key)[ \t]{{1,4}}(?P<secret>{_VALUE}{{12,}})",
+        rf"(?i:uthorization){GAP}(?i:basic|token|apikey|key)[ \t]{{1,4}}(?P<secret>{VALUE}{{12,}})",
     ),
     # URLs with a password, or with a token in place of the user.
     _pattern(
@@ -146,7 +132,6 @@ PATTERNS: tuple[SecretPattern, ...] = (
         "url_token", "://", r"(?<=[A-Za-z0-9]://)(?P<secret>[A-Za-z0-9_-]{20,200})@(?=[\w\[])", random=True
     ),
     _pattern("npm", "npm_", rf"{_START}npm_[A-Za-z0-9]{{36,}}"),
-    _pattern("npm", "_authToken=", rf"_authToken=(?P<secret>{_VALUE}{{16,}})", random=True),
     _pattern("pypi", "pypi-Ag", r"pypi-Ag[A-Za-z0-9_-]{50,}"),
     _pattern(
         "stripe",
@@ -164,7 +149,7 @@ PATTERNS: tuple[SecretPattern, ...] = (
     _pattern("wandb", "_v1_", r"wandb_v1_[A-Za-z0-9_]{30,}"),
     _pattern("databricks", "dapi", rf"{_START}dapi[0-9a-f]{{32}}(?:-\d)?{_END}"),
     _pattern("digitalocean", "_v1_", r"do[opr]_v1_[0-9a-f]{60,}"),
-    _pattern("docker", "dckr_pat_ dckr_oat_", r"dckr_[po]at_[A-Za-z0-9_-]{24,}"),
+    _pattern("docker", "dckr_", r"dckr_[po]at_[A-Za-z0-9_-]{24,}"),
     _pattern("vault", "hvs. hvb.", rf"{_START}hv[sb]\.[A-Za-z0-9_-]{{24,}}"),
     _pattern("grafana", "glsa_ glc_", r"glsa_[A-Za-z0-9]{32}_[0-9a-f]{8}|glc_[A-Za-z0-9+/]{32,}={0,2}"),
     _pattern("age", "AGE-SECRET-KEY-1", r"AGE-SECRET-KEY-1[0-9A-Z]{50,}"),
@@ -174,17 +159,30 @@ PATTERNS: tuple[SecretPattern, ...] = (
         rf"{_START}(?:pcsk_|tvly-|tgp_v1_|e2b_|lin_api_|ntn_|sbp_|tskey-|shpat_|sntrys_|PMAK-)[A-Za-z0-9_=/+-]{{30,}}",
         random=True,
     ),
+    # Hashes of passwords, as in /etc/shadow: the rest can be guessed from them.
     _pattern(
-        "named", " ".join(_NAMES), rf"(?:{'|'.join(_NAMES)}){_GAP}(?P<secret>{_VALUE}{{16,}})", random=True
+        "password_hash",
+        "$6$ $5$ $y$ $2a$ $2b$ $argon2 %246%24",
+        r"\$(?:[56y]|2[ab]|argon2[id]{1,2})\$(?P<secret>[A-Za-z0-9./+=$,-]{24,})",
     ),
+    _pattern(
+        "mysql",
+        "mysql",
+        r"mysql\w{0,10}(?:[ \t][^\n|;&]{0,200}?)?[ \t]-p(?P<secret>[^\s\"'\\|;&<>]{8,})",
+        random=True,
+    ),
+    _pattern("mailgun", "key-", rf"{_START}key-[0-9a-f]{{32}}{_END}"),
+    SecretPattern(
+        "named",
+        tuple(secret_names.ANCHORS),
+        re.compile(secret_names.STRONG_NAMED),
+        looks_random_or_drawn,
+    ),
+    SecretPattern("named", tuple(secret_names.ANCHORS), re.compile(secret_names.WEAK_NAMED), looks_drawn),
 )
 
-SECRET_NAME = re.compile(rf"(?:{'|'.join(_NAMES)})$")
-"""Keys whose value is a secret if it looks random."""
-NAMED_VALUE = re.compile(rf"{_VALUE}{{16,}}")
-
-# `_GAP` in JSON text of any depth: the letter of an escape comes after a backslash.
-_LOOSE_GAP = rb"(?:[ \t\r\n\"'`:=>,\\]|(?<=\\)[nrt]){1,200}"
+PERCENT_SCHEME = "%3A%2F%2F"
+"""`://` of an address within an address; its percent-decoded copy is matched."""
 CHECKS: dict[str, re.Pattern[bytes]] = {
     "://": re.compile(rb"://[^\s/@\"'`<>{}$*\\]{0,1300}@"),
     "sk-": re.compile(rb"sk-[A-Za-z0-9_-]{16}"),
@@ -198,37 +196,19 @@ CHECKS: dict[str, re.Pattern[bytes]] = {
     ":AA": re.compile(rb":AA[A-Za-z0-9_-]{33}"),
     "sig=": re.compile(rb"sig=[A-Za-z0-9%+/]{40}"),
     **{
-        name: re.compile(name.encode() + _LOOSE_GAP + rb"(?i:basic|token|apikey|key)")
+        name: re.compile(name.encode() + LOOSE_GAP + rb"(?i:basic|token|apikey|key)")
         for name in ("uthorization", "UTHORIZATION")
     },
     **{
-        name: re.compile(rb"(?i:bearer)(?:[^A-Za-z0-9]|\\[nrt]|%20){1,40}[A-Za-z0-9_\-+/=.~]{16}")
-        for name in ("Bearer", "bearer", "BEARER")
+        name: re.compile(name.encode() + rb"(?:[^A-Za-z0-9]|\\[nrt]|%20){1,40}[A-Za-z0-9_\-+/=.~%]{16}")
+        for name in ("earer", "BEARER")
     },
-    # Random values have a digit, or small letters and capitals.
-    **{
-        name: re.compile(
-            name.encode()
-            + _LOOSE_GAP
-            + rb"(?=[a-z_\-+/=.~]{0,256}[A-Z0-9])(?=[A-Z_\-+/=.~]{0,256}[a-z0-9])[\w\-+/=.~]{16}"
-        )
-        for name in _NAMES
-    },
+    "PRIVATE": re.compile(rb"PRIVATE(?: |%20|\+)KEY"),
+    PERCENT_SCHEME: re.compile(rb"%3A%2F%2F[^\s/@\"'`<>{}$*\\]{0,1300}(?:%40|@)"),
+    "mysql": re.compile(rb"mysql[^\n]{0,400}?-p[^\s\"'\\]{8}"),
+    "key-": re.compile(rb"key-[0-9a-f]{32}"),
+    "1//0": re.compile(rb"1//0[A-Za-z0-9_-]{40}"),
+    **secret_names.CHECKS,
 }
 """By anchor: an expression for the anchor and the text behind it, in JSON text of any depth. It is looser
 than the pattern, and exists only for anchors that are frequent in clean text."""
-
-
-def looks_random(value: str) -> bool:
-    """Whether digits, small and capital letters are mixed more than in names and words."""
-    value = value[:RANDOM_LENGTH_MAX]
-    classes = [_class_of(letter) for letter in value if letter.isalnum()]
-    if len(classes) < 8 or len(set(value)) < 6 or len(set(classes)) < 2:
-        return False
-    switches = sum(left != right for left, right in pairwise(classes))
-    switches_min = SWITCHES_MIN if "digit" in classes else SWITCHES_MIN_WITHOUT_DIGITS
-    return switches / len(classes) >= switches_min
-
-
-def _class_of(letter: str) -> str:
-    return "digit" if letter.isdigit() else "capital" if letter.isupper() else "small"

@@ -1,8 +1,9 @@
 """Find secrets in text: known values and patterns, behind one automaton over their literals.
 
 **The automaton never rejects a text that would match**: every match contains an anchor of its pattern, or a
-literal of the known form, also in JSON text of any depth.
-**No match reaches into or across a token** of an earlier redaction.
+literal of the known form, also in JSON text of any depth. Base64 is decoded where a block of its letters is.
+**No match reaches into a token** of an earlier redaction. One that reads across a token, as if nothing were
+there, takes the token with it: a token that a source made up cannot save the key that it splits.
 """
 
 from __future__ import annotations
@@ -15,14 +16,35 @@ from typing import NamedTuple
 
 from tracelake.lake.secrets.known_secrets import forms_of, literals_of
 from tracelake.lake.secrets.literal_search import LiteralSearch
-from tracelake.lake.secrets.secret_patterns import CHECKS, PATTERNS, TOKEN_CLOSE, TOKEN_OPEN, looks_random
+from tracelake.lake.secrets.secret_names import PAYLOAD_ANCHORS
+from tracelake.lake.secrets.secret_patterns import (
+    CHECKS,
+    PATTERNS,
+    PERCENT_SCHEME,
+    TOKEN_CLOSE,
+    TOKEN_OPEN,
+)
 from tracelake.lake.secrets.split_text import SPLIT_TEXT_LITERALS
+from tracelake.lake.secrets.text_copies import (
+    COLOUR_START,
+    COLOUR_START_IN_JSON,
+    base64_runs,
+    copies,
+    decoded_base64,
+    replaced,
+    whole_copy,
+    without_colours,
+    without_colours_in_json,
+)
 
-PAYLOADS_AT_ONCE = 64
+PAYLOADS_AT_ONCE = 256
 UNNAMED_TYPE = "environment"
 """Type of a known secret that no pattern matches."""
 
 TOKEN = re.compile(rf"{TOKEN_OPEN}secret:[a-z0-9_]{{1,24}}(?::[0-9a-f]{{32}})?{TOKEN_CLOSE}")
+
+
+_COLOUR, _COLOUR_IN_JSON = COLOUR_START.encode(), COLOUR_START_IN_JSON.encode()
 
 
 class Span(NamedTuple):
@@ -43,41 +65,84 @@ class SecretSearch:
         self._type_of = {form.secret: _type_of(form.secret) for form in forms}
         # The longest form first: a whole value before a part of it that another value shares.
         self._known = re.compile("|".join(re.escape(form.text) for form in forms)) if forms else None
-        anchors = [anchor for pattern in PATTERNS for anchor in pattern.anchors]
+        anchors = [*(anchor for pattern in PATTERNS for anchor in pattern.anchors), PERCENT_SCHEME]
         values = [literal for form in forms for literal in literals_of(form.text)]
-        self._in_strings = LiteralSearch(anchors, CHECKS, values)
-        self._in_payloads = LiteralSearch([*anchors, *SPLIT_TEXT_LITERALS], CHECKS, values)
+        self._in_strings = LiteralSearch([*anchors, COLOUR_START], CHECKS, values)
+        in_payloads = [literal for anchor in anchors for literal in PAYLOAD_ANCHORS.get(anchor, (anchor,))]
+        self._in_payloads = LiteralSearch(
+            [*in_payloads, COLOUR_START_IN_JSON, *SPLIT_TEXT_LITERALS], CHECKS, values
+        )
 
     def suspects(self, payload: bytes) -> bool:
         """Whether the JSON text of events' fields may contain a secret. False is certain."""
-        return self._in_payloads.hits(payload)
+        return bool(self.suspects_of([payload]))
 
     def suspects_of(self, payloads: Sequence[bytes]) -> list[int]:
         """Indexes of the payloads that may contain one; faster than one by one."""
         suspected: set[int] = set()
         for start in range(0, len(payloads), PAYLOADS_AT_ONCE):
             batch = payloads[start : start + PAYLOADS_AT_ONCE]
-            found = list(self._in_payloads.positions(b"\n".join(batch)))
-            if found:
-                ends = list(accumulate(len(each) + 1 for each in batch))
-                suspected.update(start + bisect_right(ends, position) for position in found)
+            data = b"\n".join(batch)
+            ends = list(accumulate(len(each) + 1 for each in batch))
+            coloured: set[int] = set()
+            for position in self._in_payloads.positions(data):
+                is_colour = data.startswith(_COLOUR_IN_JSON, position)
+                (coloured if is_colour else suspected).add(start + bisect_right(ends, position))
+            for index in coloured - suspected:
+                if self._in_payloads.hits(without_colours_in_json(payloads[index])):
+                    suspected.add(index)
+            suspected.update(
+                start + bisect_right(ends, position)
+                for position, decoded in base64_runs(data)
+                if any(map(self._in_strings.hits, decoded))
+            )
         return sorted(suspected)
 
     def spans(self, text: str) -> list[Span]:
         """Secrets of a decoded text, in order and without overlaps."""
-        data = text.encode("utf-8", "surrogatepass")
-        if not self._in_strings.hits(data):
+        if not self._may_match(text):
             return []
         spans: list[Span] = []
         start = 0
-        for token in [*TOKEN.finditer(text), None]:
+        tokens = list(TOKEN.finditer(text))
+        for token in [*tokens, None]:
             end = token.start() if token else len(text)
             spans += [
                 span._replace(start=span.start + start, end=span.end + start)
-                for span in _merge_overlaps(self._matches(text[start:end]))
+                for span in self._all_matches(text[start:end])
             ]
             start = token.end() if token else end
-        return spans
+        if tokens:
+            spans += self._across_tokens(text)
+        return _merge_overlaps(spans)
+
+    def _may_match(self, text: str) -> bool:
+        data = text.encode("utf-8", "surrogatepass")
+        positions = list(self._in_strings.positions(data))
+        if any(not data.startswith(_COLOUR, position) for position in positions):
+            return True
+        if positions and self._in_strings.hits(without_colours(data)):
+            return True
+        return any(any(map(self._in_strings.hits, decoded)) for _, decoded in base64_runs(data))
+
+    def _across_tokens(self, text: str) -> Iterator[Span]:
+        copy = replaced(whole_copy(text), TOKEN, lambda _: "")
+        for span in self._matches(copy.text):
+            start, end = copy.place(span.start, span.end)
+            if end - start > span.end - span.start:
+                yield span._replace(start=start, end=end)
+
+    def _all_matches(self, text: str) -> Iterator[Span]:
+        """Matches in the text and in its copies, each at its place in the text."""
+        yield from self._matches(text)
+        for copy in copies(text):
+            for span in self._matches(copy.text):
+                start, end = copy.place(span.start, span.end)
+                yield span._replace(start=start, end=end)
+        for decoded in decoded_base64(text):
+            for span in self._matches(decoded.text):
+                start, end = decoded.place(span.start, span.end)
+                yield span._replace(start=start, end=end)
 
     def _matches(self, text: str) -> Iterator[Span]:
         if self._known is not None:
@@ -86,10 +151,8 @@ class SecretSearch:
                 yield Span(match.start(), match.end(), self._type_of[secret], secret)
         for pattern in PATTERNS:
             if any(anchor in text for anchor in pattern.anchors):
-                group = "secret" if "secret" in pattern.expression.groupindex else 0
-                for match in pattern.expression.finditer(text):
-                    if not pattern.must_look_random or looks_random(match[group]):
-                        yield Span(*match.span(group), pattern.type, match[group])
+                for start, end in pattern.matches(text):
+                    yield Span(start, end, pattern.type, text[start:end])
 
 
 def _merge_overlaps(spans: Iterable[Span]) -> list[Span]:
