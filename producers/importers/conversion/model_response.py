@@ -26,8 +26,8 @@ _TRUNCATED_BY = {
 }
 _NOT_TRUNCATED = ("stop", "tool_calls", "function_call", "completed", "end_turn", "tool_use", "stop_sequence")
 MESSAGE_KEYS = (
-    "role", "content", "tool_calls", "function_call", "refusal", "annotations", "audio", "images", "reasoning",
-    "reasoning_content", "reasoning_details", "thinking_blocks", "provider_specific_fields",
+    "role", "content", "tool_calls", "function_call", "refusal", "annotations", "audio", "images",
+    "reasoning", "reasoning_content", "reasoning_details", "thinking_blocks", "provider_specific_fields",
 )  # fmt: skip
 _FOLLOWS = "follows from other fields"
 # Keys that servers are known to add; no field holds them.

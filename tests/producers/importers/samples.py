@@ -232,12 +232,12 @@ def every_sample() -> dict[str, Sample]:
 def read_bytes(
     data: bytes,
     uri: str = "runs/one/trace.json",
-    options: ImportOptions = ImportOptions(),
+    options: ImportOptions | None = None,
     neighbours: Neighbours | None = None,
 ) -> list[ImportedRollout | Refusal]:
     """The pieces that the format of the bytes reads. Raises SourceFormatError if there is none."""
     source = source_of_bytes(uri, data, neighbours)
-    return list(importer_for(source).read(source, options))
+    return list(importer_for(source).read(source, options or ImportOptions()))
 
 
 def read_document(document: Any, uri: str = "runs/one/trace.json") -> list[ImportedRollout | Refusal]:

@@ -166,4 +166,4 @@ def test_a_torn_file_is_refused_and_its_whole_records_are_not(name: str):
         for piece in pieces:
             if isinstance(piece, ImportedRollout):
                 same = [other for other in whole if other.rollout_id == piece.rollout_id]
-                assert same and same[0].events == piece.events, f"cut at byte {cut}"
+                assert [other.events for other in same] == [piece.events], f"cut at byte {cut}"

@@ -29,7 +29,7 @@ class RunFolder:
 
 
 def read_rows(
-    rows: list[Any], folder: RunFolder | None = None, uri: str = URI, options: ImportOptions = ImportOptions()
+    rows: list[Any], folder: RunFolder | None = None, uri: str = URI, options: ImportOptions | None = None
 ) -> list[ImportedRollout | Refusal]:
     lines = [row if isinstance(row, str) else json.dumps(row) for row in rows]
     return read_bytes("\n".join(lines).encode() + b"\n", uri, options, folder or RunFolder())
