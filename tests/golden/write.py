@@ -92,6 +92,8 @@ def _event(
         choices = _choices(cls, name)
         if choices:
             value = choices[0] if values is ORDINARY else choices[-1]
+        elif name in cls.KEY and name.endswith("_json"):
+            value = canonical_text([suffix])
         elif name in cls.KEY and isinstance(value, str):
             value += suffix
         fields[name] = value
