@@ -9,10 +9,9 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import orjson
 
 from tracelake.consumers.exports.pinned_rollouts import Rollout, Row
-from tracelake.schemas.message import Message
+from tracelake.schemas.message import Message, canonical_arguments
 
 _RESULT_FIELDS = ("call_index", "tool_call_id", "tool_name", "raw_output", "visible_output", "return_code")
 _REWARD_FIELDS = ("name", "score", "weight", "grader", "grader_version")
@@ -112,7 +111,8 @@ def rewards_of(rollout: Rollout, turn_index: int | None) -> list[dict[str, Any]]
 
 
 def parsed(text: str | None) -> Any:
-    return None if text is None else orjson.loads(text)
+    """JSON text of the lake as a value; integers keep all their digits."""
+    return None if text is None else canonical_arguments(text)
 
 
 def shortest(values: list[float] | None) -> list[float] | None:

@@ -14,8 +14,9 @@ import orjson
 from transformers import PreTrainedTokenizerBase
 
 from tracelake.consumers.pairs.pair_batches import PairDataset
+from tracelake.consumers.plain_message import plain_message
 from tracelake.schemas.errors import TrainingError
-from tracelake.schemas.message import Message, canonical_arguments, content_text, tool_calls_of
+from tracelake.schemas.message import Message
 
 
 def pair_dataset(
@@ -35,7 +36,7 @@ def template_ids(
     answer_next: bool,
 ) -> list[int]:
     text = tokenizer.apply_chat_template(
-        [_plain(message) for message in messages],
+        [plain_message(message) for message in messages],
         tools=[dict(tool) for tool in tools] or None,
         add_generation_prompt=answer_next,
         tokenize=False,
@@ -80,21 +81,3 @@ def _action_ids(
             expected="a template that renders a longer conversation as a continuation of the shorter one",
         )
     return whole[len(prompt_ids) :]
-
-
-def _plain(message: Message) -> Message:
-    """Role, text and calls with parsed arguments: the subset that every chat template understands."""
-    plain: Message = {"role": message["role"], "content": content_text(message.get("content"))}
-    calls = tool_calls_of(message)
-    if calls:
-        plain["tool_calls"] = [
-            {
-                "id": call_id,
-                "type": "function",
-                "function": {"name": name, "arguments": canonical_arguments(arguments)},
-            }
-            for call_id, name, arguments in calls
-        ]
-    if message["role"] == "tool" and message.get("tool_call_id"):
-        plain["tool_call_id"] = message["tool_call_id"]
-    return plain
