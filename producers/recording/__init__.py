@@ -64,7 +64,7 @@ def rollout(
         config_json=canonical_text(without_secrets(dict(config))) if config else None,
         extra_json=canonical_text(without_secrets(dict(extra))) if extra else None,
     )
-    return Rollout(queue_of(lake, run), started)
+    return Rollout(lake, queue_of(lake, run), started)
 
 
 def close(lake: Lake) -> None:

@@ -18,11 +18,13 @@ import threading
 from collections.abc import Iterable, Mapping
 from contextvars import ContextVar, Token
 from datetime import UTC, datetime
+from math import isfinite
 from types import TracebackType
 from typing import Any, Literal, Protocol, Self
 
 from pydantic import ValidationError
 
+from tracelake.lake.lake import Lake
 from tracelake.producers.importers.conversion.fields import without_secrets
 from tracelake.producers.recording.event_queue import EventQueue
 from tracelake.producers.recording.model_calls import (
@@ -36,7 +38,7 @@ from tracelake.producers.recording.model_calls import (
 from tracelake.producers.recording.streamed import plain
 from tracelake.producers.recording.tool_calls import ToolCalls, output_text, well_formed
 from tracelake.producers.recording.turn_fields import TurnFields
-from tracelake.schemas.canonical import canonical_text
+from tracelake.schemas.canonical import INT_64_MAX, canonical_text
 from tracelake.schemas.clock import is_still, now_s, since_ms
 from tracelake.schemas.errors import EventInvalidError, LakeError, RecordingError, TracelakeError
 from tracelake.schemas.events.event import Event
@@ -71,8 +73,10 @@ def active_rollout() -> Rollout | None:
 class Rollout:
     """One rollout; threads and tasks may share it. `with` and `async with` open it."""
 
-    def __init__(self, queue: EventQueue, started: RolloutStarted) -> None:
+    def __init__(self, lake: Lake, queue: EventQueue, started: RolloutStarted) -> None:
         self.rollout_id = started.rollout_id
+        self._lake = lake
+        """The queues of a lake close when nobody uses its object."""
         self._queue = queue
         self._started = started
         self._lock = threading.RLock()
@@ -424,6 +428,14 @@ class Rollout:
         )
 
     def _put(self, cls: type[Event], fields: dict[str, Any]) -> None:
+        """Raises EventInvalidError for values that a lake cannot store: later, they would cost others too."""
+        for name, value in fields.items():
+            if isinstance(value, (int, float)) and not (isfinite(value) and abs(value) <= INT_64_MAX):
+                raise EventInvalidError(
+                    "a number that cannot be recorded",
+                    got=f"{name}: {value}",
+                    expected="a finite number, and an integer within 64 bits",
+                )
         try:
             event = cls(**{**fields, "rollout_id": self.rollout_id})
         except ValidationError as error:

@@ -95,6 +95,9 @@ def _add_pieces(whole: dict[str, Any], piece: dict[str, Any]) -> None:
 def _join(whole: dict[str, Any], key: str, value: Any) -> None:
     """Texts and lists grow; of everything else the last value counts."""
     before = whole.get(key)
+    if value == "":
+        # Streams begin with an empty text where a whole answer has none.
+        return
     if isinstance(value, str) and isinstance(before, str) and key not in _LAST_WINS:
         if key not in _SET_ONCE:
             whole[key] = before + value
