@@ -83,11 +83,14 @@ def pin(
 ) -> None:
     """Name the exact contents of tables for ever; refused if they contain what looks like a secret."""
     from tracelake.assets.derivations import PINNED_BY_DEFAULT
+    from tracelake.cli.retracted import retracted_text
     from tracelake.lake import Lake
 
-    created = Lake.open(lake).pin(name, table or list(PINNED_BY_DEFAULT), allowed=allow or [])
+    opened = Lake.open(lake)
+    created = opened.pin(name, table or list(PINNED_BY_DEFAULT), allowed=allow or [])
+    retracted = opened.retracted_in(created)
     if output is Format.JSON:
-        print_json(created.model_dump())
+        print_json(created.model_dump() | {"retracted_rollouts": retracted})
     else:
         print_text(f"{created.reference}  {created.digest}")
         rows = [
@@ -95,6 +98,9 @@ def pin(
             for key, value in created.tables.items()
         ]
         print_rows(rows, ["table", "rows", "digest"])
+        if retracted:
+            cure = "; `tracelake build` derives tables without them"
+            print_text(retracted_text(created.reference, len(retracted), cure))
 
 
 def pins(
@@ -104,13 +110,17 @@ def pins(
         str | None, typer.Option("--check", help="Open this pin and recompute its digests.")
     ] = None,
 ) -> None:
-    """List the pins, or check one."""
+    """List the pins, or check one; says how many rollouts of a pin have been retracted since."""
+    from tracelake.cli.retracted import retracted_by_pin, retracted_text
     from tracelake.lake import Lake
 
     opened = Lake.open(lake)
     listed = opened.pins() if check is None else [opened.open_pin(check).pin]
+    retracted = retracted_by_pin(opened)
     if output is Format.JSON:
-        print_json([pin.model_dump() for pin in listed])
+        print_json(
+            [pin.model_dump() | {"retracted_rollouts": retracted.get(pin.reference)} for pin in listed]
+        )
     else:
         rows = [
             {
@@ -122,6 +132,9 @@ def pins(
             for pin in listed
         ]
         print_rows(rows, ["pin", "digest", "tables", "rows"])
+        for pin in listed:
+            if rollouts := retracted.get(pin.reference):
+                print_text(retracted_text(pin.reference, len(rollouts)))
 
 
 def ledger(lake: LakeOption = LAKE_DEFAULT, output: FormatOption = Format.HUMAN) -> None:

@@ -249,14 +249,18 @@ def _conflict(
         chosen_event_id=chosen,
         reason=None if decision is None else decision["reason"],
         decided_at=None if decision is None else decision["occurred_at"],
-        cure=_cure(candidates, conflict_id) if is_still_open else None,
+        cure=_cure(candidates, conflict_id, known) if is_still_open else None,
     )
 
 
-def _cure(candidates: Candidates, conflict_id: str) -> str:
-    if candidates.rollout_id is not None and candidates.kind in RECORD_KINDS:
-        return f"tracelake conflicts resolve {candidates.rollout_id} --file FILE --reason TEXT"
-    return f"tracelake conflicts resolve {conflict_id} --use EVENT_ID --reason TEXT"
+def _cure(candidates: Candidates, conflict_id: str, rows: Sequence[Mapping[str, Any]]) -> str:
+    of_rollout = candidates.rollout_id is not None and candidates.kind in RECORD_KINDS
+    files = {row["source_uri"] for row in rows if row["source_uri"] is not None}
+    choice = (
+        "--file FILE" if len(files) == len(candidates.event_ids) else "--use first|other|neither|EVENT_ID"
+    )
+    target = candidates.rollout_id if of_rollout else conflict_id
+    return f"tracelake conflicts resolve {target} {choice} --reason TEXT"
 
 
 def _differences(kind: str, rows: Sequence[dict[str, Any]]) -> list[Difference]:
@@ -327,6 +331,10 @@ def _shared_length(texts: Sequence[str]) -> int:
 
 
 def _cut(text: str, start: int) -> str:
-    part = text[start : start + SHOWN_MAX]
-    plain = "".join(mark if mark.isprintable() else repr(mark)[1:-1] for mark in part)
-    return f"{'…' if start else ''}{plain}{'…' if len(text) > start + SHOWN_MAX else ''}"
+    part = one_line(text[start : start + SHOWN_MAX])
+    return f"{'…' if start else ''}{part}{'…' if len(text) > start + SHOWN_MAX else ''}"
+
+
+def one_line(text: str) -> str:
+    """Foreign text for a terminal: marks that are not printable as escapes."""
+    return "".join(mark if mark.isprintable() else repr(mark)[1:-1] for mark in text)

@@ -116,7 +116,7 @@ def open_pin(store: ObjectStore, reference: str) -> OpenPin:
         check_table(store, pin, name, pinned)
     if retracted := retracted_in(store, pin, read_selection(store)):
         _log.warning(
-            "pin %s stays as it is, but %d of its rollouts have been retracted since, such as %s",
+            "pin %s stays as it is; rollouts of it that have been retracted since: %d, such as %s",
             pin.reference,
             len(retracted),
             retracted[0],
@@ -208,9 +208,7 @@ def _state_to_pin(store: ObjectStore, name: str, version: int, selection: Select
     return state.model_copy(update={"quarantined": _events_left_out(store, name, state.version, selection)})
 
 
-def _events_left_out(
-    store: ObjectStore, name: str, version: int, selection: Selection
-) -> tuple[str, ...]:
+def _events_left_out(store: ObjectStore, name: str, version: int, selection: Selection) -> tuple[str, ...]:
     """Sorted ids of an event table's events that do not count."""
     if name not in CLASS_OF_KIND or selection == EVERYTHING:
         return ()
