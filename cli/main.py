@@ -10,13 +10,16 @@ import typer
 
 from tracelake.cli.commands import (
     build,
+    conflicts,
     costs,
     experiments,
+    export,
     import_traces,
     lake,
     maintenance,
     register,
     replay,
+    retract,
     teachers,
 )
 from tracelake.cli.output import Format, print_error, print_text
@@ -32,7 +35,20 @@ app = typer.Typer(
     rich_markup_mode="rich",
 )
 
-for module in (lake, maintenance, import_traces, replay, teachers, costs, build, register, experiments):
+for module in (
+    lake,
+    maintenance,
+    import_traces,
+    conflicts,
+    retract,
+    replay,
+    teachers,
+    costs,
+    build,
+    export,
+    register,
+    experiments,
+):
     module.register(app)
 
 
