@@ -12,7 +12,7 @@ cannot convert, and continues with the next one.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -108,7 +108,16 @@ def read_records(
 ) -> Iterator[ImportedRollout | Refusal]:
     """The rollout of each record of a source, or its refusal. Null from `convert`: the record is no rollout,
     as is a header."""
-    for record in source.records():
+    return read_each(source.records(), format, convert)
+
+
+def read_each(
+    records: Iterable[SourceRecord],
+    format: str,
+    convert: Callable[[SourceRecord], ImportedRollout | None],
+) -> Iterator[ImportedRollout | Refusal]:
+    """The same for records that an importer found itself, such as a list inside of a document."""
+    for record in records:
         try:
             if record.error is not None:
                 raise record.error

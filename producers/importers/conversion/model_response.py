@@ -10,10 +10,11 @@ does a count of 0 tokens for a reply that is not empty.
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import Any
 
-from tracelake.producers.importers.conversion.fields import logprobs, mapping, sequence, text, token_ids
+from tracelake.producers.importers.conversion.fields import logprobs, mapping, sequence, token_ids
 from tracelake.producers.importers.conversion.record import Record
+from tracelake.producers.importers.conversion.responses import items_message
 from tracelake.schemas.message import Message
 
 # By finish reason.
@@ -95,34 +96,7 @@ def response_fields(response: Record) -> dict[str, Any]:
 
 def response_message(response: Record) -> Message:
     """The assistant message in the output items of a response."""
-    spoken: list[str] = []
-    reasoning: list[str] = []
-    calls: list[Message] = []
-    details: list[Any] = []
-    for item in response.records("output"):
-        kind = item.text("type")
-        if kind == "message":
-            spoken += _texts(item.take("content"))
-            item.drop(_FOLLOWS, "role")
-        elif kind == "reasoning":
-            reasoning += _texts(item.take("summary")) + _texts(item.take("content"))
-            if item.source.get("encrypted_content"):
-                details.append({**item.source, "summary": None, "content": None})
-                item.has_read("encrypted_content")
-        elif kind == "function_call":
-            call_id = text(item.take("call_id") or item.source.get("id"), "call_id")
-            arguments = text(item.take("arguments"), "arguments") or "{}"
-            function = {"name": text(item.take("name"), "name"), "arguments": arguments}
-            calls.append({"id": call_id, "type": "function", "function": function})
-        item.keep("id", "status", "phase", "namespace")
-    message: Message = {"role": "assistant", "content": "".join(spoken) if spoken else None}
-    if calls:
-        message["tool_calls"] = calls
-    if reasoning:
-        message["reasoning_content"] = "\n".join(reasoning)
-    if details:
-        message["reasoning_details"] = details
-    return message
+    return items_message(response.records("output"))
 
 
 def _fields(response: Record, prompt: str, completion: str, finish_reason: str | None) -> dict[str, Any]:
@@ -173,10 +147,3 @@ def _add_tokens(fields: dict[str, Any], response: Record, choice: Record) -> Non
         fields.update(sampling_logprobs=sampled, logprob_source="sampler")
         if not any(item.get("top_logprobs") for item in items) and found.keys() <= {"content", "refusal"}:
             choice.drop("the tokens' texts follow from their ids", "logprobs")
-
-
-def _texts(parts: object) -> list[str]:
-    if isinstance(parts, str):
-        return [parts]
-    found = (part.get("text") for part in cast("list[Any]", sequence(parts, "content")))
-    return [each for each in found if isinstance(each, str)]
