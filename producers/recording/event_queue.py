@@ -11,6 +11,7 @@ when the lake is opened next.
 from __future__ import annotations
 
 import atexit
+import logging
 import os
 import threading
 import weakref
@@ -19,7 +20,7 @@ from typing import Any
 
 from tracelake.lake.lake import Lake
 from tracelake.lake.writing.collector import Collector
-from tracelake.schemas.errors import LakeError, RecordingError
+from tracelake.schemas.errors import LakeError, RecordingError, TracelakeError
 from tracelake.schemas.events.event import Event
 from tracelake.schemas.events.rollout_events import RolloutStarted
 
@@ -79,6 +80,7 @@ class EventQueue:
 
 _queues: weakref.WeakKeyDictionary[Lake, Queues] = weakref.WeakKeyDictionary()
 _lock = threading.Lock()
+_log = logging.getLogger("tracelake")
 
 
 def queue_of(lake: Lake, run: str) -> EventQueue:
@@ -124,7 +126,11 @@ def _close(queues: Queues) -> None:
 
 def _close_all() -> None:
     for lake in list(_queues):
-        close_queues(lake)
+        try:
+            close_queues(lake)
+        except (TracelakeError, OSError) as error:
+            # Nobody is left to take the error, and the other lakes are still to be closed.
+            _log.error("what was recorded into %s could not be landed: %s", lake.uri, error)
 
 
 def _forget_all() -> None:

@@ -158,7 +158,9 @@ class Rollout:
             )
         api: Api = "responses" if "output" in answer else "chat"
         request = {**(settings or {}), "model": model, "tools": plain(tools)}
-        request["input" if api == "responses" else "messages"] = plain(list(messages))
+        request["input" if api == "responses" else "messages"] = [
+            message if type(message) is dict else plain(message) for message in messages
+        ]
         with self._lock:
             call = self.begin_call(self._reader.read(api, request))
             found = [message_answer(answer)] if "role" in answer else list(answers_of(api, answer))

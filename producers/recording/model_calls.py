@@ -62,9 +62,9 @@ class CallReader:
     """Reads the requests of one rollout."""
 
     def __init__(self) -> None:
-        self._messages: list[tuple[bytes, list[Message]]] = []
-        """Of the call before: each source message as JSON, and what was read from it."""
-        self._tools: tuple[bytes, str | None] = (b"", None)
+        self._messages: list[tuple[Any, list[Message]]] = []
+        """Of the call before: a copy of each source message, and what was read from it."""
+        self._tools: tuple[Any, str | None] = (None, None)
 
     def read(self, api: Api, request: dict[str, Any]) -> ModelCall:
         """Raises SourceFormatError."""
@@ -82,26 +82,26 @@ class CallReader:
         )
 
     def _read_messages(self, sources: list[Any]) -> list[Message]:
-        read: list[tuple[bytes, list[Message]]] = []
+        read: list[tuple[Any, list[Message]]] = []
         for index, source in enumerate(sources):
-            data = _json(source)
             known = self._messages[index] if index < len(self._messages) else None
-            if known is not None and known[0] == data:
+            if known is not None and known[0] == source:
                 read.append(known)
             else:
-                # Parsed again, so that nothing that an agent changes later is shared.
-                record = Record(mapping(orjson.loads(data), "messages[]"), "messages[]", Losses())
-                read.append((data, read_message(record)))
+                # A copy, so that nothing that an agent changes later is shared.
+                copy = orjson.loads(_json(source))
+                record = Record(mapping(copy, "messages[]"), "messages[]", Losses())
+                read.append((copy, read_message(record)))
         self._messages = read
         return [message for _, messages in read for message in messages]
 
     def _read_tools(self, tools: Any) -> str | None:
         if not tools:
             return None
-        data = _json(tools)
-        if data != self._tools[0]:
-            found = [_chat_tool(mapping(tool, "tools[]")) for tool in sequence(orjson.loads(data), "tools")]
-            self._tools = (data, tools_text(found))
+        if tools != self._tools[0]:
+            copy = orjson.loads(_json(tools))
+            found = [_chat_tool(mapping(tool, "tools[]")) for tool in sequence(copy, "tools")]
+            self._tools = (copy, tools_text(found))
         return self._tools[1]
 
 
