@@ -12,7 +12,9 @@ from tracelake.assets.build import build
 from tracelake.assets.derivations import DERIVED_TABLES, BuildParameters
 from tracelake.assets.query import run_query
 from tracelake.lake import Lake
+from tracelake.lake.curation.selection import Selection
 from tracelake.schemas.errors import QueryError
+from tracelake.schemas.events.rollout_events import RolloutEnded, RolloutStarted
 from tracelake.schemas.events.training_events import BatchConsumed
 
 PARAMETERS = BuildParameters(student=STUDENT)
@@ -95,6 +97,61 @@ def test_a_conflicting_rollout_is_quarantined_whole(lake: Lake) -> None:
     build(lake, PARAMETERS)
     assert "teacher-a/q1" not in lake.scan("turns").collect()["rollout_id"]
     assert outcomes(lake, "majority_over_student")["q1"] == "no_majority"
+
+
+@pytest.mark.parametrize(("use", "action"), [("first", "cat x"), ("other", "something else")])
+def test_a_resolved_conflict_gives_exactly_the_chosen_turn(lake: Lake, use: str, action: str) -> None:
+    build(lake, PARAMETERS)
+    with lake.writer("again") as writer:
+        writer.append(rollout("teacher-a", "q1", "something else"))
+    lake.resolve("teacher-a/q1", use=use, reason="looked at both")
+    build(lake, PARAMETERS)
+    turn = lake.scan("turns").filter(pl.col("rollout_id") == "teacher-a/q1").collect()
+    assert (turn.height, action in turn["action_json"][0]) == (1, True)
+    # Answers harvested before the decision count only if their turn does.
+    answer = lake.scan("answers").filter(author="teacher-a", state_key=turn["state_key"][0]).collect()
+    assert (answer.height, action in answer["action_json"][0]) == (1, True)
+
+
+def test_a_conflict_resolved_by_neither_leaves_the_rollout_out(lake: Lake) -> None:
+    with lake.writer("again") as writer:
+        writer.append(rollout("teacher-a", "q1", "something else"))
+    lake.resolve("teacher-a/q1", use="neither", reason="both broken")
+    selections: list[Selection] = []
+    build(lake, PARAMETERS, on_selection=selections.append)
+    assert selections[0].counts() == {"conflict": 0, "decision": 1, "retracted": 0}
+    assert "teacher-a/q1" not in lake.scan("turns").collect()["rollout_id"]
+
+
+def test_a_retracted_rollout_is_in_no_table_and_teaches_nobody(lake: Lake) -> None:
+    before = build(lake, PARAMETERS)
+    assert outcomes(lake, "majority_over_student")["q1"] == "paired"
+    lake.retract("teacher-a/q1", reason="wrong sandbox")
+    build(lake, PARAMETERS)
+    for table in ("turns", "trajectories", "answers", "disagreement_by_trace", "pair_outcomes"):
+        assert "teacher-a/q1" not in lake.scan(table).collect()["rollout_id"]
+    assert lake.scan("answers").filter(author="teacher-a").collect().height == 2
+    assert outcomes(lake, "majority_over_student")["q1"] == "no_majority"
+    assert lake.scan("spend").filter(model="teacher-a").collect()["call_count"].item() == 2
+    lake.retract("teacher-a/q1", reason="it was right", undo=True)
+    after = build(lake, PARAMETERS)
+    assert {name: state.digest for name, state in after.items()} == {
+        name: state.digest for name, state in before.items()
+    }
+
+
+def test_a_longer_recording_supersedes_the_shorter_and_both_stay(lake: Lake) -> None:
+    for length, reason in ((2, "unfinished"), (4, "completed"), (3, "unfinished")):
+        end = RolloutEnded(
+            rollout_id="grown", recording_length=length, stop_reason=reason, turn_count=length // 2
+        )
+        with lake.writer(f"import-{length}") as writer:
+            started = RolloutStarted(rollout_id="grown", task_key="t", environment="e", substrate="s")
+            assert writer.append([started, end]).conflict_count == 0
+    build(lake, PARAMETERS)
+    [row] = lake.scan("trajectories").filter(pl.col("rollout_id") == "grown").collect().to_dicts()
+    assert row["stop_reason"] == "completed"
+    assert lake.scan("rollout_ended").filter(pl.col("rollout_id") == "grown").collect().height == 3
 
 
 def test_a_policy_in_training_is_no_teacher(lake: Lake) -> None:

@@ -31,6 +31,26 @@ def test_a_lake_is_created_once_and_then_opened(tmp_path: Path) -> None:
         Lake.create(lake.uri)
 
 
+def test_no_lake_is_created_over_the_files_of_another(tmp_path: Path) -> None:
+    lake = Lake.create(str(tmp_path))
+    with lake.writer("run") as writer:
+        writer.append(of_three_kinds(range(2)))
+    text = (tmp_path / MARKER).read_text()
+    (tmp_path / MARKER).unlink()
+    with pytest.raises(LakeExistsError, match="Restore lake.json") as refused:
+        Lake.create(str(tmp_path))
+    # The cure works as it is written.
+    assert text in str(refused.value)
+    assert not (tmp_path / MARKER).exists()
+    (tmp_path / MARKER).write_text(text)
+    assert Lake.open(str(tmp_path)).project()["turn_completed"] == 2
+
+
+def test_foreign_files_do_not_prevent_a_new_lake(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("mine")
+    assert Lake.create(str(tmp_path)).project() == {}
+
+
 def test_a_missing_lake_is_a_typed_error(tmp_path: Path) -> None:
     with pytest.raises(LakeMissingError, match="tracelake init"):
         Lake.open(str(tmp_path))
