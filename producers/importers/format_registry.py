@@ -10,7 +10,16 @@ from __future__ import annotations
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 
-from tracelake.producers.importers.formats import mini_swe_agent, swe_agent, tau_bench, verifiers
+from tracelake.producers.importers.formats import (
+    atif,
+    inspect_log,
+    mini_swe_agent,
+    nemo_gym,
+    swe_agent,
+    tau2_bench,
+    tau_bench,
+    verifiers,
+)
 from tracelake.producers.importers.importer import Importer
 from tracelake.producers.importers.source import Source
 from tracelake.schemas.errors import BadInputError, SourceFormatError
@@ -19,9 +28,13 @@ AUTO = "auto"
 ENTRY_POINTS = "tracelake.importers"
 # The first importer that claims a file reads it: formats with marks of their own come before looser ones.
 BUILT_IN: tuple[Importer, ...] = (
+    atif.IMPORTER,
+    inspect_log.IMPORTER,
     mini_swe_agent.IMPORTER,
     swe_agent.IMPORTER,
+    nemo_gym.IMPORTER,
     tau_bench.IMPORTER,
+    tau2_bench.IMPORTER,
     verifiers.IMPORTER,
 )
 

@@ -119,7 +119,7 @@ def _read_parts(record: Record, message: Message, content: object) -> list[Messa
             _keep_rest(record, part, ("type", "id", "name", "input"))
         elif kind == "tool_result":
             call_id = text(part.get("tool_use_id"), "content[].tool_use_id")
-            inner = chat_content(part.get("content"))
+            inner = chat_content(part.get("content"), record)
             results.append({"role": "tool", "content": inner, "tool_call_id": call_id})
             _keep_rest(record, part, ("type", "tool_use_id", "content"))
         else:
@@ -142,19 +142,27 @@ def _keep_rest(record: Record, part: dict[str, Any], known: tuple[str, ...]) -> 
         record.add_rest("content", unknown)
 
 
-def chat_content(content: object) -> str | list[Any] | None:
-    """Text, null, or a list of parts; text parts of the Responses API get the shape of the chat API."""
+def chat_content(content: object, record: Record | None = None) -> str | list[Any] | None:
+    """Text, null, or a list of parts; text parts of the Responses API get the shape of the chat API. Unknown
+    keys of a text part go into the rest of `record`; without one the part stays as it is."""
     if content is None or type(content) is str:
         return content
-    return [_part(part) for part in sequence(content, "content")]
+    return [_part(part, record) for part in sequence(content, "content")]
 
 
-def _part(part: Any) -> Any:
-    if type(part) is dict and cast("dict[str, Any]", part).get("type") in _TEXT_PARTS:
-        return {"type": "text", "text": text(cast("dict[str, Any]", part).get("text"), "content") or ""}
+def _part(part: Any, record: Record | None) -> Any:
     if type(part) is str:
         return {"type": "text", "text": part}
-    return mapping(part, "content")
+    found = mapping(part, "content[]")
+    if found.get("type") not in _TEXT_PARTS:
+        return found
+    known = ("type", "text", "cache_control")
+    unknown = {key: value for key, value in found.items() if key not in known and value not in (None, [])}
+    if unknown and record is None:
+        return found
+    if record is not None:
+        _keep_rest(record, found, known)
+    return {"type": "text", "text": text(found.get("text"), "content[].text") or ""}
 
 
 def chat_call(call: Any, record: Record | None = None) -> Message:

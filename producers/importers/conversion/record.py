@@ -115,6 +115,12 @@ class Record:
         self._children[key] = children
         return children
 
+    def detached(self, key: str) -> list[Record]:
+        """As `records`, for a caller that puts the rest of each into an event of its own."""
+        children = self.records(key)
+        del self._children[key]
+        return children
+
     def take(self, key: str) -> Any:
         """The value as it is, read whole."""
         self._read.add(key)

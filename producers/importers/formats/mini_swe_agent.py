@@ -314,7 +314,7 @@ def _context_message(message: Record) -> Message:
     message.has_read("type")
     return {
         "role": "tool",
-        "content": chat_content(message.take("output")),
+        "content": chat_content(message.take("output"), message),
         "tool_call_id": message.text("call_id"),
     }
 

@@ -7,6 +7,7 @@ import json
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from tests.producers.importers import samples_atif, samples_nemo, samples_tau2
 from tracelake.producers.importers.format_registry import importer_for
 from tracelake.producers.importers.importer import ImportedRollout, ImportOptions, Refusal
 from tracelake.producers.importers.source import Neighbours, source_of_bytes
@@ -221,11 +222,16 @@ class Sample(NamedTuple):
 def every_sample() -> dict[str, Sample]:
     """A sample of each version of each format. A format with many has a module `samples_NAME`."""
     return {
+        "atif": Sample(samples_atif.atif()),
+        "atif terminal": Sample(samples_atif.atif_terminal()),
         "mini-swe-agent": Sample(mini()),
         "mini-swe-agent text": Sample(mini_text()),
         "swe-agent": Sample(swe()),
         "verifiers": Sample([verifiers_row()], as_lines, "runs/one/results.jsonl"),
         "tau-bench": Sample(tau()),
+        "nemo-gym": Sample([samples_nemo.nemo_line()], as_lines, "data/example_rollouts.jsonl"),
+        "tau2-bench": Sample(samples_tau2.tau2()),
+        "tau2-bench ticks": Sample(samples_tau2.tau2_simulation()),
     }
 
 
