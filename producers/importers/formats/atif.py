@@ -3,9 +3,10 @@
 Flow: document → agent → for each of its entries: a message of the context, or an agent's call with its
 observation → RolloutEnded. Subagents' trajectories inside a document are rollouts too.
 
-**Only an entry that a model call made is a turn.** Copied context and entries without a call join the context.
-**`session_id` is not unique**: `trajectory_id` is the identity where there is one, else session, agent and the
-first entries.
+**Only an entry that a model call made is a turn.** Copied context and entries without a call join the
+context.
+**`session_id` is not unique**: `trajectory_id` is the identity where there is one, else session, agent and
+the first entries.
 **An observation without a call id joins the context as the user's message**, as agents that read a terminal
 send it.
 **Rewards are no part of ATIF.** A `result.json` next to the document grades it.
