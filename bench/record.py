@@ -125,8 +125,8 @@ def turn(client: OpenAI, messages: list[Any], rollout: record.Rollout | None, st
         rollout.tool(call_id, output, return_code=0)
     wall_ms = (perf_counter() - start) * 1000
     function = {"name": "bash", "arguments": "{}"}
-    made = [{"id": call_id, "type": "function", "function": function}]
-    messages.append({"role": "assistant", "content": None, "tool_calls": made})
+    calls = [{"id": call_id, "type": "function", "function": function}]
+    messages.append({"role": "assistant", "content": None, "tool_calls": calls})
     messages.append({"role": "tool", "tool_call_id": call_id, "content": output})
     time.sleep(TOOL_S)
     return Turn(wall_ms, (process_time() - start_cpu) * 1000)

@@ -31,10 +31,10 @@ def says(text: str) -> dict[str, Any]:
 
 
 def calls(*call_ids: str) -> dict[str, Any]:
-    made = [
+    listed = [
         {"id": each, "type": "function", "function": {"name": "add", "arguments": "{}"}} for each in call_ids
     ]
-    return {"role": "assistant", "content": None, "tool_calls": made}
+    return {"role": "assistant", "content": None, "tool_calls": listed}
 
 
 def result(call_id: str, text: str) -> dict[str, Any]:

@@ -89,8 +89,8 @@ def test_a_stream_is_recorded_as_the_whole_answer_is(fresh_lake: Lake, client: O
     assert {name: whole[name] for name in same} == {name: streamed[name] for name in same}
     actions = [json.loads(turn["action_json"]) for turn in (whole, streamed)]
     for action in actions:
-        for call_made in action.get("tool_calls", []):
-            call_made["id"] = call_made["function"]["arguments"] = ""
+        for tool_call in action.get("tool_calls", []):
+            tool_call["id"] = tool_call["function"]["arguments"] = ""
     assert actions[0] == actions[1]
     assert len(streamed["completion_ids"]) == len(streamed["sampling_logprobs"])
     assert prompts(fresh_lake)[1] == tokens_of([user(said)])
