@@ -14,7 +14,7 @@ from __future__ import annotations
 from typing import Any
 
 from tracelake.consumers.exports.atif_content import OWN, atif_content, atif_tool_calls, moment_text
-from tracelake.consumers.exports.atif_extras import put_back
+from tracelake.consumers.exports.atif_extras import COPIED, REFERENCE, place_of, put_back, taken_messages
 from tracelake.consumers.exports.pinned_rollouts import Rollout, Row
 from tracelake.consumers.exports.turn_rows import parsed, shortest
 from tracelake.schemas.message import Message, content_text
@@ -92,17 +92,74 @@ def _final_metrics(rollout: Rollout) -> dict[str, Any]:
 def _steps(rollout: Rollout) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = []
     previous: int | None = None
+    # A reply that did not join the context has a sibling with the same messages and more.
+    written: dict[int | None, list[Message]] = {}
     for turn in rollout.turns:
         index, parent = turn["turn_index"], turn["parent_turn_index"]
+        messages = rollout.new_messages(index)
+        extra = parsed(turn["extra_json"])
         outputs = [] if parent is None else _visible(rollout, parent)
+        rests = taken_messages(extra)
         # A context that starts again repeats messages that an earlier turn has seen.
         is_copied = parent is None and previous is not None
-        for message in rollout.new_messages(index):
-            if not _is_result(message, outputs):
-                found.append(_message_step(message, is_copied))
-        found.append(_turn_step(rollout, turn, continues=parent == previous))
+        position, before_rest = 0, dict[str, Any]()
+        known = _shared_length(written.get(parent, []), messages)
+        for number, message in enumerate(messages):
+            if _is_result(message, outputs):
+                continue
+            rest = rests.get(str(position), {})
+            if number >= known:
+                _add_message(found, message, is_copied, rest, before_rest)
+            position, before_rest = position + 1, rest
+        written[parent] = messages
+        found.append(_turn_step(rollout, turn, extra, continues=parent == previous))
         previous = index
     return found
+
+
+def _shared_length(one: list[Message], other: list[Message]) -> int:
+    pairs = enumerate(zip(one, other, strict=False))
+    return next((number for number, (a, b) in pairs if a != b), min(len(one), len(other)))
+
+
+def _add_message(
+    found: list[dict[str, Any]],
+    message: Message,
+    is_copied: bool,
+    rest: dict[str, Any],
+    before_rest: dict[str, Any],
+) -> None:
+    """A message of the context is a step, or a result of the step before it; `rest` is what its source says
+    besides, `before_rest` the same of the message before it."""
+    before = found[-1] if found else {}
+    call_id = message.get("tool_call_id")
+    is_answer = call_id is not None and call_id in _call_ids(before)
+    is_result = is_answer or _follows_copied_calls(before, before_rest, message, rest)
+    if not is_result and not (found and REFERENCE in rest):
+        found.append(_message_step(message, is_copied))
+        put_back(found[-1], rest, place_of(found[-1]))
+        return
+    result: dict[str, Any] = {"source_call_id": call_id} if is_answer else {}
+    if message.get("content") or REFERENCE not in rest:
+        result["content"] = atif_content(message.get("content"))
+    put_back(result, rest, "result")
+    before.setdefault("observation", {"results": []})["results"].append(result)
+
+
+def _call_ids(written: dict[str, Any]) -> set[str]:
+    return {call["tool_call_id"] for call in written.get("tool_calls") or []}
+
+
+def _follows_copied_calls(before: dict[str, Any], before_rest: Any, message: Message, rest: Any) -> bool:
+    """Whether a message is the result of calls that an ATIF source marks as copied: copied messages have that
+    mark too, and results have none."""
+    return (
+        message["role"] == "user"
+        and COPIED in before_rest
+        and COPIED not in rest
+        and bool(_call_ids(before))
+        and "observation" not in before
+    )
 
 
 def _visible(rollout: Rollout, turn_index: int) -> list[str]:
@@ -132,16 +189,16 @@ def _message_step(message: Message, is_copied: bool) -> dict[str, Any]:
         written |= _action_fields(message, turn_index=None)
         is_copied = True
     if is_copied:
-        written["is_copied_context"] = True
+        written[COPIED] = True
     own = _without_field(message)
     if role not in _ROLES:
         own["role"] = role
     if own:
         written["extra"] = {OWN: own}
-    return written
+    return _present(written)
 
 
-def _turn_step(rollout: Rollout, turn: Row, *, continues: bool) -> dict[str, Any]:
+def _turn_step(rollout: Rollout, turn: Row, extra: Any, *, continues: bool) -> dict[str, Any]:
     index = turn["turn_index"]
     action = rollout.action(index)
     own = {name: turn[name] for name in _OWN_OF_TURN} | {"turn_index": index}
@@ -159,11 +216,11 @@ def _turn_step(rollout: Rollout, turn: Row, *, continues: bool) -> dict[str, Any
         "metrics": _metrics(rollout, turn),
         "extra": {OWN: _present(own, keep=("parent_turn_index",))},
     }
-    results = _observation(rollout, index, {call["tool_call_id"] for call in written["tool_calls"] or []})
+    results = _observation(rollout, index, _call_ids(written))
     if results:
         written["observation"] = {"results": results}
     written = _present(written)
-    put_back(written, parsed(turn["extra_json"]), "agent_step")
+    put_back(written, extra, "agent_step")
     return written
 
 

@@ -1,8 +1,8 @@
 """Keys of an ATIF source that no field of the lake holds, put back where they came from.
 
 `extra_json` has them under the source's own keys: those of the document with the rollout, those of a step
-with the turn, those of a result with the tool result. Items of a list are in an object, by position:
-`{"steps": {"3": {"is_copied_context": true}}}`.
+with the turn, those of a result with the tool result, those of a message with the next turn under `messages`.
+Items of a list are in an object, by position: `{"messages": {"3": {"is_copied_context": true}}}`.
 
 **Only what ATIF defines at a place is put back there**: a document with an unknown key, or with a value of
 another type, is not ATIF. All other keys are in `extra.tracelake.source` of the same object.
@@ -19,6 +19,11 @@ from typing import Any, NamedTuple
 from tracelake.consumers.exports.atif_content import OWN
 
 SOURCE = "source"
+MESSAGES = "messages"
+"""Key in a turn's `extra_json` of what is left of the messages that joined its context, by position; results
+of the turn before are not counted."""
+REFERENCE = "subagent_trajectory_ref"
+COPIED = "is_copied_context"
 POSITION_DIGITS_MAX = 9
 _REFERENCE_KEYS = {"trajectory_id", "session_id", "trajectory_path", "extra"}
 
@@ -106,7 +111,7 @@ _PLACES: dict[str, _Place] = {
     "step": _Place(
         {
             "timestamp": _is_moment,
-            "is_copied_context": _is_flag,
+            COPIED: _is_flag,
             "llm_call_count": _is_count,
             "extra": _is_object,
         },
@@ -117,7 +122,7 @@ _PLACES: dict[str, _Place] = {
             "timestamp": _is_moment,
             "model_name": _is_text,
             "reasoning_effort": _is_effort,
-            "is_copied_context": _is_flag,
+            COPIED: _is_flag,
             "llm_call_count": _is_count,
             "extra": _is_object,
         },
@@ -126,16 +131,28 @@ _PLACES: dict[str, _Place] = {
     ),
     "metrics": _Place({"extra": _is_object}),
     "observation": _Place({}, {}, {"results": "result"}),
-    "result": _Place({"subagent_trajectory_ref": _is_reference_list, "extra": _is_object}),
+    "result": _Place({REFERENCE: _is_reference_list, "extra": _is_object}),
     "call": _Place({"extra": _is_object}),
 }
 _NOT_CARRIED = {"schema_version", "step_id"}
 """The export has its own version, and numbers the steps itself."""
 
 
+def taken_messages(extra: Any) -> dict[str, dict[str, Any]]:
+    """What is left of a turn's messages, taken out of its `extra_json`."""
+    rests = extra.get(MESSAGES) if isinstance(extra, dict) else None
+    if not isinstance(rests, dict) or not all(isinstance(rest, dict) for rest in rests.values()):
+        return {}
+    return extra.pop(MESSAGES)
+
+
+def place_of(written: dict[str, Any]) -> str:
+    return "agent_step" if written["source"] == "agent" else "step"
+
+
 def put_back(target: dict[str, Any], extra: Any, place: str) -> None:
-    """Put keys of a source's `extra_json` into an object of a document: a `trajectory`, `agent_step` or
-    `result`."""
+    """Put keys of a source's `extra_json` into an object of a document: a `trajectory`,
+    `step`, `agent_step` or `result`."""
     if not isinstance(extra, dict):
         return
     foreign = _merge(target, extra, _PLACES[place])
@@ -180,8 +197,7 @@ def _merge_items(items: Any, by_position: dict[str, Any], place: str) -> dict[st
         if not isinstance(item, dict) or not isinstance(value, dict):
             rest[position] = value
             continue
-        of_agent = place == "step" and item.get("source") == "agent"
-        left = _merge(item, value, _PLACES["agent_step" if of_agent else place])
+        left = _merge(item, value, _PLACES[place_of(item) if place == "step" else place])
         if left:
             rest[position] = left
     return rest or None

@@ -30,7 +30,10 @@ def test_messages_are_lists_of_objects_with_parsed_arguments(lake: Lake, tmp_pat
     export(lake, "pairs", "trl-dpo", tmp_path / "out")
     row = load(tmp_path / "out")[0]
     assert row["prompt"] == [{"role": "user", "content": "q1"}]
-    assert row["chosen"][0]["tool_calls"][0]["function"] == {"name": "bash", "arguments": {"command": "cat x"}}
+    assert row["chosen"][0]["tool_calls"][0]["function"] == {
+        "name": "bash",
+        "arguments": {"command": "cat x"},
+    }
     assert row["rejected"][0]["tool_calls"][0]["function"]["arguments"] == {"command": "ls"}
     assert row["teacher"] == OPEN_TEACHER
     assert row["tools"] is None
