@@ -36,7 +36,12 @@ def redacted_excerpt(text: str, length: int) -> str:
 
 def public_uri(address: str) -> str:
     """An address or path to store and to show: redacted, without user, password, query and fragment."""
-    return redact_text("::".join(_without_credentials(part) for part in _CHAINED.split(address)))
+    return redact_text(without_credentials(address))
+
+
+def without_credentials(address: str) -> str:
+    """An address without user, password, query and fragment; not redacted yet."""
+    return "::".join(_without_credentials(part) for part in _CHAINED.split(address))
 
 
 def _without_credentials(address: str) -> str:

@@ -37,7 +37,7 @@ from tracelake.lake.secrets.text_copies import (
     without_colours_in_json,
 )
 
-PAYLOADS_AT_ONCE = 256
+PAYLOADS_AT_ONCE = 1024
 UNNAMED_TYPE = "environment"
 """Type of a known secret that no pattern matches."""
 
@@ -118,10 +118,12 @@ class SecretSearch:
 
     def _may_match(self, text: str) -> bool:
         data = text.encode("utf-8", "surrogatepass")
-        positions = list(self._in_strings.positions(data))
-        if any(not data.startswith(_COLOUR, position) for position in positions):
-            return True
-        if positions and self._in_strings.hits(without_colours(data)):
+        has_colours = False
+        for position in self._in_strings.positions(data):
+            if not data.startswith(_COLOUR, position):
+                return True
+            has_colours = True
+        if has_colours and self._in_strings.hits(without_colours(data)):
             return True
         return any(any(map(self._in_strings.hits, decoded)) for _, decoded in base64_runs(data))
 

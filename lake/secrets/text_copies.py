@@ -30,7 +30,9 @@ _COLOURS = re.compile(rf"\x1b\[{_COLOUR}")
 _COLOURS_IN_JSON = re.compile(rb"\\{1,64}u001b\[" + _COLOUR.encode())
 _PERCENT = re.compile(r"%([0-9A-Fa-f]{2})")
 _LINE_END = re.compile(r"\r?\n|\\{1,4}[nr]")
-_BASE64 = re.compile(rf"(?:[A-Za-z0-9+/_-]|\r?\n|\\{{1,4}}[nr]){{{BASE64_LENGTH_MIN},}}")
+_BASE64 = re.compile(
+    rf"(?<![A-Za-z0-9+/_\\-])(?:[A-Za-z0-9+/_-]|\r?\n|\\{{1,4}}[nr]){{{BASE64_LENGTH_MIN},}}+"
+)
 _RUN = re.compile(rb"(?:[A-Za-z0-9+/_-]|\\+[nr]|\r?\n)*+")
 _NOT_LETTERS = re.compile(rb"\\+[nr]|[^A-Za-z0-9+/_-]+")
 _STANDARD = bytes.maketrans(b"-_", b"+/")
@@ -179,6 +181,8 @@ def _decoded(letters: bytes) -> bytes:
 
 def _long_words(data: bytes) -> list[int]:
     """Places of blocks of base64 letters: eight bytes of each block first, the next for what is left."""
+    if len(data) < BASE64_LENGTH_MIN:
+        return []
     word_count = BLOCK // 8
     words = np.frombuffer(data, np.uint64, len(data) // BLOCK * word_count)
     blocks = np.flatnonzero(_without_marks(words[::word_count].copy())) * word_count

@@ -2,6 +2,7 @@
 
 **Create-if-absent is a hard link**: the file is synced under a temporary name, then linked to its own.
 **Durable when `put_new` returns**: the file is synced before it gets its name, and its folder after.
+**The key of redaction is its owner's alone** (mode 0600); other files follow the umask.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
+from tracelake.lake.layout import REDACTION_KEY
 from tracelake.lake.stores.direct_write import write_large
 from tracelake.lake.stores.location import Location
 from tracelake.lake.stores.sync import make_folder, sync_folder
@@ -36,7 +38,7 @@ class LocalStore:
         make_folder(final.parent)
         temporary = final.with_name(f".{final.name[:40]}.{uuid.uuid4().hex}.tmp")
         try:
-            _write_durably(temporary, data)
+            _write_durably(temporary, data, 0o600 if path == REDACTION_KEY else 0o644)
             os.link(temporary, final)
         except FileExistsError:
             # The caller relies on the existing file, and its creator may not have synced the folder yet.
@@ -82,8 +84,8 @@ def _walk(folder: str, suffix: str) -> Iterator[str]:
             yield entry.path
 
 
-def _write_durably(path: Path, data: bytes | memoryview) -> None:
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
+def _write_durably(path: Path, data: bytes | memoryview, mode: int) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
     try:
         write_large(descriptor, data)
         os.fsync(descriptor)

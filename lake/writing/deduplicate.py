@@ -17,6 +17,7 @@ from datetime import datetime
 from typing import Literal, NamedTuple
 
 from tracelake.lake.landed.ledger import EventCounter, EventOutcome
+from tracelake.lake.secrets.public_text import without_credentials
 from tracelake.lake.secrets.redaction import Redactor, read_or_create_redaction_key, without_token_ids
 from tracelake.lake.stores.store import ObjectStore
 from tracelake.lake.writing.known_keys import KnownKeys
@@ -91,6 +92,7 @@ class Deduplicator:
 
     def redact_and_name(self, events: Iterable[Event], origin: Origin) -> list[PreparedEvent]:
         """Raises EventInvalidError."""
+        origin = self._redacted_origin(origin)
         prepared = [
             PreparedEvent(event, canonical_event(type(event), event.__dict__), origin) for event in events
         ]
@@ -103,6 +105,13 @@ class Deduplicator:
         if self._redacted_turns:
             prepared = [self._without_token_ids(item) for item in prepared]
         return prepared
+
+    def _redacted_origin(self, origin: Origin) -> Origin:
+        """The address without user, password, query and fragment, and without secrets in its path."""
+        if origin.source_uri is None:
+            return origin
+        address = self._redactor.redact_text(without_credentials(origin.source_uri)).text
+        return origin._replace(source_uri=address)
 
     def deduplicate(self, prepared: list[PreparedEvent]) -> tuple[Receipt, list[PreparedEvent]]:
         """The receipt and the events to write: new ones, conflicting ones, and their `ConflictFound`."""
