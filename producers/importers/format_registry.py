@@ -12,13 +12,16 @@ from importlib.metadata import EntryPoint, entry_points
 
 from tracelake.producers.importers.formats import (
     atif,
+    chat_messages,
     inspect_log,
     mini_swe_agent,
     nemo_gym,
     swe_agent,
     tau2_bench,
     tau_bench,
+    trl_completions,
     verifiers,
+    verifiers_traces,
 )
 from tracelake.producers.importers.importer import Importer
 from tracelake.producers.importers.source import Source
@@ -36,6 +39,10 @@ BUILT_IN: tuple[Importer, ...] = (
     tau_bench.IMPORTER,
     tau2_bench.IMPORTER,
     verifiers.IMPORTER,
+    verifiers_traces.IMPORTER,
+    trl_completions.IMPORTER,
+    # The loosest, hence last.
+    chat_messages.IMPORTER,
 )
 
 
@@ -63,7 +70,11 @@ def formats() -> tuple[str, ...]:
 
 def importer_for(source: Source, format: str = AUTO) -> Importer:
     """The first importer, of a format or of any, that claims a source. Raises SourceFormatError if there is
-    none; the message names a format that would fit."""
+    none; the message names a format that would fit.
+
+    The format `chat-messages` claims whatever a user names: its column map may have any names."""
+    if format == chat_messages.FORMAT:
+        return chat_messages.IMPORTER
     for importer in importers():
         if format in (AUTO, importer.format) and importer.claims(source):
             return importer

@@ -46,6 +46,8 @@ class ImportOptions(NamedTuple):
     """The rollouts belong to this run, and to no other."""
     distinct: bool = False
     """Files at different paths have different rollouts."""
+    columns: tuple[tuple[str, str], ...] = ()
+    """(role, column) of a dataset of chats, where names are not the usual ones."""
 
 
 class Submission(NamedTuple):

@@ -7,7 +7,14 @@ import json
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from tests.producers.importers import samples_atif, samples_nemo, samples_tau2
+from tests.producers.importers import (
+    samples_atif,
+    samples_datasets,
+    samples_inspect,
+    samples_nemo,
+    samples_tau2,
+    samples_verifiers_traces,
+)
 from tracelake.producers.importers.format_registry import importer_for
 from tracelake.producers.importers.importer import ImportedRollout, ImportOptions, Refusal
 from tracelake.producers.importers.source import Neighbours, source_of_bytes
@@ -223,15 +230,27 @@ def every_sample() -> dict[str, Sample]:
     """A sample of each version of each format. A format with many has a module `samples_NAME`."""
     return {
         "atif": Sample(samples_atif.atif()),
+        "chat-messages": Sample(samples_datasets.chat_rows(), as_lines, "data/chats.jsonl"),
+        "chat-messages sharegpt": Sample(samples_datasets.sharegpt_rows(), as_lines, "data/chats.jsonl"),
+        "trl-completions": Sample(samples_datasets.trl_rows(), as_lines, "out/completions_00007.jsonl"),
         "atif terminal": Sample(samples_atif.atif_terminal()),
         "mini-swe-agent": Sample(mini()),
         "mini-swe-agent text": Sample(mini_text()),
         "swe-agent": Sample(swe()),
         "verifiers": Sample([verifiers_row()], as_lines, "runs/one/results.jsonl"),
         "tau-bench": Sample(tau()),
+        "inspect-ai": Sample(samples_inspect.inspect_log(), samples_inspect.as_eval, "logs/doors.eval"),
+        "inspect-ai 2024": Sample(samples_inspect.inspect_log_of_2024()),
+        "inspect-ai messages": Sample(samples_inspect.inspect_log_without_transcript()),
         "nemo-gym": Sample([samples_nemo.nemo_line()], as_lines, "data/example_rollouts.jsonl"),
         "tau2-bench": Sample(samples_tau2.tau2()),
         "tau2-bench ticks": Sample(samples_tau2.tau2_simulation()),
+        "verifiers traces": Sample(
+            [samples_verifiers_traces.episode(samples_verifiers_traces.effective_trace())],
+            as_lines,
+            "rollouts/step_5/train/effective/traces.jsonl",
+        ),
+        "verifiers traces 0.2": Sample([samples_verifiers_traces.old_trace()], as_lines, "out/traces.jsonl"),
     }
 
 
