@@ -1,63 +1,129 @@
 """The few files that belong to a trace and are no trace themselves: a run's `metadata.json`, a graded
 `patch.diff`.
 
-**Only next to files of the import**: nothing is read from a folder that the import has no file in.
+**Only next to files of the import**: nothing is read from a folder that the import has no file in, and for
+a member of an archive nothing from outside it.
+**Where every file lies in a separate folder**, as some archives put them, the only file of the same name
+belongs whose folder and its parent have the same names.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
+from typing import NamedTuple
 
+from tracelake.lake.secrets.public_text import public_uri
+from tracelake.producers.importers.archives import Member, Wanted
 from tracelake.producers.importers.find_files import FoundFile
-from tracelake.producers.importers.importer import SourceFile
+from tracelake.producers.importers.importer import well_formed
+from tracelake.producers.importers.open_files import open_local
+from tracelake.producers.importers.source import Source
 
-METADATA = "metadata.json"
+COMPANION_BYTES_MAX = 64 * 2**20
+ARCHIVE_BYTES_MAX = 256 * 2**20
+"""Of all files of one name in an archive."""
 
 
-class CompanionFiles:
-    """Companions among and next to the files of one import."""
+class FolderNeighbours:
+    """The files of one import, by folder."""
 
     def __init__(self, files: Iterable[FoundFile]) -> None:
         self.used: set[str] = set()
         """Addresses of the files that were read as a companion."""
-        self._metadata_by_folder: dict[str, FoundFile] = {}
-        self._metadata_by_run: dict[str, list[FoundFile]] = {}
-        self._any_file_in: dict[str, FoundFile] = {}
+        self._by_folder: dict[tuple[str, str], FoundFile] = {}
+        self._by_run: dict[tuple[str, str], list[FoundFile]] = {}
         for file in files:
-            folder = _folder(file.uri)
-            self._any_file_in[folder] = file
-            if file.path.rsplit("/", 1)[-1] == METADATA:
-                self._metadata_by_folder[folder] = file
-                self._metadata_by_run.setdefault(_run(file.uri), []).append(file)
+            folder, _, name = file.uri.rpartition("/")
+            self._by_folder[folder, name] = file
+            self._by_run.setdefault((_run(folder), name), []).append(file)
 
-    def metadata(self, source: SourceFile) -> bytes | None:
-        """A run's `metadata.json`, null if there is none: in the same folder, else in the only folder of the
-        import with the same name and parent, because some archives put every file in a separate folder."""
-        folder = _folder(source.uri)
-        found = self._metadata_by_folder.get(folder)
-        same_run = self._metadata_by_run.get(_run(source.uri), [])
-        if found is None and len(same_run) == 1:
-            found = same_run[0]
+    def of(self, file: FoundFile) -> FileNeighbours:
+        """Those of one file."""
+        return FileNeighbours(self, file)
+
+    def read(self, file: FoundFile, name: str) -> bytes | None:
+        """A file beside `file`; null if there is none."""
+        folder = file.uri.rpartition("/")[0]
+        found = self._by_folder.get((folder, name))
         if found is None:
-            return self.read(folder, METADATA)
+            path = f"{file.path.rpartition('/')[0]}/{name}" if "/" in file.path else name
+            content = _content(file._replace(path=path))
+            if content is not None:
+                return content
+            same_run = self._by_run.get((_run(folder), name), [])
+            found = same_run[0] if len(same_run) == 1 else None
+        if found is None:
+            return None
         self.used.add(found.uri)
-        return found.content()
+        return _content(found)
 
-    def read(self, folder_uri: str, name: str) -> bytes | None:
-        """A file in a folder that the import has a file in; null if there is none."""
-        neighbour = self._any_file_in.get(folder_uri)
-        if neighbour is None:
+
+class FileNeighbours(NamedTuple):
+    """The neighbours of one file of a folder."""
+
+    folders: FolderNeighbours
+    file: FoundFile
+
+    def read(self, source: Source, name: str) -> bytes | None:
+        return self.folders.read(self.file, name) if _is_plain_name(name) else None
+
+
+class ArchiveNeighbours:
+    """The members of one archive, which is read again for each name that is asked for."""
+
+    def __init__(
+        self, archive_uri: str, members: Callable[[Wanted], Iterator[Member]], used: set[str]
+    ) -> None:
+        self._prefix = f"{archive_uri}!"
+        self._members = members
+        self._used = used
+        self._by_name: dict[str, dict[str, bytes]] = {}
+
+    def read(self, source: Source, name: str) -> bytes | None:
+        if not _is_plain_name(name):
             return None
-        path = f"{neighbour.path.rsplit('/', 1)[0]}/{name}" if "/" in neighbour.path else name
-        try:
-            return neighbour._replace(path=path).content()
-        except OSError:
+        if name not in self._by_name:
+            self._by_name[name] = self._read_all(name)
+        found = self._by_name[name]
+        folder = source.uri.rpartition("/")[0] if "/" in source.uri.removeprefix(self._prefix) else ""
+        place = f"{folder}/{name}" if folder else f"{self._prefix}{name}"
+        if place not in found:
+            same_run = [each for each in found if _run(each.rpartition("/")[0]) == _run(folder)]
+            if len(same_run) != 1:
+                return None
+            place = same_run[0]
+        self._used.add(place)
+        return found[place]
+
+    def _read_all(self, name: str) -> dict[str, bytes]:
+        """All members of this name, by their address."""
+        found: dict[str, bytes] = {}
+        left_bytes = ARCHIVE_BYTES_MAX
+        for member in self._members(lambda path: path.rpartition("/")[2] == name):
+            content = member.content
+            if content is not None and content.size_bytes <= min(COMPANION_BYTES_MAX, left_bytes):
+                left_bytes -= content.size_bytes
+                found[f"{self._prefix}{public_uri(well_formed(member.name))}"] = content.read()
+        return found
+
+
+def _content(file: FoundFile) -> bytes | None:
+    """The bytes of a file of moderate size; null if it is none or cannot be read."""
+    try:
+        if file.is_local:
+            content = open_local(file.path)
+            return content.read() if content.size_bytes <= COMPANION_BYTES_MAX else None
+        if (file.size_bytes() or 0) > COMPANION_BYTES_MAX:
             return None
+        return bytes(file.filesystem.cat_file(file.path))
+    except (OSError, ValueError):
+        return None
 
 
-def _folder(uri: str) -> str:
-    return uri.rsplit("/", 1)[0] if "/" in uri else ""
+def _is_plain_name(name: str) -> bool:
+    return name not in ("", ".", "..") and not {"/", "\\", "\0", "!"} & set(name)
 
 
-def _run(uri: str) -> str:
-    return "/".join(uri.split("/")[-3:-1])
+def _run(folder: str) -> str:
+    """The folder's name and that of its parent."""
+    return "/".join(folder.replace("!", "/").split("/")[-2:])

@@ -1,6 +1,6 @@
 """The bytes of one source: in memory if they are few, else in an open file that is read piece by piece.
 
-**A file is read as long as it was when it was opened**: a recording that grows meanwhile is a whole shorter one.
+**A file is read as long as it was when it was opened**: a recording that grows meanwhile is a shorter one.
 **Readers do not disturb each other**: each has its own position in the one open file.
 """
 
@@ -24,13 +24,15 @@ class Content:
         self.data = data
         """Null for a source that stays in its file."""
         self.size_bytes = size_bytes if data is None else len(data)
+        self.position = 0
+        """How far the latest reader of a file is."""
         self._file = file
 
     def open(self) -> BinaryIO:
         if self.data is not None:
             return io.BytesIO(self.data)
-        assert self._file is not None
-        return io.BufferedReader(_FileReader(self._file, self.size_bytes), CHUNK_BYTES)
+        assert self._file is not None, "content is in memory or in a file"
+        return io.BufferedReader(_FileReader(self, self._file), CHUNK_BYTES)
 
     def read(self) -> bytes:
         """All bytes; the caller has compared `size_bytes` with a bound."""
@@ -52,9 +54,9 @@ class Content:
 class _FileReader(io.RawIOBase):
     """Reads a part of a file without moving the position of the file itself."""
 
-    def __init__(self, file: BinaryIO, size_bytes: int) -> None:
+    def __init__(self, content: Content, file: BinaryIO) -> None:
+        self._content = content
         self._file = file
-        self._size_bytes = size_bytes
         self._position = 0
 
     def readable(self) -> bool:
@@ -67,17 +69,18 @@ class _FileReader(io.RawIOBase):
         return self._position
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        start = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self._size_bytes}[whence]
+        start = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self._content.size_bytes}[whence]
         if start + offset < 0:
             raise ValueError("a position before the start")
         self._position = start + offset
         return self._position
 
     def readinto(self, buffer: bytearray | memoryview) -> int:  # pyright: ignore[reportIncompatibleMethodOverride]
-        left = min(len(buffer), self._size_bytes - self._position)
+        left = min(len(buffer), self._content.size_bytes - self._position)
         if left <= 0:
             return 0
         data = os.pread(self._file.fileno(), left, self._position)
         buffer[: len(data)] = data
         self._position += len(data)
+        self._content.position = self._position
         return len(data)

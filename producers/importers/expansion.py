@@ -13,20 +13,19 @@ EXPANDED_BYTES_MAX = 64 * 2**30
 
 
 class Expansion:
-    """Adds up what comes out of `compressed_bytes`."""
+    """Adds up what comes out of one compressed file."""
 
-    def __init__(self, compressed_bytes: int) -> None:
-        self._compressed_bytes = max(1, compressed_bytes)
-        self._bytes_max = min(EXPANDED_BYTES_MAX, max(UNCHECKED_BYTES, RATIO_MAX * self._compressed_bytes))
+    def __init__(self) -> None:
         self._expanded_bytes = 0
 
-    def add(self, byte_count: int) -> None:
-        """Raises SourceFormatError beyond the bound."""
+    def add(self, byte_count: int, compressed_bytes: int) -> None:
+        """`compressed_bytes` were read so far, in all. Raises SourceFormatError beyond the bound."""
         self._expanded_bytes += byte_count
-        if self._expanded_bytes > self._bytes_max:
+        bytes_max = min(EXPANDED_BYTES_MAX, max(UNCHECKED_BYTES, RATIO_MAX * compressed_bytes))
+        if self._expanded_bytes > bytes_max:
             raise SourceFormatError(
                 "compressed data that expand beyond measure",
-                got=f"more than {self._bytes_max} bytes from {self._compressed_bytes}",
-                expected=f"{RATIO_MAX} times the compressed size at most",
+                got=f"{self._expanded_bytes} bytes from {compressed_bytes}",
+                expected=f"{RATIO_MAX} times the compressed size at most, and {EXPANDED_BYTES_MAX} bytes",
                 cure="If they are real traces, decompress them first.",
             )

@@ -1,42 +1,40 @@
 """Imports traces of other tools into a lake.
 
-Flow: paths → files → for each file: bytes → JSON → format → rollouts → events in the writer → rewards from
+Flow: paths → files → for each file: bytes → sources → format → rollouts → events in the writer → rewards from
 verifier reports → the import's report.
 
-**A bad piece never costs its neighbours**: the report lists it, an `EventRejected` event records it, and the
-import continues.
-**The same import again changes nothing**: every event is a duplicate.
+**A bad piece never costs its neighbours**, and the report names it.
+**The same import again changes nothing**: every event is a duplicate. So a stopped import continues when it
+is started again.
+**A dry run does all of it, and writes nothing.**
 """
 
 from __future__ import annotations
 
 import gc
 import os
+import signal
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, field
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import UTC, datetime
 from functools import partial
 from typing import NamedTuple
 
 from tracelake.lake import Lake
 from tracelake.lake.stores.store import is_local
-from tracelake.lake.writing.deduplicate import Origin
-from tracelake.lake.writing.writer import Writer
-from tracelake.producers.importers.companions import CompanionFiles
-from tracelake.producers.importers.find_files import FoundFile, LoadedFile, find_files, load
-from tracelake.producers.importers.format_registry import AUTO, FORMATS, importer_for
-from tracelake.producers.importers.importer import (
-    SHAPE_ERRORS,
-    ImportedRollout,
-    Importer,
-    ParsedSource,
-    Refusal,
-    SourceFile,
-    Submission,
-    excerpt_of,
-    refusal_of,
+from tracelake.producers.importers.losses import Losses
+from tracelake.producers.importers.dry_run import DryRunWriter, EventSink
+from tracelake.producers.importers.file_importer import (
+    READ_WITH_A_TRACE,
+    FileImporter,
+    ImportShare,
 )
+from tracelake.producers.importers.file_pieces import NOT_A_TRACE_NAME
+from tracelake.producers.importers.find_files import FileSearch, find_files
+from tracelake.producers.importers.format_registry import AUTO, formats
+from tracelake.producers.importers.importer import ImportOptions
+from tracelake.producers.importers.open_files import OpenedFile, open_files
 from tracelake.producers.importers.parallel_import import (
     FileQueue,
     ForkedWorker,
@@ -44,39 +42,47 @@ from tracelake.producers.importers.parallel_import import (
     is_worth_forking,
 )
 from tracelake.producers.importers.report import (
-    EventCounts,
-    FileTally,
+    ConflictReport,
+    FormatLosses,
     ImportReport,
     RefusedPiece,
-    import_report,
+    RolloutOutcomes,
+    UnreadPath,
+    totals,
 )
-from tracelake.producers.importers.source import parse_source, rows, source_file
-from tracelake.producers.importers.swebench_reports import (
-    PATCH,
-    REPORT_FORMAT,
-    InstanceReport,
-    instance_reports_in,
-    rewards_from,
-)
-from tracelake.schemas.errors import EventInvalidError, SourceFormatError, explain
-from tracelake.schemas.events.event import Event
-from tracelake.schemas.events.lake_events import EventRejected
+from tracelake.schemas.errors import SourceFormatError
 
-# Small enough that one batch lands while the next is read.
-FLUSH_BYTES = 16 * 2**20
-NOT_A_TRACE_NAME = "not the name of a trace"
-NOT_A_TRACE = "no known trace format"
-READ_WITH_A_TRACE = "read together with a trace"
+NO_OPTIONS = ImportOptions()
 
 
 class Progress(NamedTuple):
-    """Where an import is, after each file that this process has read."""
+    """Where an import is, after each rollout that this process has read."""
 
     path: str
     done_count: int
-    """Files read, or being read, by all processes."""
+    """Files read by all processes."""
     total_count: int
     rollout_count: int
+    """Read by this process."""
+    done_bytes: int
+    """Of all processes, files that are being read included."""
+    total_bytes: int
+
+
+class _Import(NamedTuple):
+    """What both processes of an import know."""
+
+    lake: Lake
+    run_id: str
+    search: FileSearch
+    format: str
+    options: ImportOptions
+    dry_run: bool
+
+    def writer(self) -> AbstractContextManager[EventSink]:
+        if self.dry_run:
+            return nullcontext(DryRunWriter(self.lake.store))
+        return self.lake.writer(self.run_id)
 
 
 def import_sources(
@@ -84,220 +90,168 @@ def import_sources(
     paths: Iterable[str | os.PathLike[str]],
     *,
     format: str = AUTO,
+    options: ImportOptions = NO_OPTIONS,
+    follow_links: bool = False,
+    dry_run: bool = False,
     on_progress: Callable[[Progress], None] | None = None,
+    should_stop: Callable[[], bool] | None = None,
 ) -> ImportReport:
-    """Import files, folders and globs, local or at any fsspec address.
+    """Import files, folders, globs and archives, local or at any fsspec address.
 
-    Raises SourceFormatError for an unknown format and SourceMissingError if no path leads to a file; the
-    report lists everything that is wrong with single files."""
-    if format not in (AUTO, *FORMATS):
+    `should_stop` is asked after each rollout; then what was read lands, and the report says how far the
+    import came. Raises SourceFormatError for an unknown format and SourceMissingError if no path leads to a
+    file; the report lists everything that is wrong with single files."""
+    if format not in (AUTO, *formats()):
         raise SourceFormatError(
-            "no such trace format", got=format, expected=", ".join((AUTO, *FORMATS)), cure="Name one of them."
+            "no such trace format",
+            got=format,
+            expected=", ".join((AUTO, *formats())),
+            cure="Name one of them.",
         )
-    search = find_files(paths)
+    search = find_files(paths, follow_links=follow_links)
     traces = [file for file in search.files if file.may_be_trace]
     run_id = f"import-{datetime.now(UTC):%Y%m%dT%H%M%S}"
-    queue = worker = None
+    importing = _Import(lake, run_id, search, format, options, dry_run)
+    worker = None
     # The clients of other stores have threads, which a fork would lose.
+    queue = FileQueue(traces, in_order=True)
     if is_worth_forking(traces) and is_local(lake.store):
         queue = FileQueue(traces)
-        worker = ForkedWorker(partial(_import_in_worker, lake, run_id, search.files, queue, format))
-    with _garbage_collection_off(), worker or nullcontext(), lake.writer(run_id) as writer:
-        importing = FileImporter(writer, search.files, format)
-        for index, loaded in enumerate(load(queue or traces), start=1):
-            importing.import_file(loaded)
-            if on_progress:
-                done_count = queue.taken_count() if queue else index
-                rollout_count = importing.share.rollout_count
-                on_progress(Progress(loaded.file.uri, done_count, len(traces), rollout_count))
+        worker = ForkedWorker(partial(_import_in_worker, importing, queue))
+
+    def stops() -> bool:
+        if not queue.is_stopped and should_stop is not None and should_stop():
+            queue.stop()
+        return queue.is_stopped
+
+    report_progress = None if on_progress is None else _progress_reporter(on_progress, queue)
+    with _garbage_collection_off(), worker or nullcontext(), importing.writer() as writer:
+        files = FileImporter(writer, search.files, format, options, stops, report_progress)
+        for opened in open_files(queue):
+            files.import_file(opened)
+            if report_progress:
+                report_progress(opened, files.share.rollout_count)
+            if stops():
+                break
         writer.flush()
         if worker:
-            importing.add_worker_share(*worker.result())
-        importing.add_reported_rewards()
+            files.add_worker_share(*worker.result())
+        if not queue.is_stopped:
+            files.add_reported_rewards()
+            writer.flush()
+    conflicts = _conflicts(lake, files.share) if files.share.events.conflict and not dry_run else []
+    return _report(search, files.share, conflicts, dry_run=dry_run, interrupted=queue.is_stopped)
+
+
+def _import_in_worker(importing: _Import, queue: FileQueue) -> tuple[ImportShare, NewFactIds]:
+    """What a second process does: it imports files from the queue through its own writer."""
+    # The first process decides whether an interrupt stops the import.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    with importing.writer() as writer:
+        files = FileImporter(
+            writer,
+            importing.search.files,
+            importing.format,
+            importing.options,
+            lambda: queue.is_stopped,
+        )
+        for opened in open_files(queue):
+            files.import_file(opened)
+            if queue.is_stopped:
+                break
         writer.flush()
-    share = importing.share
+        return files.share, NewFactIds.of(writer.first_seen_ids())
+
+
+def _progress_reporter(
+    on_progress: Callable[[Progress], None], queue: FileQueue
+) -> Callable[[OpenedFile, int], None]:
+    def report(opened: OpenedFile, rollout_count: int) -> None:
+        done_count, done_bytes = queue.taken()
+        # A large file counts as far as it is read, a small one at once.
+        position = 0 if opened.content is None else opened.content.position
+        if position:
+            done_bytes -= max(0, queue.size_of(opened.file) - position)
+        on_progress(
+            Progress(
+                opened.file.uri, done_count, queue.file_count, rollout_count, done_bytes, queue.total_bytes
+            )
+        )
+
+    return report
+
+
+def _conflicts(lake: Lake, share: ImportShare) -> list[ConflictReport]:
+    """The open conflicts of the rollouts that this import read."""
+    return [
+        ConflictReport.of(conflict)
+        for conflict in lake.conflicts()
+        if conflict.state == "open"
+        and (conflict.rollout_id is None or conflict.rollout_id in share.outcome_by_rollout)
+    ]
+
+
+def _report(
+    search: FileSearch,
+    share: ImportShare,
+    conflicts: list[ConflictReport],
+    *,
+    dry_run: bool,
+    interrupted: bool,
+) -> ImportReport:
     for file in search.files:
         if not file.may_be_trace:
             share.skipped[file.uri] = NOT_A_TRACE_NAME
     for uri in share.companions_used & share.skipped.keys():
         share.skipped[uri] = READ_WITH_A_TRACE
     tallies = sorted(share.tallies.values(), key=lambda tally: tally.path)
-    missing = [RefusedPiece(path=path, reason=str(error)) for path, error in search.missing]
-    return import_report(tallies, missing, share.skipped, share.events, share.notes)
-
-
-def _import_in_worker(
-    lake: Lake, run_id: str, found: list[FoundFile], queue: FileQueue, format: str
-) -> tuple[ImportShare, NewFactIds]:
-    """What a second process does: it imports files from the queue through its own writer."""
-    with lake.writer(run_id) as writer:
-        importing = FileImporter(writer, found, format)
-        for loaded in load(queue):
-            importing.import_file(loaded)
-        writer.flush()
-        return importing.share, NewFactIds.of(writer.first_seen_ids())
-
-
-@dataclass
-class ImportShare:
-    """What one process imported: plain data, which another process can receive."""
-
-    tallies: dict[str, FileTally] = field(default_factory=dict)
-    """By the file's address."""
-    skipped: dict[str, str] = field(default_factory=dict)
-    """Reason by the file's address."""
-    submissions: dict[str, Submission] = field(default_factory=dict)
-    """By rollout."""
-    instance_reports: list[InstanceReport] = field(default_factory=list)
-    companions_used: set[str] = field(default_factory=set)
-    events: EventCounts = field(default_factory=EventCounts)
-    rollout_count: int = 0
-    notes: list[str] = field(default_factory=list)
-
-
-class FileImporter:
-    """Imports files through one writer, and adds up what it did in `share`."""
-
-    def __init__(self, writer: Writer, found: list[FoundFile], format: str) -> None:
-        self.share = ImportShare()
-        self._writer = writer
-        self._format = format
-        self._companions = CompanionFiles(found)
-        self.share.companions_used = self._companions.used
-        self._unflushed_bytes = 0
-
-    def import_file(self, loaded: LoadedFile) -> None:
-        """One file: bytes → JSON → format → rollouts → events in the writer."""
-        file = loaded.file
-        if loaded.data is None:
-            self._tally_of(file.uri, None).refuse(Refusal(str(loaded.error)))
-            return
-        source = source_file(file.uri, loaded.data)
-        if source.is_lfs_pointer:
-            self._add_pieces(source, None, lfs_pointer_refusals(source))
-            return
-        try:
-            parsed = parse_source(source)
-        except SourceFormatError as error:
-            self._add_pieces(source, None, [refusal_of(error, data=source.data)])
-            return
-        try:
-            importer = importer_for(parsed, self._format)
-        except SourceFormatError as error:
-            self._import_unclaimed(file, parsed, error)
-            return
-        self._add_pieces(source, importer, importer.read(parsed, self._companions))
-
-    def _import_unclaimed(self, file: FoundFile, parsed: ParsedSource, unclaimed: SourceFormatError) -> None:
-        """A file that no format claims: it may be a verifier's report."""
-        source = parsed.source
-        try:
-            reports = instance_reports_in(parsed)
-        except SHAPE_ERRORS as error:
-            self._add_pieces(source, None, [refusal_of(error, data=source.data, format=REPORT_FORMAT)])
-            return
-        if reports:
-            self.share.instance_reports += reports
-            self.share.skipped[file.uri] = READ_WITH_A_TRACE
-        elif not file.named:
-            self.share.skipped[file.uri] = NOT_A_TRACE
-        else:
-            self._add_pieces(source, None, [refusal_of(unclaimed, data=source.data)])
-
-    def _add_pieces(
-        self, source: SourceFile, importer: Importer | None, pieces: Iterable[ImportedRollout | Refusal]
-    ) -> None:
-        tally = self._tally_of(source.uri, importer)
-        origin = Origin("imported", source.uri, source.sha256)
-        for piece in pieces:
-            refusal = piece if isinstance(piece, Refusal) else None
-            if isinstance(piece, ImportedRollout):
-                try:
-                    self._add_events(piece.events, origin)
-                except EventInvalidError as error:
-                    line = piece.events[0].source_position
-                    refusal = Refusal(str(error), line, excerpt_of(piece.rollout_id.encode()))
-                else:
-                    tally.add(piece)
-                    self.share.rollout_count += 1
-                    if piece.submission:
-                        self.share.submissions[piece.rollout_id] = piece.submission
-            if refusal:
-                tally.refuse(refusal)
-                rejected = EventRejected(
-                    source_name=source.name,
-                    line=refusal.line,
-                    reason=refusal.reason,
-                    excerpt=refusal.excerpt,
-                )
-                self._add_events([rejected], origin)
-        self._unflushed_bytes += len(source.data)
-        if self._unflushed_bytes >= FLUSH_BYTES:
-            self._writer.start_flush()
-            self._unflushed_bytes = 0
-
-    def _add_events(self, events: Iterable[Event], origin: Origin) -> None:
-        receipt = self._writer.add(events, origin)
-        counts = self.share.events
-        self.share.events = EventCounts(
-            counts.new + receipt.new_count,
-            counts.duplicate + receipt.duplicate_count,
-            counts.conflict + receipt.conflict_count,
-        )
-
-    def _tally_of(self, uri: str, importer: Importer | None) -> FileTally:
-        tallies = self.share.tallies
-        if uri not in tallies:
-            tallies[uri] = (
-                FileTally(uri, importer.format, importer.not_carried) if importer else FileTally(uri)
-            )
-        return tallies[uri]
-
-    def add_worker_share(self, other: ImportShare, new_fact_ids: NewFactIds) -> None:
-        """Add the share of another process. A fact that both wrote landed twice, but tables contain it
-        once."""
-        share = self.share
-        duplicate_count, conflict_count = new_fact_ids.shared_with(self._writer.first_seen_ids())
-        share.events = EventCounts(
-            share.events.new + other.events.new - duplicate_count - conflict_count,
-            share.events.duplicate + other.events.duplicate + duplicate_count,
-            share.events.conflict + other.events.conflict + conflict_count,
-        )
-        share.tallies |= other.tallies
-        share.skipped |= other.skipped
-        share.submissions |= other.submissions
-        share.instance_reports += other.instance_reports
-        share.companions_used |= other.companions_used
-        share.rollout_count += other.rollout_count
-
-    def add_reported_rewards(self) -> None:
-        """Rewards for rollouts whose submission a verifier report in the same import grades."""
-        share = self.share
-        submissions = share.submissions.values()
-        read_patch = partial(self._companions.read, name=PATCH)
-        graded: set[str] = set()
-        for event, uri, digest in rewards_from(share.instance_reports, submissions, read_patch):
-            self._add_events([event], Origin("imported", uri, digest))
-            # Only the first of several evaluations counts in the report's sum.
-            score = 0.0 if event.rollout_id in graded else event.score or 0.0
-            share.tallies[share.submissions[event.rollout_id].source_uri].add_rewards(score, 1)
-            graded.add(event.rollout_id)
-        ungraded_count = len(submissions) - len(graded)
-        if share.instance_reports and ungraded_count:
-            share.notes.append(
-                f"{ungraded_count} rollouts have no verifier report that is certainly theirs: no reward"
-            )
-
-
-def lfs_pointer_refusals(source: SourceFile) -> Iterator[Refusal]:
-    """One for each line of the pointer, because each may stand for a record of the missing file."""
-    reason = explain(
-        "a git-lfs pointer instead of the file",
-        expected="the data itself",
-        cure="Run `git lfs pull` at its origin.",
+    reports = [tally.report() for tally in tallies]
+    refused = [RefusedPiece(path=path, reason=str(error)) for path, error in search.missing]
+    refused += [piece for tally in tallies for piece in tally.refused]
+    unread = [UnreadPath(path=uri, reason=str(error)) for uri, error in search.unread]
+    unread += [
+        UnreadPath(path=uri, reason=share.not_claimed.get(uri, reason))
+        for uri, reason in sorted(share.skipped.items())
+        if reason != READ_WITH_A_TRACE
+    ]
+    outcomes = Counter(share.outcome_by_rollout.values())
+    trace_count = sum(file.may_be_trace for file in search.files)
+    return ImportReport(
+        dry_run=dry_run,
+        interrupted=interrupted,
+        files_left=max(0, trace_count - share.file_count) if interrupted else 0,
+        rollouts_by_outcome=RolloutOutcomes(
+            new=outcomes["new"],
+            known=outcomes["known"] + share.known_again_count,
+            extended=outcomes["extended"],
+            shorter=outcomes["shorter"],
+            in_conflict=outcomes["in_conflict"],
+        ),
+        weak_identities=share.weak_count,
+        new_events=share.events.new,
+        duplicate_events=share.events.duplicate,
+        conflicts=share.events.conflict,
+        skipped=dict(sorted(Counter(share.skipped.values()).items())),
+        notes=share.notes,
+        losses={
+            format: FormatLosses.of(not_carried, share.losses.get(format, Losses()))
+            for format, not_carried in sorted(share.not_carried.items())
+        },
+        named_without_rollouts=_named_without_rollouts(search, share),
+        conflict_list=conflicts,
+        refused=refused,
+        unread=unread,
+        file_reports=reports,
+        **totals(reports),  # pyright: ignore[reportArgumentType]
     )
-    for row in rows(source.data):
-        yield Refusal(reason, row.line, excerpt_of(row.data))
+
+
+def _named_without_rollouts(search: FileSearch, share: ImportShare) -> list[str]:
+    """What the user named by itself and nothing came of; a report that grades rollouts counts as used."""
+    named = {file.uri for file in search.files if file.named}
+    refused = {tally.path for tally in share.tallies.values() if tally.refused and not tally.rollout_count}
+    missing = {path for path, _ in search.missing}
+    return sorted((named & refused) | missing)
 
 
 @contextmanager

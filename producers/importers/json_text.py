@@ -4,8 +4,8 @@ Flow: `utf8` or `Utf8Reader` → `parse_json` of a document or a line → where 
 finds the elements that are whole.
 
 **No digit is lost**: an integer beyond 64 bits stays an integer.
-**No value is repaired**: NaN, infinities, lone surrogates, control characters and torn text are refused, and the
-message names the value, its place and a cure.
+**No value is repaired**: NaN, infinities, lone surrogates, control characters and torn text are refused, and
+the message names the value, its place and a cure.
 **Memory is bounded before it is used**: text whose values would take too much is refused by name.
 """
 
@@ -64,8 +64,7 @@ class Element(NamedTuple):
 
 def parse_json(data: bytes) -> Any:
     """The value of UTF-8 text. Raises SourceFormatError."""
-    if len(data) > UNCHECKED_BYTES:
-        _require_bounded(data)
+    require_bounded(data)
     try:
         value = orjson.loads(data)
     except orjson.JSONDecodeError as error:
@@ -156,7 +155,10 @@ def parsed_bytes(data: bytes) -> int:
     return len(data) + 200 * data.count(b"{") + 64 * data.count(b"[") + 36 * data.count(b",")
 
 
-def _require_bounded(data: bytes) -> None:
+def require_bounded(data: bytes) -> None:
+    """Raises SourceFormatError if the values of the text would take too much memory."""
+    if len(data) <= UNCHECKED_BYTES:
+        return
     if len(data) > DOCUMENT_BYTES_MAX:
         raise _too_large(f"{len(data)} bytes", f"{DOCUMENT_BYTES_MAX} at most")
     needed = parsed_bytes(data)

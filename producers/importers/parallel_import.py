@@ -16,9 +16,10 @@ import os
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from multiprocessing import get_context
+from itertools import accumulate
+from multiprocessing import get_all_start_methods, get_context
 from types import TracebackType
-from typing import Generic, NamedTuple, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 from tracelake.producers.importers.find_files import FoundFile
 from tracelake.schemas.errors import LakeError, TracelakeError
@@ -38,27 +39,61 @@ def is_worth_forking(files: list[FoundFile]) -> bool:
 class FileQueue:
     """Hands out each file once, the largest first, to this process and to those forked from it."""
 
-    def __init__(self, files: list[FoundFile]) -> None:
-        self._files = sorted(files, key=_known_size_bytes, reverse=True)
-        self._next_index = get_context("fork").Value("q", 0)
+    def __init__(self, files: list[FoundFile], *, in_order: bool = False) -> None:
+        """`in_order` keeps the order of the files, where only one process reads them."""
+        sized = [(_known_size_bytes(file), file) for file in files]
+        if not in_order:
+            sized.sort(key=lambda each: each[0], reverse=True)
+        self._files = [file for _, file in sized]
+        self._bytes_before = list(accumulate((size for size, _ in sized), initial=0))
+        self._size_by_uri = {file.uri: size for size, file in sized}
+        self._next_index: Any = _shared_integer()
+        self._stopped: Any = _shared_integer()
 
     def __iter__(self) -> Iterator[FoundFile]:
         while True:
             with self._next_index.get_lock():
                 index = self._next_index.value
                 self._next_index.value = index + 1
-            if index >= len(self._files):
+            if index >= len(self._files) or self.is_stopped:
                 return
             yield self._files[index]
 
-    def taken_count(self) -> int:
-        return min(self._next_index.value, len(self._files))
+    @property
+    def file_count(self) -> int:
+        return len(self._files)
+
+    @property
+    def total_bytes(self) -> int:
+        """Of the files whose size is known."""
+        return self._bytes_before[-1]
+
+    def taken(self) -> tuple[int, int]:
+        """Number and bytes of the files that were handed out."""
+        count = min(self._next_index.value, len(self._files))
+        return count, self._bytes_before[count]
+
+    def size_of(self, file: FoundFile) -> int:
+        return self._size_by_uri.get(file.uri, 0)
+
+    @property
+    def is_stopped(self) -> bool:
+        return bool(self._stopped.value)
+
+    def stop(self) -> None:
+        """Hand out no more files, to any process."""
+        self._stopped.value = 1
+
+
+def _shared_integer() -> Any:
+    """One that a forked process shares."""
+    return get_context("fork" if "fork" in get_all_start_methods() else None).Value("q", 0)
 
 
 def _known_size_bytes(file: FoundFile) -> int:
     try:
         return file.size_bytes() or 0
-    except OSError:
+    except (OSError, ValueError):
         # Reading the file will report the error.
         return 0
 

@@ -1,6 +1,6 @@
 """Rows of a Parquet file as JSON values, a few at a time.
 
-Times become text of ISO 8601, decimals numbers or text, and NaN null: it is how tables write a missing number.
+Times become text of ISO 8601, decimals numbers or text, and NaN null: tables write a missing number so.
 
 **A row that cannot be read costs itself.** A file that expands beyond all measure is refused by name.
 """
@@ -39,7 +39,7 @@ class Row(NamedTuple):
 def parquet_rows(content: Content) -> Iterator[Row]:
     """Raises SourceFormatError before the first row if the file cannot be read at all."""
     number = 0
-    expansion = Expansion(content.size_bytes)
+    expansion = Expansion()
     try:
         file = pq.ParquetFile(pa.PythonFile(content.open(), mode="r"), pre_buffer=False)
         for index in range(file.num_row_groups):
@@ -52,7 +52,7 @@ def parquet_rows(content: Content) -> Iterator[Row]:
                     cure="Write it with smaller row groups.",
                 )
         for batch in file.iter_batches(batch_size=BATCH_ROWS):
-            expansion.add(batch.nbytes)
+            expansion.add(batch.nbytes, content.size_bytes)
             for row in _values(batch):
                 number += 1
                 yield row._replace(number=number)

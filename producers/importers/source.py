@@ -1,7 +1,7 @@
 """One source of an import: its bytes as JSON values, whatever container and encoding they lie in.
 
-Flow: `read_source` recognises the container from the first bytes and the first record → an importer claims the
-source by `first` → `records` reads it, one record after the other.
+Flow: `read_source` recognises the container from the first bytes and the first record → an importer claims
+the source by `first` → `records` reads it, one record after the other.
 
 **The content decides, not the name**: JSON, JSON lines, Parquet, or a zip file that is one document.
 **A bad record costs itself**: a line or an element that cannot be read is a `SourceRecord` with its error.
@@ -14,6 +14,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from functools import cached_property
+from itertools import islice
 from typing import Any, BinaryIO, Literal, NamedTuple, Protocol
 
 from tracelake.lake.secrets.public_text import public_uri
@@ -25,9 +26,11 @@ from tracelake.producers.importers.json_text import (
     encoding_of,
     list_elements,
     parse_json,
+    require_bounded,
     utf8,
 )
 from tracelake.producers.importers.parquet_rows import PARQUET_MAGIC, parquet_rows
+from tracelake.producers.importers.zip_documents import zip_document_member, zip_document_names
 from tracelake.schemas.errors import SourceFormatError
 
 Container = Literal["json", "jsonl", "parquet", "zip"]
@@ -35,6 +38,7 @@ Container = Literal["json", "jsonl", "parquet", "zip"]
 EXCERPT_BYTES = 8192
 LINES_SNIFFED = 20
 ZIP_MAGIC = b"PK\x03\x04"
+_NO_TEXT = b" \t\r\n\x00\xef\xbb\xbf\xff\xfe"
 
 _COMPRESSION_SUFFIX = re.compile(r"\.(gz|zst|xz|bz2)$", re.IGNORECASE)
 _SUFFIXES = re.compile(r"(\.traj)?(\.jsonl?|\.ndjson|\.parquet|\.eval)?$")
@@ -164,6 +168,14 @@ class Source:
         """The whole bytes as a stream."""
         return self._content.open()
 
+    def member_names(self) -> list[str]:
+        """Of a zip document. Raises SourceFormatError."""
+        return zip_document_names(self._content)
+
+    def member(self, name: str) -> bytes:
+        """A member of a zip document. Raises SourceFormatError, and KeyError for an unknown name."""
+        return zip_document_member(self._content, name)
+
 
 def path_parts(uri: str) -> list[str]:
     """The parts of the path of a public address."""
@@ -186,9 +198,7 @@ def read_source(uri: str, content: Content, neighbours: Neighbours | None = None
         return Source(uri, content, "parquet", first=first, neighbours=neighbours)
     if head.startswith(ZIP_MAGIC):
         return Source(uri, content, "zip", neighbours=neighbours)
-    if not head or (
-        content.size_bytes <= EXCERPT_BYTES and not head.strip(b" \t\r\n\xef\xbb\xbf\x00\xff\xfe")
-    ):
+    if content.size_bytes <= EXCERPT_BYTES and not head.strip(_NO_TEXT):
         raise SourceFormatError(
             "an empty file", got=f"{content.size_bytes} bytes", expected="a trace", cure="Leave it out."
         )
@@ -199,6 +209,7 @@ def read_source(uri: str, content: Content, neighbours: Neighbours | None = None
             return Source(uri, content, "jsonl", first=first, neighbours=neighbours)
         _require_document_size(content)
     data = content.read() if encoding_of(head) is None else utf8(content.read())
+    require_bounded(data)
     try:
         document = parse_json(data)
     except SourceFormatError:
@@ -216,15 +227,11 @@ def read_source(uri: str, content: Content, neighbours: Neighbours | None = None
 
 def _first_line_record(content: Content) -> dict[str, Any] | None:
     """The first object among the first lines; null if the text is no JSON lines."""
-    line_count = 0
-    for line in json_lines(content):
+    for index, line in enumerate(islice(json_lines(content), LINES_SNIFFED)):
         text = line.data.strip()
-        if line_count == 0 and (text[:1] == b"[" or text == b"{"):
+        if index == 0 and (text[:1] == b"[" or text == b"{"):
             # One value over many lines, whatever its parts look like.
             return None
-        line_count += 1
-        if line_count > LINES_SNIFFED:
-            break
         if isinstance(line.value, dict) and (line.ended or line.number > 1):
             return line.value
     return None
