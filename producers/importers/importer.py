@@ -21,7 +21,7 @@ from tracelake.schemas.errors import SourceFormatError, explain
 from tracelake.schemas.events.event import Event
 
 if TYPE_CHECKING:
-    from tracelake.producers.importers.conversion.record import Losses
+    from tracelake.producers.importers.losses import Losses
     from tracelake.producers.importers.source import Source, SourceRecord
 
 LFS_POINTER = b"version https://git-lfs.github.com/spec/"

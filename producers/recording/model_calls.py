@@ -21,7 +21,8 @@ from tracelake.producers.importers.conversion.model_response import (
     response_fields,
     response_message,
 )
-from tracelake.producers.importers.conversion.record import Losses, Record, extra_text
+from tracelake.producers.importers.conversion.record import Record, extra_text
+from tracelake.producers.importers.losses import Losses
 from tracelake.producers.recording.responses_input import input_messages
 from tracelake.schemas.errors import SourceFormatError
 from tracelake.schemas.message import Message

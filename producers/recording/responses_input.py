@@ -10,7 +10,8 @@ from typing import Any, cast
 
 from tracelake.producers.importers.conversion.fields import mapping, sequence
 from tracelake.producers.importers.conversion.model_response import response_message
-from tracelake.producers.importers.conversion.record import Losses, Record
+from tracelake.producers.importers.conversion.record import Record
+from tracelake.producers.importers.losses import Losses
 from tracelake.schemas.canonical import canonical_text
 from tracelake.schemas.message import Message
 

@@ -24,6 +24,8 @@ ROLES = "system, developer, user, assistant, tool"
 _TEXT_PARTS = ("text", "input_text", "output_text")
 _THINKING_PARTS = ("thinking", "redacted_thinking")
 _MESSAGE_KEYS = ("role", "content", "tool_call_id", "name", "tool_calls")
+# `index` is the position in a stream of pieces, which the position in the list repeats.
+_CALL_KEYS = frozenset(("id", "type", "function", "name", "arguments", "index"))
 _CACHE_MARK = "mark for the provider's cache"
 
 
@@ -176,17 +178,15 @@ def chat_call(call: Any, record: Record | None = None) -> Message:
     if type(arguments) is not str:
         arguments = canonical_text({} if arguments is None else arguments)
     called = {"name": text(body.get("name"), "tool_calls[].function.name"), "arguments": arguments}
-    if record is not None and (len(call) > 3 or len(body) > 2):
+    if record is not None and not (call.keys() <= _CALL_KEYS and body.keys() <= _CALL_KEYS):
         _keep_rest_of_call(call, body, record)
     return {"id": text(call.get("id"), "tool_calls[].id"), "type": "function", "function": called}
 
 
 def _keep_rest_of_call(call: dict[str, Any], body: dict[str, Any], record: Record) -> None:
-    known = ("id", "type", "function", "name", "arguments", "index")
-    # `index` is the position in a stream of pieces, which the position in the list repeats.
-    rest = {key: value for key, value in call.items() if key not in known and value is not None}
+    rest = {key: value for key, value in call.items() if key not in _CALL_KEYS and value is not None}
     if body is not call:
-        rest |= {key: value for key, value in body.items() if key not in known and value is not None}
+        rest |= {key: value for key, value in body.items() if key not in _CALL_KEYS and value is not None}
     if rest:
         record.add_rest("tool_calls", rest)
 

@@ -12,34 +12,16 @@ value stays in the rest. Fields without which a record means nothing go through 
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, TypeVar, cast
 
 from tracelake.producers.importers.conversion import fields
+from tracelake.producers.importers.losses import Losses
 from tracelake.schemas.canonical import canonical_text
 from tracelake.schemas.errors import SourceFormatError
 
 Value = TypeVar("Value")
-
-
-@dataclass
-class Losses:
-    """What an import left out or could not place, each counted by the path of its key."""
-
-    dropped: Counter[tuple[str, str]] = field(default_factory=Counter)
-    """(path, reason) of keys left out on purpose."""
-    extra: Counter[str] = field(default_factory=Counter)
-    """Paths of keys that no field holds; they are in `extra_json`."""
-    notes: Counter[str] = field(default_factory=Counter)
-    """What an importer assumed."""
-
-    def add(self, other: Losses) -> None:
-        self.dropped.update(other.dropped)
-        self.extra.update(other.extra)
-        self.notes.update(other.notes)
 
 
 class Record:

@@ -13,8 +13,9 @@ from typing import Any, NamedTuple
 
 from tracelake.producers.importers.conversion.chat import chat_content, read_message
 from tracelake.producers.importers.conversion.fields import mapping, sequence, text
-from tracelake.producers.importers.conversion.record import Losses, Record, rests_of
+from tracelake.producers.importers.conversion.record import Record, rests_of
 from tracelake.producers.importers.conversion.rollout_builder import RolloutBuilder
+from tracelake.producers.importers.losses import Losses
 from tracelake.schemas.canonical import canonical_text
 from tracelake.schemas.message import Message, content_text
 

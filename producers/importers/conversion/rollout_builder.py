@@ -19,9 +19,10 @@ from tracelake.producers.importers.conversion.chat import (
     read_message,
 )
 from tracelake.producers.importers.conversion.fields import without_secrets
-from tracelake.producers.importers.conversion.record import Losses, Record, extra_text, rests_of
+from tracelake.producers.importers.conversion.record import Record, extra_text, rests_of
 from tracelake.producers.importers.identity import RolloutIdentity
 from tracelake.producers.importers.importer import ImportedRollout, Submission
+from tracelake.producers.importers.losses import Losses
 from tracelake.schemas.canonical import canonical_text
 from tracelake.schemas.events.event import Event
 from tracelake.schemas.events.rollout_events import (

@@ -20,7 +20,7 @@ from typing import Any
 
 from tracelake.producers.importers.conversion.chat import chat_content, tools_text
 from tracelake.producers.importers.conversion.fields import logprobs, mapping, number, sequence, token_ids
-from tracelake.producers.importers.conversion.record import Losses, Record
+from tracelake.producers.importers.conversion.record import Record
 from tracelake.producers.importers.conversion.rollout_builder import MAIN_REWARD, Ending, RolloutBuilder
 from tracelake.producers.importers.identity import Identities, RolloutIdentity
 from tracelake.producers.importers.importer import (
@@ -33,6 +33,7 @@ from tracelake.producers.importers.importer import (
     refusal_of,
 )
 from tracelake.producers.importers.json_text import parse_json
+from tracelake.producers.importers.losses import Losses
 from tracelake.producers.importers.source import Source
 from tracelake.schemas.canonical import canonical_text, hash_of
 from tracelake.schemas.errors import SourceFormatError

@@ -4,7 +4,8 @@ Flow: column map, found by the names of the first row or given by the user → f
 rewards → RolloutEnded.
 
 **There is no standard for these datasets**: `COLUMN_NAMES` lists the names that are known for each role of a
-column, and `--from chat-messages --columns messages=dialog,id=uid` names others. A column without a role is kept in `extra_json`.
+column, and `--from chat-messages --columns messages=dialog,id=uid` names others. A column without a role is
+in `extra_json`.
 **Both common shapes of a message are read**: `role` and `content`, and `from` and `value`.
 **A row is one rollout**, identified by its id where it has one, else by its messages.
 """
@@ -19,7 +20,7 @@ import orjson
 from tracelake.producers.importers.conversion.chat import tools_text
 from tracelake.producers.importers.conversion.chat_rollout import add_chat
 from tracelake.producers.importers.conversion.fields import label, mapping, number
-from tracelake.producers.importers.conversion.record import Losses, Record
+from tracelake.producers.importers.conversion.record import Record
 from tracelake.producers.importers.conversion.rollout_builder import MAIN_REWARD, Ending, RolloutBuilder
 from tracelake.producers.importers.formats.trl_completions import without_nulls
 from tracelake.producers.importers.identity import Identities
@@ -32,6 +33,7 @@ from tracelake.producers.importers.importer import (
     read_records,
     refusal_of,
 )
+from tracelake.producers.importers.losses import Losses
 from tracelake.producers.importers.source import Source, SourceRecord
 from tracelake.schemas.canonical import hash_of
 from tracelake.schemas.errors import SourceFormatError

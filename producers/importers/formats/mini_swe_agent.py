@@ -28,7 +28,7 @@ from tracelake.producers.importers.conversion.model_response import (
     response_fields,
     response_message,
 )
-from tracelake.producers.importers.conversion.record import Losses, Record
+from tracelake.producers.importers.conversion.record import Record
 from tracelake.producers.importers.conversion.rollout_builder import Ending, RolloutBuilder
 from tracelake.producers.importers.identity import Identities, RolloutIdentity
 from tracelake.producers.importers.importer import (
@@ -40,6 +40,7 @@ from tracelake.producers.importers.importer import (
     Submission,
     refusal_of,
 )
+from tracelake.producers.importers.losses import Losses
 from tracelake.producers.importers.source import Source
 from tracelake.schemas.canonical import canonical_text, hash_of
 from tracelake.schemas.errors import SourceFormatError

@@ -25,7 +25,7 @@ from tracelake.producers.importers.conversion.fields import (
     without_secrets,
 )
 from tracelake.producers.importers.conversion.model_response import response_fields
-from tracelake.producers.importers.conversion.record import Losses, Record
+from tracelake.producers.importers.conversion.record import Record
 from tracelake.producers.importers.conversion.responses import (
     GENERATED,
     add_item_context,
@@ -45,6 +45,7 @@ from tracelake.producers.importers.importer import (
     read_records,
     refusal_of,
 )
+from tracelake.producers.importers.losses import Losses
 from tracelake.producers.importers.source import Source, SourceRecord
 from tracelake.schemas.canonical import canonical_text, hash_of
 from tracelake.schemas.errors import SourceFormatError

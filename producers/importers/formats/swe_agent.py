@@ -23,7 +23,7 @@ import orjson
 
 from tracelake.producers.importers.conversion.chat import read_message
 from tracelake.producers.importers.conversion.fields import mapping, sequence, text, without_secrets
-from tracelake.producers.importers.conversion.record import Losses, Record
+from tracelake.producers.importers.conversion.record import Record
 from tracelake.producers.importers.conversion.rollout_builder import Ending, RolloutBuilder
 from tracelake.producers.importers.identity import Identities, RolloutIdentity
 from tracelake.producers.importers.importer import (
@@ -35,6 +35,7 @@ from tracelake.producers.importers.importer import (
     as_object,
     refusal_of,
 )
+from tracelake.producers.importers.losses import Losses
 from tracelake.producers.importers.source import Source
 from tracelake.schemas.canonical import canonical_text
 from tracelake.schemas.errors import SourceFormatError

@@ -20,13 +20,14 @@ from tracelake.producers.importers.conversion.chat import read_message
 from tracelake.producers.importers.conversion.fields import (
     label,
     mapping,
+    milliseconds,
     number,
     sequence,
     text,
     without_secrets,
 )
 from tracelake.producers.importers.conversion.model_response import completion_fields
-from tracelake.producers.importers.conversion.record import Losses, Record
+from tracelake.producers.importers.conversion.record import Record
 from tracelake.producers.importers.conversion.rollout_builder import MAIN_REWARD, Ending, RolloutBuilder
 from tracelake.producers.importers.conversion.tau2_ticks import messages_of_ticks
 from tracelake.producers.importers.identity import Identities
@@ -41,6 +42,7 @@ from tracelake.producers.importers.importer import (
     refusal_of,
 )
 from tracelake.producers.importers.json_text import parse_json
+from tracelake.producers.importers.losses import Losses
 from tracelake.producers.importers.source import Source, SourceRecord
 from tracelake.schemas.canonical import canonical_text, hash_of
 from tracelake.schemas.errors import SourceFormatError
@@ -343,7 +345,7 @@ class Conversation:
         fields |= {
             "model_requested": None if is_scripted else self._run.model,
             "cost_usd": cost_usd,
-            "latency_ms": None if seconds is None else seconds * 1000,
+            "latency_ms": milliseconds(seconds),
             "occurred_at": _keep_time(message),
         }
         self._rollout.add_turn(action, fields, message, response, *self.aside)
@@ -489,7 +491,7 @@ def _end(
         exit_status=reason or None,
         error=error if isinstance(error, str) else None,
         cost_usd=cost_usd,
-        duration_ms=None if seconds is None else seconds * 1000,
+        duration_ms=milliseconds(seconds),
     )
 
 

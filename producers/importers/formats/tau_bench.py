@@ -13,7 +13,7 @@ from typing import Any
 
 from tracelake.producers.importers.conversion.chat_rollout import add_chat
 from tracelake.producers.importers.conversion.fields import integer, label, mapping, number
-from tracelake.producers.importers.conversion.record import Losses, Record
+from tracelake.producers.importers.conversion.record import Record
 from tracelake.producers.importers.conversion.rollout_builder import MAIN_REWARD, Ending, RolloutBuilder
 from tracelake.producers.importers.identity import Identities
 from tracelake.producers.importers.importer import (
@@ -24,6 +24,7 @@ from tracelake.producers.importers.importer import (
     as_object,
     read_records,
 )
+from tracelake.producers.importers.losses import Losses
 from tracelake.producers.importers.source import Source, SourceRecord
 from tracelake.schemas.canonical import canonical_text, hash_of
 from tracelake.schemas.errors import SourceFormatError

@@ -2,9 +2,9 @@
 
 **A row is one rollout**, identified by the training's update, its prompt and its completion. TRL writes no
 token ids, no task and no model: the report says so.
-**The main reward is the sum of the reward functions**, as with TRL's default weights: the file has no weights.
-**Parquet gives every object the keys of all others**: keys without a value are left out, in arguments of tools
-too.
+**The main reward is the sum of the reward functions**, as with TRL's default weights: the file has none.
+**Parquet gives every object the keys of all others**: keys without a value are left out, in arguments of
+tools too.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any, cast
 
 from tracelake.producers.importers.conversion.chat_rollout import add_chat
 from tracelake.producers.importers.conversion.fields import mapping, number
-from tracelake.producers.importers.conversion.record import Losses, Record
+from tracelake.producers.importers.conversion.record import Record
 from tracelake.producers.importers.conversion.rollout_builder import MAIN_REWARD, Ending, RolloutBuilder
 from tracelake.producers.importers.identity import Identities
 from tracelake.producers.importers.importer import (
@@ -25,6 +25,7 @@ from tracelake.producers.importers.importer import (
     as_object,
     read_records,
 )
+from tracelake.producers.importers.losses import Losses
 from tracelake.producers.importers.source import Source, SourceRecord
 from tracelake.schemas.canonical import canonical_text, hash_of
 from tracelake.schemas.message import Message

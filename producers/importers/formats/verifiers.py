@@ -35,7 +35,7 @@ from tracelake.producers.importers.conversion.fields import (
     without_secrets,
 )
 from tracelake.producers.importers.conversion.model_response import completion_fields
-from tracelake.producers.importers.conversion.record import Losses, Record
+from tracelake.producers.importers.conversion.record import Record
 from tracelake.producers.importers.conversion.rollout_builder import MAIN_REWARD, Ending, RolloutBuilder
 from tracelake.producers.importers.identity import Identities
 from tracelake.producers.importers.importer import (
@@ -49,6 +49,7 @@ from tracelake.producers.importers.importer import (
     refusal_of,
 )
 from tracelake.producers.importers.json_text import parse_json
+from tracelake.producers.importers.losses import Losses
 from tracelake.producers.importers.source import Source, SourceRecord
 from tracelake.schemas.canonical import canonical_text, hash_of
 from tracelake.schemas.message import Message, content_text, tools_key
