@@ -12,7 +12,7 @@ PEERS := .venv-bench
 REPLAY_PEERS := .venv-bench-replay
 TEACHERS := $(VENV)/.teachers
 
-.PHONY: demo test lint types imports docs check wheel faults faults-small s3 teachers bench clean
+.PHONY: demo test lint types imports docs check wheel faults faults-small mutations s3 teachers bench clean
 
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit("tracelake needs Python 3.11 or newer, this is " + sys.version.split()[0]) if sys.version_info < (3, 11) else None'
@@ -55,6 +55,10 @@ faults: $(STAMP)
 # A random sample of them, in a few minutes.
 faults-small: $(STAMP)
 	$(BIN)/python -m tests.faults --small $(ARGS)
+
+# Change each format's sample ten thousand times: whatever the bytes are, an import refuses or imports. An hour.
+mutations: $(STAMP)
+	TRACELAKE_MUTATIONS=10000 $(BIN)/python -m pytest tests/producers/importers/test_every_format.py $(TEST_ARGS)
 
 # Run an S3 server on this machine until Ctrl-C; it prints the variables to export. For development: it is not durable.
 s3: $(STAMP)
