@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+import signal
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -23,52 +27,118 @@ from tracelake.cli.output import (
 
 if TYPE_CHECKING:
     from tracelake.lake import Lake
+    from tracelake.producers.importers.import_sources import Progress
+    from tracelake.producers.importers.importer import ImportOptions
     from tracelake.producers.importers.report import ImportReport
+
+EXIT_INTERRUPTED = 130
+LISTED_MAX = 20
+KILOBYTE = 1000
 
 
 def import_traces(
     paths: Annotated[
-        list[str], typer.Argument(metavar="PATH…", help="Files, folders or globs, at any fsspec address.")
+        list[str],
+        typer.Argument(metavar="PATH…", help="Files, folders, archives or globs, at any fsspec address."),
     ],
     source_format: Annotated[
-        str, typer.Option("--from", help="auto, mini-swe-agent, swe-agent, verifiers or tau-bench.")
+        str, typer.Option("--from", help="Name of a format; `auto` recognises it by the content.")
     ] = "auto",
+    run: Annotated[
+        str | None,
+        typer.Option("--run", help="The rollouts belong to this run, and to no other of the same content."),
+    ] = None,
+    distinct: Annotated[
+        bool,
+        typer.Option("--distinct", help="Equal rollouts at different paths are different ones."),
+    ] = False,
+    follow_links: Annotated[
+        bool, typer.Option("--follow-links", help="Read what links out of the given folder lead to.")
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Read and convert everything, and write nothing.")
+    ] = False,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", help="One line for each file, and every refusal.")
+    ] = False,
     lake: LakeOption = LAKE_DEFAULT,
     output: FormatOption = Format.HUMAN,
 ) -> None:
     """Import traces of other tools; creates the lake if it does not exist."""
-    from tracelake.producers.importers.format_registry import AUTO, FORMATS
+    from tracelake.producers.importers.format_registry import AUTO, formats
+    from tracelake.producers.importers.importer import ImportOptions
 
-    if source_format not in (AUTO, *FORMATS):
+    if source_format not in (AUTO, *formats()):
         raise typer.BadParameter(
-            f"{source_format!r} is none of {', '.join((AUTO, *FORMATS))}", param_hint="--from"
+            f"{source_format!r} is none of {', '.join((AUTO, *formats()))}", param_hint="--from"
         )
-    report = _import(_open_or_create(lake, paths), paths, source_format)
+    options = ImportOptions(run=run, distinct=distinct)
+    opened = _open_or_create(lake, paths, follow_links=follow_links, dry_run=dry_run)
+    report = _import(opened, paths, source_format, options, follow_links=follow_links, dry_run=dry_run)
     if output is Format.JSON:
         print_json(report.model_dump(mode="json"))
     else:
-        _print_report(report)
-    if _failed(report, paths):
+        _print_report(report, verbose=verbose)
+    if report.interrupted:
+        say(
+            f"Stopped with {report.rollouts} rollouts read and {report.files_left} files to go. "
+            "Give the same command again to go on: what has landed is not added twice."
+        )
+        raise typer.Exit(EXIT_INTERRUPTED)
+    if not report.rollouts or report.named_without_rollouts:
         raise typer.Exit(EXIT_FAILED)
 
 
-def _import(opened: Lake, paths: list[str], source_format: str) -> ImportReport:
+def _import(
+    opened: Lake,
+    paths: list[str],
+    source_format: str,
+    options: ImportOptions,
+    *,
+    follow_links: bool,
+    dry_run: bool,
+) -> ImportReport:
     from tracelake.lake.arrow_without_pandas import load_arrow_without_pandas
     from tracelake.producers.importers.import_sources import import_sources
 
     # Before a second process is forked: otherwise both would load pandas.
     load_arrow_without_pandas()
-    with progress("files", own_thread=False) as bar:
+    with progress("kB", own_thread=False) as bar, _stop_on_interrupt() as should_stop:
         task = bar.add_task("import", total=None, rate="–")
+
+        def show(seen: Progress) -> None:
+            advance(bar, task, done=seen.done_bytes // KILOBYTE, total=seen.total_bytes // KILOBYTE or None)
+
         return import_sources(
             opened,
             paths,
             format=source_format,
-            on_progress=lambda seen: advance(bar, task, done=seen.done_count, total=seen.total_count),
+            options=options,
+            follow_links=follow_links,
+            dry_run=dry_run,
+            on_progress=show,
+            should_stop=should_stop,
         )
 
 
-def _open_or_create(uri: str, paths: list[str]) -> Lake:
+@contextmanager
+def _stop_on_interrupt() -> Iterator[Callable[[], bool]]:
+    """The first Ctrl-C asks the import to stop, so that what was read lands; a second one ends it at once."""
+    asked: list[int] = []
+
+    def ask(number: int, frame: FrameType | None) -> None:
+        if asked:
+            raise KeyboardInterrupt
+        asked.append(number)
+
+    before = signal.signal(signal.SIGINT, ask)
+    try:
+        yield lambda: bool(asked)
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _open_or_create(uri: str, paths: list[str], *, follow_links: bool, dry_run: bool) -> Lake:
     from tracelake.lake import Lake
     from tracelake.producers.importers.find_files import find_files
     from tracelake.schemas.errors import LakeMissingError
@@ -77,40 +147,87 @@ def _open_or_create(uri: str, paths: list[str]) -> Lake:
         return Lake.open(uri)
     except LakeMissingError:
         # Raises if no path leads to a file: that must not leave an empty lake behind.
-        find_files(paths)
-        created = Lake.create(uri)
-        say(f"Created a lake at {created.uri}.")
-        return created
+        find_files(paths, follow_links=follow_links)
+    if dry_run:
+        # To compare with; nothing is written to it.
+        return Lake.create(f"memory://dry-run-{uuid.uuid4().hex}")
+    created = Lake.create(uri)
+    say(f"Created a lake at {created.uri}.")
+    return created
 
 
-def _failed(report: ImportReport, paths: list[str]) -> bool:
-    """Whether nothing was imported at all, or nothing from a file that was named; bad files found in a folder
-    are only reported."""
-    empty = {file.path for file in report.file_reports if file.refused and not file.rollouts}
-    empty |= {refusal.path for refusal in report.refused if refusal.line is None}
-    named = {*paths, *(str(Path(path).absolute()) for path in paths)}
-    return not report.rollouts or bool(empty & named)
+def _print_report(report: ImportReport, *, verbose: bool) -> None:
+    _print_totals(report)
+    _print_losses(report)
+    listed_max = None if verbose else LISTED_MAX
+    unread = [f"not read {each.path}: {each.reason}" for each in report.unread]
+    refused = [
+        f"refused {each.path}{f':{each.line}' if each.line else ''}: {each.reason}" for each in report.refused
+    ]
+    conflicts = [
+        f"conflict in {', '.join(sorted(set(each.files)))}: {each.kind} {each.key} differs in "
+        f"{', '.join(each.differing) or 'no field that is there'}. {each.cure or ''}".rstrip()
+        for each in report.conflict_list
+    ]
+    for lines in (refused, unread, conflicts):
+        _print_lines(lines, listed_max)
+    if verbose:
+        rows = [file.model_dump(mode="json") for file in report.file_reports]
+        print_rows(rows, ["path", "format", "rollouts", "turns", "tool_results", "refused"], title="Read")
+    if report.conflicts:
+        say("Conflicts: `tracelake conflicts` lists and resolves them.")
+    if report.rollouts and not (report.dry_run or report.interrupted):
+        say("Next: tracelake build --student MODEL")
 
 
-def _print_report(report: ImportReport) -> None:
-    rows = [file.model_dump(mode="json") for file in report.file_reports]
-    print_rows(rows, ["path", "format", "rollouts", "turns", "tool_results", "refused"], title="Read")
-    lost = {(file.format, thing) for file in report.file_reports for thing in file.not_carried}
-    for source_format, thing in sorted(lost, key=str):
-        print_text(f"not carried by {source_format}: {thing}")
-    notes = {note for file in report.file_reports for note in file.notes} | set(report.notes)
-    for note in sorted(notes):
-        print_text(f"note: {note}")
-    for reason, count in sorted(report.skipped.items()):
-        print_text(f"skipped {count} files: {reason}")
-    for refusal in report.refused:
-        print_text(f"refused {refusal.path}{f':{refusal.line}' if refusal.line else ''}: {refusal.reason}")
+def _print_totals(report: ImportReport) -> None:
+    by_outcome = report.rollouts_by_outcome
     read = f"{report.files} files, {report.rollouts} rollouts, {report.turns} turns"
     read += f", {report.tool_results} tool results"
-    landed = f"{report.new_events} new events, {report.duplicate_events} known, {report.conflicts} conflicts"
-    print_text(f"{read}, ${report.cost_usd:.6f}; {landed}, {len(report.refused)} refused")
-    if report.rollouts:
-        say("Next: tracelake build --student MODEL")
+    priced = f" for {report.priced_rollouts} of them" if report.priced_rollouts < report.rollouts else ""
+    cost = f", ${report.cost_usd:.6f}{priced}" if report.priced_rollouts else ", cost unknown"
+    print_text(f"{'dry run, nothing is written: ' if report.dry_run else ''}{read}{cost}")
+    print_text(
+        f"rollouts: {by_outcome.new} new, {by_outcome.known} already there, {by_outcome.extended} extended, "
+        f"{by_outcome.shorter} shorter than what is there, {by_outcome.in_conflict} in conflict"
+    )
+    print_text(
+        f"facts: {report.new_events} new events, {report.duplicate_events} known, "
+        f"{report.conflicts} conflicts; {len(report.refused)} refused"
+    )
+    if report.weak_identities:
+        print_text(
+            f"{report.weak_identities} rollouts are known only by what they contain, so an equal one counts "
+            "as the same: --distinct keeps those of different paths apart, --run NAME those of a run"
+        )
+    for reason, count in report.skipped.items():
+        print_text(f"skipped {count} files: {reason}")
+
+
+def _print_losses(report: ImportReport) -> None:
+    for source_format, losses in report.losses.items():
+        for thing in losses.not_carried:
+            print_text(f"not carried by {source_format}: {thing}")
+        for dropped in losses.dropped[:LISTED_MAX]:
+            print_text(f"left out by {source_format}: {dropped.path} ({dropped.count}): {dropped.reason}")
+        if losses.kept_in_extra_json_count:
+            paths = list(losses.kept_in_extra_json)
+            more = f" and {len(paths) - 5} more" if len(paths) > 5 else ""
+            print_text(
+                f"kept in extra_json by {source_format}: {losses.kept_in_extra_json_count} keys, "
+                f"{', '.join(paths[:5])}{more}"
+            )
+        for note, count in list(losses.notes.items())[:LISTED_MAX]:
+            print_text(f"note: {note} ({count})")
+    for note in report.notes:
+        print_text(f"note: {note}")
+
+
+def _print_lines(lines: list[str], listed_max: int | None) -> None:
+    for line in lines[:listed_max]:
+        print_text(line)
+    if listed_max is not None and len(lines) > listed_max:
+        print_text(f"… and {len(lines) - listed_max} more: --verbose")
 
 
 def register(app: typer.Typer) -> None:

@@ -18,7 +18,6 @@ from tracelake.lake.secrets.public_text import redact_text
 from tracelake.lake.writing.deduplicate import Origin
 from tracelake.producers.importers.companions import FolderNeighbours
 from tracelake.producers.importers.content import WHOLE_BYTES_MAX, Content
-from tracelake.producers.importers.losses import Losses
 from tracelake.producers.importers.dry_run import EventSink
 from tracelake.producers.importers.file_pieces import NOT_A_TRACE_NAME, FilePiece, file_pieces
 from tracelake.producers.importers.find_files import FoundFile
@@ -35,6 +34,7 @@ from tracelake.producers.importers.importer import (
     refusal_of,
 )
 from tracelake.producers.importers.json_lines import json_lines
+from tracelake.producers.importers.losses import Losses
 from tracelake.producers.importers.open_files import OpenedFile
 from tracelake.producers.importers.parallel_import import NewFactIds
 from tracelake.producers.importers.report import EventCounts, FileTally, Outcome

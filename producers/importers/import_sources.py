@@ -23,7 +23,6 @@ from typing import NamedTuple
 
 from tracelake.lake import Lake
 from tracelake.lake.stores.store import is_local
-from tracelake.producers.importers.losses import Losses
 from tracelake.producers.importers.dry_run import DryRunWriter, EventSink
 from tracelake.producers.importers.file_importer import (
     READ_WITH_A_TRACE,
@@ -34,6 +33,7 @@ from tracelake.producers.importers.file_pieces import NOT_A_TRACE_NAME
 from tracelake.producers.importers.find_files import FileSearch, find_files
 from tracelake.producers.importers.format_registry import AUTO, formats
 from tracelake.producers.importers.importer import ImportOptions
+from tracelake.producers.importers.losses import Losses
 from tracelake.producers.importers.open_files import OpenedFile, open_files
 from tracelake.producers.importers.parallel_import import (
     FileQueue,

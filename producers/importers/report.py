@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 from pydantic import BaseModel, ConfigDict
 
 from tracelake.lake.secrets.public_text import redacted_excerpt
-from tracelake.producers.importers.losses import Losses
 from tracelake.producers.importers.importer import ImportedRollout, Refusal
+from tracelake.producers.importers.losses import Losses
 
 if TYPE_CHECKING:
     from tracelake.lake.curation.conflicts import Conflict
