@@ -35,15 +35,18 @@ _WEAK = (
 )
 _AUTH = r"[\"'`]auth\\{0,4}[\"'`][ \t]{0,4}:[ \t]{0,4}\\{0,4}[\"'`]"
 ANCHORS = (
-    "pi_key pikey piKey pi-key pi-Key PI_KEY PIKEY PI-K auth ecret ECRET oken OKEN assword ASSWORD asswd "
-    "assphrase ASSPHRASE ession SESS key-data"
-).split()
+    *("pi_key", "pikey", "piKey", "pi-key", "pi-Key", "PI_KEY", "PIKEY", "PI-K", "key-data", "auth"),
+    *("ecret", "ECRET", "oken", "OKEN", "assword", "ASSWORD", "asswd", "assphrase", "ASSPHRASE"),
+    *("ession", "SESS"),
+)
+NAME_LENGTH_MAX = 12
+"""Characters of a name before its anchor."""
 PAYLOAD_ANCHORS = {
     "auth": ("auth\\", "auth'", "auth%"),
     "oken": ("oken\\", "oken=", "oken:", "oken'", "oken ", "oken%", "oken>"),
     "ession": ("ession=", "essionid", "ession_id", "essionId", "ession%"),
 }
-"""Words of clean text are searched with what follows them; in JSON text a quote and a line end are escaped."""
+"""Words of clean text are searched with what follows them; JSON text escapes quotes and line ends."""
 _SECRET = rf"(?P<secret>{VALUE}{{{VALUE_LENGTH_MIN},}})"
 STRONG_NAMED = rf"{_STRONG}{GAP}{_SECRET}"
 WEAK_NAMED = rf"(?:{_WEAK}{_SIGN}{GAP}|{_AUTH}){_SECRET}"

@@ -43,13 +43,33 @@ class SecretPattern(NamedTuple):
     expression: re.Pattern[str]
     is_secret: Callable[[str], bool] | None = None
     """Spares words that a human chose, such as `password=PASSWORD_FIELD_NAME`; null: every match is one."""
+    name_length_max: int = 0
+    """If not 0, matches begin at most so many characters before an anchor."""
 
     def matches(self, text: str) -> Iterator[tuple[int, int]]:
         """Start and end of each secret."""
+        if self.name_length_max:
+            yield from self._near_anchors(text)
+            return
         group = "secret" if "secret" in self.expression.groupindex else 0
         for match in self.expression.finditer(text):
             if self.is_secret is None or self.is_secret(match[group]):
                 yield match.span(group)
+
+    def _near_anchors(self, text: str) -> Iterator[tuple[int, int]]:
+        """For expressions that begin with many alternatives: tried only where an anchor is, with what follows
+        it as its check demands."""
+        for anchor in self.anchors:
+            check = _TEXT_CHECKS[anchor]
+            at = text.find(anchor)
+            while at >= 0:
+                if check.match(text, at):
+                    starts = range(max(0, at - self.name_length_max), at + 1)
+                    matches = (self.expression.match(text, start) for start in starts)
+                    match = next((each for each in matches if each and each.start("secret") > at), None)
+                    if match and (self.is_secret is None or self.is_secret(match["secret"])):
+                        yield match.span("secret")
+                at = text.find(anchor, at + 1)
 
 
 def _pattern(
@@ -90,7 +110,7 @@ PATTERNS: tuple[SecretPattern, ...] = (
     _pattern(
         "google", "GOCSPX- ya29.", rf"{_START}(?:GOCSPX-[A-Za-z0-9_-]{{24,}}|ya29\.[A-Za-z0-9_.-]{{30,}})"
     ),
-    _pattern("google", "1//0", rf"{_START}1//0[A-Za-z0-9_-]{{40,}}"),
+    _pattern("google", "1//0 1%2F%2F0", rf"{_START}1//0[A-Za-z0-9_-]{{40,}}"),
     _pattern(
         "azure",
         "AccountKey SharedAccessKey",
@@ -174,11 +194,18 @@ PATTERNS: tuple[SecretPattern, ...] = (
     _pattern("mailgun", "key-", rf"{_START}key-[0-9a-f]{{32}}{_END}"),
     SecretPattern(
         "named",
-        tuple(secret_names.ANCHORS),
+        secret_names.ANCHORS,
         re.compile(secret_names.STRONG_NAMED),
         looks_random_or_drawn,
+        secret_names.NAME_LENGTH_MAX,
     ),
-    SecretPattern("named", tuple(secret_names.ANCHORS), re.compile(secret_names.WEAK_NAMED), looks_drawn),
+    SecretPattern(
+        "named",
+        secret_names.ANCHORS,
+        re.compile(secret_names.WEAK_NAMED),
+        looks_drawn,
+        secret_names.NAME_LENGTH_MAX,
+    ),
 )
 
 PERCENT_SCHEME = "%3A%2F%2F"
@@ -208,7 +235,9 @@ CHECKS: dict[str, re.Pattern[bytes]] = {
     "mysql": re.compile(rb"mysql[^\n]{0,400}?-p[^\s\"'\\]{8}"),
     "key-": re.compile(rb"key-[0-9a-f]{32}"),
     "1//0": re.compile(rb"1//0[A-Za-z0-9_-]{40}"),
+    "1%2F%2F0": re.compile(rb"1%2F%2F0[A-Za-z0-9_-]{40}"),
     **secret_names.CHECKS,
 }
 """By anchor: an expression for the anchor and the text behind it, in JSON text of any depth. It is looser
 than the pattern, and exists only for anchors that are frequent in clean text."""
+_TEXT_CHECKS = {anchor: re.compile(CHECKS[anchor].pattern.decode()) for anchor in secret_names.ANCHORS}

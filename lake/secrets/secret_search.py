@@ -125,7 +125,9 @@ class SecretSearch:
             has_colours = True
         if has_colours and self._in_strings.hits(without_colours(data)):
             return True
-        return any(any(map(self._in_strings.hits, decoded)) for _, decoded in base64_runs(data))
+        # Line ends as in JSON text: base64 in lines is one text.
+        runs = base64_runs(data.replace(b"\n", rb"\n"))
+        return any(any(map(self._in_strings.hits, decoded)) for _, decoded in runs)
 
     def _across_tokens(self, text: str) -> Iterator[Span]:
         copy = replaced(whole_copy(text), TOKEN, lambda _: "")
