@@ -32,7 +32,7 @@ MESSAGE_KEYS = (
 )  # fmt: skip
 _FOLLOWS = "follows from other fields"
 # Keys that servers are known to add; no field holds them.
-_KNOWN = ("service_tier", "provider", "prompt_logprobs", "kv_transfer_params", "citations", "_hidden_params")
+_KNOWN = ("service_tier", "provider", "kv_transfer_params", "citations", "_hidden_params")
 _KNOWN_OF_CHOICE = ("stop_reason", "matched_stop", "native_finish_reason", "error")
 _KNOWN_OF_USAGE = (
     "audio_tokens", "accepted_prediction_tokens", "rejected_prediction_tokens", "text_tokens", "image_tokens",
@@ -122,6 +122,7 @@ def _fields(response: Record, prompt: str, completion: str, finish_reason: str |
     for record in (usage, prompt_details, completion_details):
         record.keep(*_KNOWN_OF_USAGE)
     response.drop(_FOLLOWS, "object")
+    response.drop("repeated with every prompt", "prompt_logprobs")
     response.keep(*_KNOWN)
     return fields
 

@@ -85,6 +85,8 @@ class RolloutBuilder:
         """Of the latest turn: tool name by call id."""
         self._stated_turns: list[list[Message]] = []
         """Context and action of each turn, for sources that state whole contexts."""
+        self._stated_sources: list[list[dict[str, Any]]] = []
+        """The context of each as its source has it."""
 
     def start(self, *records: Record, **fields: Any) -> None:
         """`RolloutStarted`. Nothing in it may change while the recording grows."""
@@ -148,12 +150,13 @@ class RolloutBuilder:
         self._parent = self._parent_of(context)
         known_count = 0 if self._parent is None else len(self._stated_turns[self._parent])
         self._new_messages = context[known_count:]
-        self._new_records = list(context_records)
+        self._new_records = self._unseen(context_records, known_count)
         self.message_count += len(self._new_messages)
         self._hasher = StateHasher(self._tools_json)
         for message in context:
             self._hasher.add(message)
         self._stated_turns.append([*context, action])
+        self._stated_sources.append([record.source for record in context_records])
         self.add_turn(action, fields, *records)
 
     def _parent_of(self, context: list[Message]) -> int | None:
@@ -162,6 +165,16 @@ class RolloutBuilder:
             if context[: len(turn)] == turn:
                 return turn_index
         return None
+
+    def _unseen(self, records: Sequence[Record], known_count: int) -> list[Record]:
+        """The records of a stated context that say more than they did in the parent's: what is left of the
+        others is there already."""
+        known = [] if self._parent is None else self._stated_sources[self._parent]
+        return [
+            record
+            for index, record in enumerate(records)
+            if index >= len(known) or index >= known_count or record.source != known[index]
+        ]
 
     def called_tool(self, call_id: str | None) -> str | None:
         """Name of the tool that the latest turn called under this id; null if it has no such call."""

@@ -258,7 +258,7 @@ def _message(record: Record) -> Message:
 
 def _context_records(entry: Record) -> list[Record]:
     """The messages that an entry states: the input of its call, or the context after it."""
-    return entry.records("query") if entry.source.get("query") else entry.records("messages")
+    return entry.detached("query") if entry.source.get("query") else entry.detached("messages")
 
 
 def _stated_context(entry: dict[str, Any], stated: list[Record]) -> list[Message] | None:

@@ -185,3 +185,13 @@ def test_a_history_without_a_trajectory_is_refused_with_the_reason():
     (piece,) = read_document({"history": swe()["history"]}, URI)
     assert isinstance(piece, Refusal)
     assert "without a trajectory" in piece.reason
+
+
+def test_what_queries_repeat_is_stored_once():
+    document = swe()
+    for index, entry in enumerate(document["trajectory"]):
+        entry["query"] = [
+            message | {"ui_note": "x" * 50} for message in document["history"][: 3 + 2 * index]
+        ]
+    turns = of_kind(rollout(document, URI), "turn_completed")
+    assert [turn.extra_json.count("ui_note") for turn in turns] == [3, 2]
