@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from click.core import ParameterSource
 
 from tracelake.cli.output import (
     LAKE_DEFAULT,
@@ -39,7 +38,8 @@ def list_conflicts(
     """List conflicts: where both sides come from, what differs, and how to resolve it. Builds leave the
     rollouts of open conflicts out."""
     if context.invoked_subcommand is not None:
-        if context.get_parameter_source("lake") is ParameterSource.COMMANDLINE:
+        source = context.get_parameter_source("lake")
+        if source is not None and source.name == "COMMANDLINE":
             raise typer.BadParameter(f"write it after {context.invoked_subcommand}", param_hint="--lake")
         return
     from tracelake.lake import Lake

@@ -169,7 +169,7 @@ def _choice(conflict: Conflict, use: str | None, file: str | None) -> str | None
         f"conflict {conflict.conflict_id} has no such event" if use != "other" else "other is not one event",
         got=use,
         expected=f"first, neither or one of {', '.join(ids)}",
-        cure="`tracelake conflicts --all --format json` shows where each event comes from.",
+        cure="`tracelake conflicts --all --format=json` shows where each event comes from.",
     )
 
 

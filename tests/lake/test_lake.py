@@ -37,7 +37,7 @@ def test_no_lake_is_created_over_the_files_of_another(tmp_path: Path) -> None:
         writer.append(of_three_kinds(range(2)))
     text = (tmp_path / MARKER).read_text()
     (tmp_path / MARKER).unlink()
-    with pytest.raises(LakeExistsError, match="Restore lake.json") as refused:
+    with pytest.raises(LakeExistsError, match=r"Restore lake\.json") as refused:
         Lake.create(str(tmp_path))
     # The cure works as it is written.
     assert text in str(refused.value)
