@@ -1,4 +1,4 @@
-"""Goal: of the shapes that redaction names none survives, at any place, in any file of a lake, on a screen."""
+"""Goal: of the shapes that redaction names none survives, at any place or in any file of a lake."""
 
 from __future__ import annotations
 
