@@ -10,6 +10,7 @@ belongs whose folder and its parent have the same names.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from fnmatch import fnmatchcase
 from typing import NamedTuple
 
 from tracelake.lake.secrets.public_text import public_uri
@@ -32,14 +33,28 @@ class FolderNeighbours:
         """Addresses of the files that were read as a companion."""
         self._by_folder: dict[tuple[str, str], FoundFile] = {}
         self._by_run: dict[tuple[str, str], list[FoundFile]] = {}
+        self._names: dict[str, list[str]] = {}
+        """By folder."""
         for file in files:
             folder, _, name = file.uri.rpartition("/")
             self._by_folder[folder, name] = file
+            self._names.setdefault(folder, []).append(name)
             self._by_run.setdefault((_run(folder), name), []).append(file)
 
     def of(self, file: FoundFile) -> FileNeighbours:
         """Those of one file."""
         return FileNeighbours(self, file)
+
+    def read_below(self, file: FoundFile, folder: str, pattern: str) -> list[bytes]:
+        """The files of the import in a folder beside `file` whose names match, sorted by name."""
+        inside = f"{file.uri.rpartition('/')[0]}/{folder}"
+        contents: list[bytes] = []
+        for name in sorted(self._names.get(inside, ())):
+            if fnmatchcase(name, pattern):
+                found = self._by_folder[inside, name]
+                self.used.add(found.uri)
+                contents.append(_content(found) or b"")
+        return contents
 
     def read(self, file: FoundFile, name: str) -> bytes | None:
         """A file beside `file`; null if there is none."""
@@ -67,6 +82,9 @@ class FileNeighbours(NamedTuple):
     def read(self, source: Source, name: str) -> bytes | None:
         return self.folders.read(self.file, name) if _is_plain_name(name) else None
 
+    def read_below(self, source: Source, folder: str, pattern: str) -> list[bytes]:
+        return self.folders.read_below(self.file, folder, pattern)
+
 
 class ArchiveNeighbours:
     """The members of one archive, which is read again for each name that is asked for."""
@@ -83,7 +101,7 @@ class ArchiveNeighbours:
         if not _is_plain_name(name):
             return None
         if name not in self._by_name:
-            self._by_name[name] = self._read_all(name)
+            self._by_name[name] = self._read_all(lambda path: path.rpartition("/")[2] == name)
         found = self._by_name[name]
         folder = source.uri.rpartition("/")[0] if "/" in source.uri.removeprefix(self._prefix) else ""
         place = f"{folder}/{name}" if folder else f"{self._prefix}{name}"
@@ -95,11 +113,23 @@ class ArchiveNeighbours:
         self._used.add(place)
         return found[place]
 
-    def _read_all(self, name: str) -> dict[str, bytes]:
-        """All members of this name, by their address."""
+    def read_below(self, source: Source, folder: str, pattern: str) -> list[bytes]:
+        key = f"{folder}/{pattern}"
+        if key not in self._by_name:
+            self._by_name[key] = self._read_all(lambda path: fnmatchcase(f"/{path}", f"*/{key}"))
+        prefix = f"{source.uri.rpartition('/')[0]}/" if "/" in source.uri.removeprefix(self._prefix) else ""
+        prefix = f"{prefix or self._prefix}{folder}/"
+        found = self._by_name[key]
+        places = sorted(place for place in found if place.startswith(prefix))
+        places = [place for place in places if "/" not in place.removeprefix(prefix)]
+        self._used.update(places)
+        return [found[place] for place in places]
+
+    def _read_all(self, is_wanted: Wanted) -> dict[str, bytes]:
+        """All members that are wanted, by their address."""
         found: dict[str, bytes] = {}
         left_bytes = ARCHIVE_BYTES_MAX
-        for member in self._members(lambda path: path.rpartition("/")[2] == name):
+        for member in self._members(is_wanted):
             content = member.content
             if content is not None and content.size_bytes <= min(COMPANION_BYTES_MAX, left_bytes):
                 left_bytes -= content.size_bytes

@@ -61,12 +61,17 @@ class Neighbours(Protocol):
 
     def read(self, source: Source, name: str) -> bytes | None: ...
 
+    def read_below(self, source: Source, folder: str, pattern: str) -> list[bytes]: ...
+
 
 class NoNeighbours:
     """For a source that stands alone."""
 
     def read(self, source: Source, name: str) -> bytes | None:
         return None
+
+    def read_below(self, source: Source, folder: str, pattern: str) -> list[bytes]:
+        return []
 
 
 class Source:
@@ -163,6 +168,10 @@ class Source:
         """A file in the same folder of the import or the archive; null if there is none. Where an archive put
         every file in a separate folder: in the only folder with the same name and parent."""
         return self._neighbours.read(self, name)
+
+    def below(self, folder: str, pattern: str) -> list[bytes]:
+        """The files of the import in a folder beside this source whose names match, sorted by name."""
+        return self._neighbours.read_below(self, folder, pattern)
 
     def open(self) -> BinaryIO:
         """The whole bytes as a stream."""
