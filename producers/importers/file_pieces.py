@@ -15,7 +15,7 @@ from tracelake.lake.secrets.public_text import public_uri
 from tracelake.producers.importers.archives import Member, Wanted, is_tar, is_zip, tar_members, zip_members
 from tracelake.producers.importers.companions import ArchiveNeighbours, FolderNeighbours
 from tracelake.producers.importers.compression import decompressed
-from tracelake.producers.importers.content import Content
+from tracelake.producers.importers.content import CHUNK_BYTES, Content
 from tracelake.producers.importers.expansion import Expansion
 from tracelake.producers.importers.find_files import has_trace_name
 from tracelake.producers.importers.importer import well_formed
@@ -90,7 +90,13 @@ def _archive_pieces(
 def _compressed_tar_members(head: bytes, content: Content, wanted: Wanted) -> Iterator[Member]:
     stream = decompressed(head, content.open())
     assert stream is not None, "it was decompressed before"
-    return tar_members(stream, wanted)
+    yield from tar_members(stream, wanted)
+    try:
+        # The checksum of the whole lies behind the end of the archive.
+        while stream.read(CHUNK_BYTES):
+            pass
+    except SourceFormatError as error:
+        yield Member("", None, error)
 
 
 def _piece(uri: str, content: Content, neighbours: Neighbours) -> FilePiece:

@@ -14,6 +14,7 @@ from __future__ import annotations
 import codecs
 import io
 import json
+import math
 import re
 from collections.abc import Iterator
 from typing import Any, BinaryIO, NamedTuple
@@ -50,6 +51,7 @@ _LONE_SURROGATE = re.compile(
 # UTF-8 of U+D800 to U+DFFF would begin with this byte, where the decoder finds an error.
 _SURROGATE_LEAD = 0xED
 _BLANK = re.compile(r"[ \t\r\n]*")
+_STANDARD_CURE = "Write each value as RFC 8259 says."
 _TORN_CURE = "The file was cut off while it was written or copied: copy it again."
 _DECODER = json.JSONDecoder(strict=False, parse_int=lambda _: 0, parse_float=lambda _: 0.0)
 
@@ -70,6 +72,9 @@ def parse_json(data: bytes) -> Any:
     except orjson.JSONDecodeError as error:
         if data.startswith(_BYTE_ORDER_MARK):
             return parse_json(data.removeprefix(_BYTE_ORDER_MARK))
+        if "infinity" in error.msg:
+            # It may be an integer, which has no limit.
+            return _parse_exactly(data, error)
         raise _reason(data, error) from error
     except (MemoryError, SystemError) as error:
         raise _too_large(f"{len(data)} bytes of JSON", "less than the free memory") from error
@@ -186,10 +191,25 @@ def _has_long_integer(data: bytes) -> bool:
     return False
 
 
-def _parse_exactly(data: bytes) -> Any:
-    """By the standard parser, which keeps integers of any size; the text is known to be JSON."""
+def _parse_exactly(data: bytes, infinite: orjson.JSONDecodeError | None = None) -> Any:
+    """By the standard parser, which keeps integers of any size. `infinite` is the error of a parser that
+    found a number too large for it, and no other error before."""
+
+    def finite(digits: str) -> float:
+        number = float(digits)
+        if infinite is not None and math.isinf(number):
+            raise _reason(data, infinite) from infinite
+        return number
+
+    def no_number(name: str) -> float:
+        raise _not_json(name, "Write null where there is no number.")
+
     try:
-        return json.loads(data)
+        return json.loads(data, parse_float=finite, parse_constant=no_number)
+    except SourceFormatError:
+        raise
+    except json.JSONDecodeError as error:
+        raise _not_json(f"{error.msg} at character {error.pos + 1}", _STANDARD_CURE) from error
     except (ValueError, RecursionError) as error:
         raise SourceFormatError(
             "JSON with an integer that cannot be read exactly",
@@ -228,7 +248,7 @@ def _reason(data: bytes, error: orjson.JSONDecodeError) -> SourceFormatError:
         return _not_json(f"a number beyond 1.8e308 at character {place + 1}", "Write null in its place.")
     if "depth" in error.msg:
         return _not_json(f"more than 1,024 levels at character {place + 1}", "Write it less nested.")
-    return _not_json(f"{error.msg} at character {place + 1}", "Write each value as RFC 8259 says.")
+    return _not_json(f"{error.msg} at character {place + 1}", _STANDARD_CURE)
 
 
 def _lone_surrogate(escape: str, place: int) -> SourceFormatError:

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from tests.producers.importers.samples import SAMPLES, mini_text, read_document, swe
 from tracelake.producers.importers.format_registry import importer_for
-from tracelake.producers.importers.importer import SHAPE_ERRORS, ImportedRollout, NoCompanions, Refusal
-from tracelake.producers.importers.source import parse_source, source_file
+from tracelake.producers.importers.importer import SHAPE_ERRORS, ImportedRollout, ImportOptions, Refusal
+from tracelake.producers.importers.source import source_of_bytes
 from tracelake.schemas.errors import SourceFormatError
 from tracelake.schemas.events.event import event_identity
 
@@ -79,11 +79,11 @@ def assert_facts(pieces: list[ImportedRollout | Refusal]) -> None:
 def read_any(data: bytes) -> list[ImportedRollout | Refusal]:
     """The pieces of arbitrary bytes; empty if they are no trace."""
     try:
-        found = parse_source(source_file("a/b/c/trace.json", data))
+        found = source_of_bytes("a/b/c/trace.json", data)
         importer = importer_for(found)
     except SourceFormatError:
         return []
-    return list(importer.read(found, NoCompanions()))
+    return list(importer.read(found, ImportOptions()))
 
 
 CHANGES = st.lists(st.tuples(st.integers(0, 10_000), VALUES | st.just("DELETE")), min_size=1, max_size=4)

@@ -86,6 +86,12 @@ def test_a_changed_file_under_the_same_identity_is_a_conflict(fresh_lake: Lake, 
     report = import_sources(fresh_lake, [path])
     # Only the raw result differs: the turn that follows it saw the same text as before.
     assert (report.new_events, report.conflicts) == (0, 1)
+    assert report.rollouts_by_outcome.in_conflict == 1
+    [conflict] = report.conflict_list
+    assert conflict.kind == "tool_returned"
+    assert str(path) in conflict.files
+    assert "tracelake conflicts" in (conflict.cure or "")
+    assert conflict.differing
 
 
 def test_a_report_in_the_same_import_becomes_the_reward(fresh_lake: Lake, tree: Path):
@@ -170,7 +176,7 @@ def test_a_pointer_is_refused_line_by_line_and_recorded_in_the_lake(fresh_lake: 
         ('{"some": "object"}', "keys some"),
         ("[1, 2]", "a JSON list of 2"),
         ({"trajectory_format": "mini-swe-agent-1.1", "messages": []}, "without a model call"),
-        ({"trajectory_format": "mini-swe-agent-1.1", "messages": [5]}, "wrong type in messages"),
+        ({"trajectory_format": "mini-swe-agent-1.1", "messages": [5]}, "wrong type in $.messages[]"),
     ],
 )
 def test_a_bad_file_is_refused_and_its_neighbours_are_imported(
@@ -214,9 +220,40 @@ def test_a_named_format_refuses_other_files_and_says_what_they_look_like(fresh_l
 def test_progress_is_reported_after_each_file(fresh_lake: Lake, tree: Path):
     seen: list[Progress] = []
     import_sources(fresh_lake, [tree], on_progress=seen.append)
-    assert [progress.done_count for progress in seen] == list(range(1, 9))
+    done = [progress.done_count for progress in seen]
+    assert (sorted(done), set(done)) == (done, set(range(1, 9)))
     assert {progress.total_count for progress in seen} == {8}
     assert seen[-1].rollout_count == 6
+    assert seen[-1].done_bytes == seen[-1].total_bytes > 0
+
+
+def test_a_stopped_import_lands_what_it_read_and_continues(fresh_lake: Lake, tree: Path):
+    asked: list[int] = []
+    stopped = import_sources(
+        fresh_lake, [tree], should_stop=lambda: len(asked) > 2 or asked.append(1) or False
+    )
+    assert stopped.interrupted
+    assert stopped.files_left > 0
+    assert 0 < stopped.rollouts < 6
+    assert sum(event_counts(fresh_lake).values()) == stopped.new_events
+    again = import_sources(fresh_lake, [tree])
+    assert (again.rollouts, again.duplicate_events) == (6, stopped.new_events)
+    assert import_sources(fresh_lake, [tree]).new_events == 0
+
+
+def test_a_dry_run_counts_everything_and_writes_nothing(fresh_lake: Lake, tree: Path):
+    before = event_counts(fresh_lake)
+    dry = import_sources(fresh_lake, [tree], dry_run=True)
+    assert event_counts(fresh_lake) == before
+    real = import_sources(fresh_lake, [tree])
+    assert dry.model_dump(exclude={"dry_run"}) == real.model_dump(exclude={"dry_run"})
+    again = import_sources(fresh_lake, [tree], dry_run=True)
+    assert (again.new_events, again.duplicate_events) == (0, real.new_events)
+
+
+def test_files_that_were_not_read_are_named(fresh_lake: Lake, tree: Path):
+    report = import_sources(fresh_lake, [tree])
+    assert {Path(each.path).name for each in report.unread} == {"preds.json", "calls.jsonl", "LICENSE"}
 
 
 def test_collection_is_switched_on_again_even_after_an_error(fresh_lake: Lake, tree: Path):
