@@ -4,11 +4,8 @@ simulation.
 Flow: info and tasks → `Run` → for each simulation: policy and messages → turns and tool results → rewards.
 
 **A simulation is one rollout**, identified by its own id.
-**The agent saw only what was addressed to it.** The simulated user calls tools of its own: such a call is no
-turn and no context. Its result is an event with `raw_output` alone, and the call in `extra_json`.
 **The policy is the beginning of the context**, with the ticket of a task without a user; the agent's own
 instructions around them are not recorded.
-**The recorder writes a cost of 0 where it knows no price**: after tokens were used, that is unknown.
 """
 
 from __future__ import annotations
@@ -16,19 +13,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from tracelake.producers.importers.conversion.chat import read_message
 from tracelake.producers.importers.conversion.fields import (
     label,
     mapping,
-    milliseconds,
     number,
     sequence,
     text,
     without_secrets,
 )
-from tracelake.producers.importers.conversion.model_response import completion_fields
 from tracelake.producers.importers.conversion.record import Record
 from tracelake.producers.importers.conversion.rollout_builder import MAIN_REWARD, Ending, RolloutBuilder
+from tracelake.producers.importers.conversion.tau2_conversation import Conversation
 from tracelake.producers.importers.conversion.tau2_ticks import messages_of_ticks
 from tracelake.producers.importers.identity import Identities
 from tracelake.producers.importers.importer import (
@@ -46,7 +41,7 @@ from tracelake.producers.importers.losses import Losses
 from tracelake.producers.importers.source import Source, SourceRecord
 from tracelake.schemas.canonical import canonical_text, hash_of
 from tracelake.schemas.errors import SourceFormatError
-from tracelake.schemas.message import Message, canonical_arguments, tools_key
+from tracelake.schemas.message import tools_key
 
 FORMAT = "tau2-bench"
 INDEX = "../results.json"
@@ -65,23 +60,11 @@ _ENDINGS: dict[str, Ending] = {
     "unexpected_error": Ending("error", None),
     "context_window_exceeded": Ending("max_tokens", True, "context_window"),
 }
-# What a message of a written conversation says of speech.
-_NO_SPEECH = {"is_audio": False, "is_final_chunk": True, "contains_speech": True}
-_KEPT_OF_MESSAGE = (
-    "cost", "usage", "errors", "requestor", "context_truncation", "generation_time_seconds", "ticks",
-    "audio_format", "audio_path", "audio_script_gold", "speech_effects", "source_effects", "channel_effects",
-    "turn_taking_action", "utterance_ids", "chunk_id", "source", *_NO_SPEECH,
-)  # fmt: skip
-_KEPT_OF_REPLY = (
-    "role", "content", "tool_calls", "function_call", "annotations", "audio", "images",
-    "provider_specific_fields", "reasoning_content", "thinking_blocks",
-)  # fmt: skip
 _KEPT_OF_SIMULATION = (
     "seed", "speech_environment", "review", "user_only_review", "info", "auth_classification",
     "hallucination_retries_used", "hallucination_check", "provider_session_id", "effect_timeline",
 )  # fmt: skip
 _OF_THE_RUN = "of the run, not of a rollout"
-_FOLLOWS = "follows from the order"
 
 
 class Run(NamedTuple):
@@ -242,7 +225,7 @@ def _imported(
     ticket = text((task or {}).get("ticket"), "ticket") if run.is_solo else None
     if policy or ticket:
         rollout.add_context({"role": "system", "content": "\n\n".join(filter(None, (policy, ticket)))})
-    conversation = Conversation(rollout, run, simulation.losses)
+    conversation = Conversation(rollout, run.model, simulation.losses)
     messages = _messages(simulation)
     for message in messages:
         conversation.add(message)
@@ -265,191 +248,7 @@ def _messages(simulation: Record) -> list[Record]:
             )
     elif ticks:
         simulation.drop("the same as the messages", "ticks")
-    return [
-        Record(
-            _without_own_requestor(mapping(item, "messages[]")),
-            "$.simulations[].messages[]",
-            simulation.losses,
-        )
-        for item in found
-    ]
-
-
-def _without_own_requestor(message: dict[str, Any]) -> dict[str, Any]:
-    """A message whose calls do not repeat who made them."""
-    calls, role = message.get("tool_calls"), message.get("role")
-    if not isinstance(calls, list):
-        return message
-    shaped: list[Any] = [
-        {key: value for key, value in call.items() if key != "requestor" or value != role}
-        if isinstance(call, dict)
-        else call
-        for call in calls
-    ]
-    return {**message, "tool_calls": shaped}
-
-
-class Conversation:
-    """Adds the messages of one simulation to its rollout."""
-
-    def __init__(self, rollout: RolloutBuilder, run: Run, losses: Losses) -> None:
-        self.aside: list[Record] = []
-        """What the user said to the tools, for the next event."""
-        self.has_unknown_cost = False
-        self._rollout = rollout
-        self._run = run
-        self._losses = losses
-        self._calls: list[Message] = []
-        """The agent's latest calls that have no result yet."""
-        self._user_calls: dict[str, str] = {}
-
-    def add(self, message: Record) -> None:
-        message.drop(_FOLLOWS, "turn_idx")
-        if "tool_messages" in message:
-            for result in message.records("tool_messages"):
-                self.add(result)
-            message.has_read("role")
-            self.aside.append(message)
-            return
-        message.has_read(*(key for key, value in _NO_SPEECH.items() if message.source.get(key) is value))
-        message.keep(*_KEPT_OF_MESSAGE)
-        role = message.source.get("role")
-        if role == "tool":
-            self._add_result(message)
-        elif role == "assistant":
-            self._add_turn(message)
-        elif message.source.get("tool_calls"):
-            self._set_aside(message)
-        else:
-            _keep_time(message)
-            _drop_copied_reply(message)
-            self._rollout.read_context(message)
-
-    def _add_turn(self, message: Record) -> None:
-        [action] = read_message(message)
-        source = message.source
-        self._calls = list(action.get("tool_calls") or [])
-        fields: dict[str, Any] = {}
-        response = _response(message, action)
-        if response.source:
-            fields = completion_fields(response, source)
-        is_scripted = not (response.source or self._calls or self._rollout.turn_count)
-        if is_scripted:
-            message.note("the scripted greeting is a turn without a model")
-        cost_usd = message.number("cost")
-        if cost_usd == 0 and (fields.get("prompt_token_count") or fields.get("completion_token_count")):
-            cost_usd = None
-            self.has_unknown_cost = True
-            message.note("a cost of 0 after tokens were used: unknown")
-        seconds = message.number("generation_time_seconds")
-        fields |= {
-            "model_requested": None if is_scripted else self._run.model,
-            "cost_usd": cost_usd,
-            "latency_ms": milliseconds(seconds),
-            "occurred_at": _keep_time(message),
-        }
-        self._rollout.add_turn(action, fields, message, response, *self.aside)
-        self.aside = []
-
-    def _set_aside(self, message: Record) -> None:
-        """A call of the simulated user, which the agent did not see."""
-        for item in sequence(message.source.get("tool_calls"), "tool_calls"):
-            call = mapping(item, "tool_calls[]")
-            call_id, name = (
-                text(call.get("id"), "tool_calls[].id"),
-                text(call.get("name"), "tool_calls[].name"),
-            )
-            if call_id and name:
-                self._user_calls[call_id] = name
-        self._put_aside("user_message", message)
-        message.note("calls of the simulated user are no turns: their results have raw_output alone")
-
-    def _put_aside(self, name: str, message: Record) -> None:
-        aside = Record({name: message.source}, message.where, self._losses)
-        aside.keep(name)
-        self.aside.append(aside)
-
-    def _add_result(self, message: Record) -> None:
-        rollout = self._rollout
-        call_id, content = message.text("id"), message.text("content")
-        failed = message.flag("error")
-        fields = {"error": content or "error" if failed else None, "occurred_at": _keep_time(message)}
-        message.has_read("role")
-        if message.source.get("requestor") == "user":
-            if not rollout.turn_count:
-                self._put_aside("user_result", message)
-                return
-            name = self._user_calls.get(call_id or "")
-            fields |= {"tool_call_id": call_id or None, "tool_name": name, "raw_output": content}
-            rollout.add_tool_result(fields, message, *self.aside)
-            self.aside = []
-            return
-        message.has_read("requestor")
-        context: Message = {"role": "tool", "content": content}
-        if call_id:
-            context["tool_call_id"] = call_id
-        if not rollout.turn_count:
-            rollout.add_context(context, message)
-            return
-        call = next((call for call in self._calls if not call_id or call["id"] == call_id), None)
-        if call is not None:
-            self._calls.remove(call)
-        fields |= {
-            "tool_call_id": call_id or None,
-            "tool_name": call["function"]["name"] if call else None,
-            "visible_output": content or "",
-        }
-        rollout.add_tool_result(fields, message)
-        rollout.add_context(context)
-
-
-def _keep_time(message: Record) -> Any:
-    """The time of a message; the recorder's clock names no zone, then it stays as text."""
-    time = message.source.get("timestamp")
-    if isinstance(time, str) and not (time.endswith("Z") or "+" in time):
-        message.keep("timestamp")
-        return None
-    return message.moment("timestamp")
-
-
-def _response(message: Record, action: Message) -> Record:
-    """The model's response as far as it was saved: in most versions its only choice; empty without any."""
-    raw, usage = message.record("raw_data").take_all(), message.record("usage").take_all()
-    found: dict[str, Any] = {}
-    if raw:
-        found = dict(raw) if "choices" in raw else {"choices": [raw]}
-    if usage:
-        found["usage"] = found.get("usage") or usage
-    response = Record(found, f"{message.where}.raw_data", message.losses)
-    for choice in response.records("choices"):
-        reply = choice.record("message")
-        if _calls_of(reply.source) == _calls_of(action):
-            reply.has_read("tool_calls")
-        reply.keep(*_KEPT_OF_REPLY)
-        choice.record("provider_specific_fields").keep("content_filter_result", "content_filter_results")
-    return response
-
-
-def _calls_of(message: Message) -> list[Any]:
-    """Each call for comparison: arguments as text or parsed are the same."""
-    found: list[Any] = []
-    for item in sequence(message.get("tool_calls"), "tool_calls"):
-        call = dict(as_object(item))
-        function = dict(as_object(call.pop("function", None)))
-        arguments = function.pop("arguments", None)
-        parsed = canonical_arguments(arguments) if isinstance(arguments, str) else arguments
-        found.append((call, function, parsed))
-    return found
-
-
-def _drop_copied_reply(message: Record) -> None:
-    """What the simulated user's model replied, where the message says the same."""
-    raw = message.record("raw_data")
-    reply = raw.record("message")
-    if reply.source.get("content") == message.source.get("content"):
-        reply.has_read("content")
-    reply.keep(*_KEPT_OF_REPLY)
-    raw.keep(*raw.source)
+    return message_records(found, simulation.losses)
 
 
 def _add_rewards(rollout: RolloutBuilder, simulation: Record) -> None:
@@ -477,7 +276,6 @@ def _end(
     cost_usd = simulation.number("agent_cost")
     if cost_usd == 0 and conversation.has_unknown_cost:
         cost_usd = None
-    seconds = simulation.number("duration")
     metrics = {name: simulation.take(name) for name in ("user_cost", "agent_usage") if name in simulation}
     if simulation.source.get("mode") == "half_duplex":
         simulation.has_read("mode")
@@ -491,7 +289,7 @@ def _end(
         exit_status=reason or None,
         error=error if isinstance(error, str) else None,
         cost_usd=cost_usd,
-        duration_ms=milliseconds(seconds),
+        duration_ms=simulation.milliseconds("duration"),
     )
 
 
