@@ -63,13 +63,17 @@ class SecretPattern(NamedTuple):
             check = _TEXT_CHECKS[anchor]
             at = text.find(anchor)
             while at >= 0:
+                after = at + 1
                 if check.match(text, at):
                     starts = range(max(0, at - self.name_length_max), at + 1)
                     matches = (self.expression.match(text, start) for start in starts)
                     match = next((each for each in matches if each and each.start("secret") > at), None)
-                    if match and (self.is_secret is None or self.is_secret(match["secret"])):
-                        yield match.span("secret")
-                at = text.find(anchor, at + 1)
+                    if match:
+                        # Never twice over the same value: time stays linear.
+                        after = match.end()
+                        if self.is_secret is None or self.is_secret(match["secret"]):
+                            yield match.span("secret")
+                at = text.find(anchor, after)
 
 
 def _pattern(
@@ -188,7 +192,7 @@ PATTERNS: tuple[SecretPattern, ...] = (
     _pattern(
         "mysql",
         "mysql",
-        r"mysql\w{0,10}(?:[ \t][^\n|;&]{0,200}?)?[ \t]-p(?P<secret>[^\s\"'\\|;&<>]{8,})",
+        r"mysql\w{0,10}(?:[ \t][^\n|;&]{0,80}?)?[ \t]-p(?P<secret>[^\s\"'\\|;&<>]{8,})",
         random=True,
     ),
     _pattern("mailgun", "key-", rf"{_START}key-[0-9a-f]{{32}}{_END}"),

@@ -7,6 +7,8 @@ secrets, and the real traces.
 from __future__ import annotations
 
 import json
+import time
+import uuid
 from collections import Counter
 from collections.abc import Callable
 from itertools import pairwise
@@ -193,7 +195,9 @@ def test_a_secret_is_found_wherever_it_is_cut(type_: str, seed: int, cuts: list[
     text = MAKERS[type_](Random(seed))
     places = sorted({0, len(text), *(min(cut, len(text)) for cut in cuts)})
     pieces = [text[start:end] for start, end in pairwise(places)]
-    messages = [{"role": "user", "content": [{"text": piece, "type": "text"} for piece in pieces]}]
+    messages: list[object] = [
+        {"role": "user", "content": [{"text": piece, "type": "text"} for piece in pieces]}
+    ]
     redacted = REDACTOR.redact(turn(messages, {}))
     assert redacted.found
     assert is_gone(secret_part(type_, text), redacted.event)
@@ -281,3 +285,35 @@ def test_the_real_traces_contain_no_secret(real_traces: Callable[[str], Path]) -
         found.update(redacted.found)
         assert redacted.found or redacted.event is event
     assert found == {}
+
+
+def test_hashes_and_ids_are_no_secrets() -> None:
+    random = Random(8)
+    lines: list[str] = []
+    for _ in range(10_000):
+        commit, request = f"{random.getrandbits(160):040x}", uuid.UUID(int=random.getrandbits(128))
+        lines += [
+            f"commit {commit}",
+            f'"request_id": "{request}"',
+            f"token {commit[:12]} in session {request}",
+        ]
+    assert REDACTOR.redact_text("\n".join(lines)).found == {}
+
+
+@pytest.mark.parametrize(
+    "piece",
+    [
+        "api_key" + "=" * 200,
+        "token: ",
+        "session=",
+        "session=A1b2c3D4e5F6g7",
+        "mysql -p ",
+        "\x1b[0m",
+        "%41",
+        "A1b/",
+    ],
+)
+def test_a_megabyte_of_a_hostile_text_takes_seconds_at_most(piece: str) -> None:
+    started = time.process_time()
+    REDACTOR.redact_text(piece * (1_000_000 // len(piece)))
+    assert time.process_time() - started < 8

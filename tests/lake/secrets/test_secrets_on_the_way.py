@@ -1,7 +1,7 @@
 """Goal: secrets that a folder of traces contains are in no file of the lake and on no screen after an import.
 
-Method: a real import and build as processes, of traces with every named shape in messages, outputs, ids, paths,
-a submitted diff, exceptions and torn files; then every byte and every column is searched.
+Method: a real import and build as processes, of traces with every named shape in messages, outputs, ids,
+paths, a submitted diff, exceptions and torn files; then every byte and every column is searched.
 """
 
 from __future__ import annotations
