@@ -23,7 +23,7 @@ from tracelake.producers.importers.conversion.fields import (
 )
 from tracelake.producers.importers.conversion.record import Record
 from tracelake.producers.importers.conversion.rollout_builder import MAIN_REWARD, Ending, RolloutBuilder
-from tracelake.producers.importers.conversion.tau2_conversation import Conversation
+from tracelake.producers.importers.conversion.tau2_conversation import Conversation, message_records
 from tracelake.producers.importers.conversion.tau2_ticks import messages_of_ticks
 from tracelake.producers.importers.identity import Identities
 from tracelake.producers.importers.importer import (
