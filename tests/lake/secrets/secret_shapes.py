@@ -128,13 +128,11 @@ PLACES: dict[str, Callable[[Shape], str]] = {
 }
 
 
-def forms_left(shape: Shape, text: str) -> list[str]:
-    """What is left of the core in a text, plain or in base64."""
-    pieces = [shape.core[at : at + 12] for at in range(max(1, len(shape.core) - 11))]
-    # The prefix of a key is no secret.
-    left = [piece for piece in pieces[-max(1, len(pieces) // 2) :] if piece in text]
-    for shift in range(4):
-        letters = "".join(letter for letter in text if letter in ALPHANUMERIC + "+/")[shift:]
-        decoded = base64.b64decode(letters[: len(letters) // 4 * 4])
-        left += [piece for piece in pieces if piece.encode() in decoded]
-    return left
+def forms_left(shapes: list[Shape], text: str) -> list[str]:
+    """Stretches of twelve characters of the cores that are left in a text, plain or in base64."""
+    letters = "".join(letter for letter in text if letter in ALPHANUMERIC + "+/")
+    shifted = [letters[shift:] for shift in range(4)]
+    decoded = [base64.b64decode(each[: len(each) // 4 * 4]).decode("latin-1") for each in shifted]
+    pieces = {shape.core[at : at + 12] for shape in shapes for at in range(max(1, len(shape.core) - 11))}
+    seen = {each[at : at + 12] for each in (text, *decoded) for at in range(len(each) - 11)}
+    return sorted(pieces & seen)

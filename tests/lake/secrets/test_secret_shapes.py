@@ -25,8 +25,8 @@ def test_no_named_shape_survives(name: str, place: str) -> None:
     event = ToolReturned(rollout_id="r", turn_index=0, call_index=0, visible_output=text)
     redacted = REDACTOR.redact(event).event
     assert isinstance(redacted, ToolReturned)
-    assert forms_left(shape, redacted.visible_output or "") == []
-    assert forms_left(shape, redact_text(text)) == []
+    assert forms_left([shape], redacted.visible_output or "") == []
+    assert forms_left([shape], redact_text(text)) == []
 
 
 def test_36_shapes_are_planted() -> None:
