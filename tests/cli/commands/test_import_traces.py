@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -95,6 +97,54 @@ def test_a_missing_file_and_an_empty_folder_fail_with_their_names(tmp_path: Path
     assert not (tmp_path / "lake").exists()
 
 
+def command_of(lake: Path, *arguments: Path | str) -> list[str]:
+    return [sys.executable, "-m", "tracelake.cli.main", "import", "--lake", str(lake), *map(str, arguments)]
+
+
+def test_a_dry_run_creates_no_lake(tmp_path: Path) -> None:
+    (tmp_path / "good.json").write_text(json.dumps([GOOD]))
+    lake = tmp_path / "lake"
+    code, report, _ = tracelake_import(lake, tmp_path / "good.json", "--dry-run")
+    assert (code, report["dry_run"], report["rollouts"]) == (0, True, 1)
+    assert report["new_events"] > 0
+    assert not lake.exists()
+
+
+def test_totals_come_first_and_long_lists_are_cut(tmp_path: Path) -> None:
+    traces = tmp_path / "traces"
+    traces.mkdir()
+    (traces / "good.json").write_text(json.dumps([GOOD]))
+    for index in range(30):
+        (traces / f"other{index}.json").write_text("{}")
+    command = command_of(tmp_path / "lake", traces)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert done.stdout.startswith("1 files, 1 rollouts")
+    assert "and 10 more: --verbose" in done.stdout
+    whole = subprocess.run([*command, "--verbose"], capture_output=True, text=True, timeout=120)
+    assert "other29.json" in whole.stdout
+    assert "more: --verbose" not in whole.stdout
+
+
+def test_an_interrupt_leaves_an_import_that_continues(tmp_path: Path) -> None:
+    lake = tmp_path / "lake"
+    rows = [{**GOOD, "task_id": index} for index in range(6000)]
+    path = tmp_path / "runs.json"
+    path.write_text(json.dumps(rows))
+    running = subprocess.Popen(
+        command_of(lake, path), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    deadline = time.monotonic() + 60
+    while not (lake / "lake.json").exists() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    time.sleep(0.5)
+    running.send_signal(signal.SIGINT)
+    _, err = running.communicate(timeout=120)
+    assert running.returncode == 130
+    assert "Give the same command again" in err
+    code, report, _ = tracelake_import(lake, path)
+    assert (code, report["rollouts"], report["conflicts"]) == (0, 6000, 0)
+
+
 def test_an_unknown_format_name_is_a_usage_error(tmp_path: Path) -> None:
     command = [
         sys.executable,
@@ -117,7 +167,7 @@ def test_a_changed_file_under_the_same_keys_is_a_conflict_and_nothing_is_overwri
     path.parent.mkdir(parents=True)
     path.write_text(json.dumps([GOOD]))
     assert tracelake_import(tmp_path / "lake", path)[1]["new_events"] > 0
-    path.write_text(json.dumps([GOOD]).replace('"hi"', '"good day"'))
+    path.write_text(json.dumps([GOOD]).replace('"reward": 1.0', '"reward": 0.5'))
     code, report, _ = tracelake_import(tmp_path / "lake", path)
     assert code == 0
     assert report["conflicts"] == 1

@@ -64,7 +64,7 @@ def test_a_folder_is_searched_and_each_format_is_recognised_by_content(fresh_lak
         "verifiers",
         "tau-bench",
     }
-    assert all(file.not_carried for file in report.file_reports)
+    assert all(losses.not_carried for losses in report.losses.values())
     landed = event_counts(fresh_lake)
     assert landed["turn_completed"] == 12
     assert sum(landed.values()) == report.new_events
@@ -103,7 +103,7 @@ def test_a_report_in_the_same_import_becomes_the_reward(fresh_lake: Lake, tree: 
         file.format: file for file in report.file_reports if file.path.endswith(f"{INSTANCE}.traj.json")
     }
     assert (by_format["mini-swe-agent"].rewards, by_format["mini-swe-agent"].rewards_count) == (1.0, 1)
-    assert report.skipped["read together with a trace"] == 2
+    assert report.skipped["read together with a trace"] == 3
     fresh_lake.project()
     graded = fresh_lake.scan("reward_assigned").filter(grader="swebench").collect()
     assert graded["score"].to_list() == [1.0]
@@ -132,7 +132,7 @@ def test_metadata_of_the_same_run_is_found_where_an_archive_scattered_it(fresh_l
     write(tmp_path / "blob1" / run / "results.jsonl", json.dumps(verifiers_row()))
     write(tmp_path / "blob2" / run / "metadata.json", {"env_id": "wiki-search", "model": "gpt-5"})
     report = import_sources(fresh_lake, [tmp_path / "blob1", tmp_path / "blob2"])
-    assert report.file_reports[0].notes == ()
+    assert report.losses["verifiers"].notes == {}
     fresh_lake.project()
     assert fresh_lake.scan("turn_completed").collect()["model_requested"].unique().to_list() == ["gpt-5"]
 
@@ -174,8 +174,8 @@ def test_a_pointer_is_refused_line_by_line_and_recorded_in_the_lake(fresh_lake: 
         ('{"trajectory_format": "mini-swe-agent-1.1", "messages": "\\ud800"}', "not JSON text"),
         ('{"a": NaN}', "not JSON text"),
         ('{"some": "object"}', "keys some"),
-        ("[1, 2]", "a JSON list of 2"),
-        ({"trajectory_format": "mini-swe-agent-1.1", "messages": []}, "without a model call"),
+        ("[1, 2]", "JSON int"),
+        ({"trajectory_format": "mini-swe-agent-1.1", "messages": []}, "without messages"),
         ({"trajectory_format": "mini-swe-agent-1.1", "messages": [5]}, "wrong type in $.messages[]"),
     ],
 )
@@ -228,9 +228,12 @@ def test_progress_is_reported_after_each_file(fresh_lake: Lake, tree: Path):
 
 
 def test_a_stopped_import_lands_what_it_read_and_continues(fresh_lake: Lake, tree: Path):
-    asked: list[int] = []
+    seen = [0]
     stopped = import_sources(
-        fresh_lake, [tree], should_stop=lambda: len(asked) > 2 or asked.append(1) or False
+        fresh_lake,
+        [tree],
+        on_progress=lambda progress: seen.append(progress.rollout_count),
+        should_stop=lambda: seen[-1] > 0,
     )
     assert stopped.interrupted
     assert stopped.files_left > 0
