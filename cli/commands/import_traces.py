@@ -185,7 +185,7 @@ def _print_totals(report: ImportReport) -> None:
     read = f"{report.files} files, {report.rollouts} rollouts, {report.turns} turns"
     read += f", {report.tool_results} tool results"
     priced = f" for {report.priced_rollouts} of them" if report.priced_rollouts < report.rollouts else ""
-    cost = f", ${report.cost_usd:.6f}{priced}" if report.priced_rollouts else ", cost unknown"
+    cost = ", cost unknown" if report.cost_usd is None else f", ${report.cost_usd:.6f}{priced}"
     print_text(f"{'dry run, nothing is written: ' if report.dry_run else ''}{read}{cost}")
     print_text(
         f"rollouts: {by_outcome.new} new, {by_outcome.known} already there, {by_outcome.extended} extended, "

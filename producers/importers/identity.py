@@ -56,17 +56,17 @@ class Identities:
         """By task, configuration, and the id or the time of the first response."""
         return self._named(label, ["call", *stable])
 
-    def content(self, label: object, *stable: object, sampled: bool = True) -> RolloutIdentity:
+    def content(self, label: object, *stable: object, is_unique: bool = True) -> RolloutIdentity:
         """By what the record says; `stable` must not change when the recording grows or is scored again.
 
-        `sampled` is false if no model said anything: then equal records of different files are different
-        rollouts, and the end of the path joins the identity."""
+        `is_unique` is false if equal records of different files are different rollouts, as they are where no
+        model said anything: then the end of the path joins the identity."""
         parts = ["content", hashlib.sha256(canonical_json(list(stable))).hexdigest()]
-        if not sampled:
+        if not is_unique:
             parts.append(self._source.stable_name(self._stable_parts))
         number = self._seen[str(parts)]
         self._seen[str(parts)] += 1
-        return self._named(label, [*parts, number], weak=number > 0 or not sampled)
+        return self._named(label, [*parts, number], weak=number > 0 or not is_unique)
 
     def _named(self, label: object, identity: list[Any], *, weak: bool = False) -> RolloutIdentity:
         # Redacted before it is cut: a piece of a secret would no longer be recognised.

@@ -140,8 +140,8 @@ class FileReport(_Frozen):
     """Sum of the rewards that count."""
     rewards_count: int = 0
     """All rewards, metrics included."""
-    cost_usd: float = 0.0
-    """As the source states it, of the rollouts whose cost it states."""
+    cost_usd: float | None = None
+    """As the source states it, of the rollouts whose cost it states; null if it states none."""
     priced_rollouts: int = 0
     """Rollouts whose cost the source states."""
     refused: int = 0
@@ -167,7 +167,7 @@ class ImportReport(_Frozen):
     tool_results: int
     rewards: float
     rewards_count: int
-    cost_usd: float
+    cost_usd: float | None
     priced_rollouts: int = 0
     new_events: int
     duplicate_events: int
@@ -223,7 +223,7 @@ class FileTally:
             path=self.path,
             format=self.format,
             rewards=self._rewards,
-            cost_usd=self._cost_usd,
+            cost_usd=self._cost_usd if self._counts["priced_rollouts"] else None,
             refused=len(self.refused),
             **self._counts,
         )
@@ -237,8 +237,9 @@ class EventCounts(NamedTuple):
     conflict: int = 0
 
 
-def totals(reports: list[FileReport]) -> dict[str, int | float]:
+def totals(reports: list[FileReport]) -> dict[str, Any]:
     """Sums over files, by the names of `ImportReport`."""
+    costs = [report.cost_usd for report in reports if report.cost_usd is not None]
     return {
         "files": sum(report.format is not None for report in reports),
         "rollouts": sum(report.rollouts for report in reports),
@@ -247,7 +248,7 @@ def totals(reports: list[FileReport]) -> dict[str, int | float]:
         "tool_results": sum(report.tool_results for report in reports),
         "rewards": sum(report.rewards for report in reports),
         "rewards_count": sum(report.rewards_count for report in reports),
-        "cost_usd": sum(report.cost_usd for report in reports),
+        "cost_usd": sum(costs) if costs else None,
         "priced_rollouts": sum(report.priced_rollouts for report in reports),
     }
 

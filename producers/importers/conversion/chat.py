@@ -83,8 +83,9 @@ def _read_reasoning(record: Record, message: Message) -> None:
     if reasoning:
         message["reasoning_content"] = text(reasoning, "reasoning_content")
     for key in ("thinking_blocks", "reasoning_details"):
-        if source.get(key):
-            message[key] = sequence(record.take(key), key)
+        found = sequence(record.take(key), key)
+        if found:
+            message[key] = found
 
 
 def _legacy_call(record: Record) -> Message:

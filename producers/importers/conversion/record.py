@@ -156,7 +156,7 @@ class Record:
                 found[key] = nested
         for key, unread in self._added:
             found.setdefault(key, []).append(unread)
-        self._added, self._children = [], {}
+        self._added = []
         self._read.update(self.source)
         return found
 

@@ -132,7 +132,7 @@ def _identity(
     # The first call has an observation only later.
     first_call = {key: value for key, value in calls[0].items() if key != "observation"} if calls else None
     before = [entry for entry in stable[2] if entry.get("source") != "agent"][:2]
-    return identities.content(agent.get("name"), *stable[:2], before, first_call, sampled=bool(calls))
+    return identities.content(agent.get("name"), *stable[:2], before, first_call, is_unique=bool(calls))
 
 
 def _add_entry(rollout: RolloutBuilder, index: int, entry: Record, model: str | None) -> None:

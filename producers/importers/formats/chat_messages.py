@@ -139,7 +139,7 @@ def _imported(
     else:
         whole = [message.source for message in messages]
         sampled = any(message.source.get("role") == "assistant" for message in messages)
-        identity = identities.content(task, task, model, whole, sampled=sampled)
+        identity = identities.content(task, task, model, whole, is_unique=sampled)
     tools = column("tools")
     tools_json = tools_text(_list_of(tools) or None) if tools else None
     rollout = RolloutBuilder(identity, row.losses, tools_json, position=position)

@@ -165,7 +165,7 @@ def _identity(
     first = next((message.source for message in messages if _is_reply(message)), None)
     if first is None:
         task = [message.source.get("content") for message in messages]
-        return identities.content(instance_id, instance_id, config, task, sampled=False)
+        return identities.content(instance_id, instance_id, config, task, is_unique=False)
     extra = first.get("extra")
     extra = extra if type(extra) is dict else {}
     response = next((extra[key] for key in REPLY_KEYS if type(extra.get(key)) is dict), first)
@@ -260,6 +260,7 @@ def _add_dropped_reply(
 ) -> None:
     """The reply as a turn without a child, then the complaint about it."""
     key = next(key for key in REPLY_KEYS if extra.source.get(key))
+    extra.keep("interrupt_type", key)
     action: Message = {"role": "assistant", "content": None}
     fields: dict[str, Any] = {}
     response = extra.record(key) if type(extra.source[key]) is dict else None

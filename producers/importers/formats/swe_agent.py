@@ -135,7 +135,7 @@ def _identity(
         start,
         first.get("response"),
         first.get("execution_time"),
-        sampled=bool(entries),
+        is_unique=bool(entries),
     )
 
 

@@ -1,8 +1,8 @@
 """tau-bench's results: one JSON list of `{task_id, reward, info, traj, trial}`.
 
-**An element is one rollout**, identified by its task, its trial and what was said.
-**The file's name is no fact**: the standard names contain model and time, and a copy has another. The domain
-comes from the task's actions and the policy that the agent was given.
+**An element is one rollout**, identified by its task, its trial, what was said, and the file's name, because
+two models may say the same. No fact comes from the name: the domain comes from the task's actions and the
+policy that the agent was given.
 **The model is unknown**: at best the file's name mentions one, which proves nothing.
 """
 
@@ -46,7 +46,7 @@ def claims(source: Source) -> bool:
 
 
 def read(source: Source, options: ImportOptions) -> Iterator[ImportedRollout | Refusal]:
-    # An element that died has neither times nor messages; the file's name has the time of the run.
+    # An element has no id and no time; the file's name has the model and the time of the run.
     identities = Identities("tau", source, options, stable_parts=1)
 
     def convert(record: SourceRecord) -> ImportedRollout:
@@ -74,7 +74,7 @@ def _imported(
     domain = _domain(source["traj"] or [], task)
     name = f"{FORMAT}-{domain}" if domain else FORMAT
     identity = identities.content(
-        f"{name}-{task_id}-{trial}", task_id, trial, task, source["traj"], sampled=bool(messages)
+        f"{name}-{task_id}-{trial}", task_id, trial, task, source["traj"], is_unique=False
     )
     rollout = RolloutBuilder(identity, element.losses, position=position)
     task_key = f"{name}:{task_id}" if task is None else f"{name}:{task_id}-{hash_of(task)[:8]}"

@@ -62,7 +62,7 @@ def without_nulls(value: Any) -> Any:
 def _imported(identities: Identities, options: ImportOptions, position: int, row: Record) -> ImportedRollout:
     prompt, completion = row.source.get("prompt"), row.source.get("completion")
     update = row.integer(UPDATE)
-    identity = identities.content(f"update-{update}", update, prompt, completion, sampled=bool(completion))
+    identity = identities.content(f"update-{update}", update, prompt, completion, is_unique=bool(completion))
     rollout = RolloutBuilder(identity, row.losses, position=position)
     task_key = f"{FORMAT}:{hash_of(prompt)[:16]}"
     rollout.start(

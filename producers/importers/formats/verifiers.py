@@ -136,7 +136,8 @@ def _run(source: Source, options: ImportOptions, losses: Losses) -> Run:
     found = source.sibling(METADATA)
     metadata = Record(mapping(parse_json(found), METADATA) if found is not None else {}, METADATA, losses)
     configuration = {name: metadata.take(name) for name in CONFIGURATION if name in metadata.source}
-    metadata.drop("a statistic of the run, not of a rollout", *metadata.source)
+    statistics = [name for name in metadata.source if name not in CONFIGURATION]
+    metadata.drop("a statistic of the run, not of a rollout", *statistics)
     first = as_object(source.first)
     environment = text(
         configuration.get("env_id") or configuration.get("env") or first.get("env_name"), f"{METADATA}: env"
@@ -178,7 +179,7 @@ def _imported(run: Run, identities: Identities, line: int, row: Record, trial_in
         timing = mapping(row.source.get("timing"), "timing")
         times = [row.source.get(key, timing.get(key)) for key in TIMES]
         stable = [run.configuration, example, prompt, completion, times]
-        identity = identities.content(name_part, *stable, sampled=bool(completion))
+        identity = identities.content(name_part, *stable, is_unique=bool(completion))
     tools_json = tools_text(_tool_definitions(row))
     rollout = RolloutBuilder(identity, row.losses, tools_json, position=line)
     if run.note:
@@ -333,6 +334,8 @@ def _end(rollout: RolloutBuilder, row: Record, *, other_turn_count: int) -> Impo
     times = {name: row.number(name) if name in row else timing.number(name) for name in TIMES}
     metrics: dict[str, Any] = {name: time_ms for name, time_ms in times.items() if time_ms is not None}
     duration_ms = times["generation_ms"] or _span_ms(timing)
+    if timing.source.keys() - set(TIMES):
+        metrics["timing"] = timing.take_all()
     if type(row.source.get("token_usage")) is dict and row.source["token_usage"]:
         metrics["token_usage"] = row.take("token_usage")
     for name in HOSTED_TOKENS:
@@ -344,7 +347,7 @@ def _end(rollout: RolloutBuilder, row: Record, *, other_turn_count: int) -> Impo
     if advantage is not None:
         metrics["advantage"] = advantage
     row.drop("follows from the stop condition", "is_completed")
-    row.keep("state", "created_at", "tag", "error_chain")
+    row.keep("state", "created_at", "tag", "error_chain", "long_error_chain")
     return rollout.end(
         ending,
         row,

@@ -62,12 +62,20 @@ def test_a_transfer_to_a_human_stops_by_the_tool():
     assert (result.visible_output, result.raw_output) == ("Error: user not found", None)
 
 
-def test_the_name_of_the_file_is_no_fact():
+def test_the_name_of_the_file_is_part_of_the_identity_and_no_fact():
     names = (
         "tool-calling-gpt-4o-0.0_range_0--1_1022210038.json",
         "tool-calling-claude-0.0_range_0--1_2.json",
     )
     one, other = (read_document(tau(), f"results/{name}") for name in names)
+    starts = [of_kind(pieces[0], "rollout_started")[0] for pieces in (one, other)]
+    assert starts[0].rollout_id != starts[1].rollout_id
+    same = {"rollout_id": ""}
+    assert starts[0].model_copy(update=same) == starts[1].model_copy(update=same)
+
+
+def test_a_copy_of_the_file_has_the_same_rollouts():
+    one, other = (read_document(tau(), f"{folder}/r.json") for folder in ("results", "copies/of/results"))
     assert [piece.events for piece in one] == [piece.events for piece in other]
 
 
