@@ -20,8 +20,8 @@ from tests.faults.s3_faults import flip_bit
 from tests.faults.scenario import Context, Counts, FaultFoundError, join_counts
 from tests.producers.importers.samples import SAMPLES, mini_text
 from tracelake.producers.importers.format_registry import importer_for
-from tracelake.producers.importers.importer import ImportedRollout, NoCompanions, Refusal
-from tracelake.producers.importers.source import parse_source, source_file
+from tracelake.producers.importers.importer import ImportedRollout, ImportOptions, Refusal
+from tracelake.producers.importers.source import source_of_bytes
 from tracelake.schemas.errors import SourceFormatError
 from tracelake.schemas.events.event import event_identity
 
@@ -122,12 +122,12 @@ def _raise_timeout(_: int, frame: FrameType | None) -> None:
 def _read(data: bytes) -> int:
     """Number of accepted events. A typed refusal counts as 0; any other error is raised."""
     try:
-        found = parse_source(source_file("a/b/c/trace.json", data))
+        found = source_of_bytes("a/b/c/trace.json", data)
         importer = importer_for(found)
     except SourceFormatError:
         return 0
     events = 0
-    for piece in importer.read(found, NoCompanions()):
+    for piece in importer.read(found, ImportOptions()):
         if isinstance(piece, Refusal):
             piece.reason.encode()
             continue
