@@ -126,6 +126,7 @@ def test_the_samples_themselves_are_imported():
 
 
 def test_shape_errors_do_not_include_errors_that_the_data_did_not_cause():
-    assert not issubclass(MemoryError, SHAPE_ERRORS)
+    # Data decide how much memory they take.
+    assert issubclass(MemoryError, SHAPE_ERRORS)
     assert not issubclass(AssertionError, SHAPE_ERRORS)
     assert not issubclass(KeyboardInterrupt, SHAPE_ERRORS)
