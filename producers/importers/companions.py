@@ -23,6 +23,7 @@ from tracelake.producers.importers.source import Source
 COMPANION_BYTES_MAX = 64 * 2**20
 ARCHIVE_BYTES_MAX = 256 * 2**20
 """Of all files of one name in an archive."""
+ABOVE = "../"
 
 
 class FolderNeighbours:
@@ -57,8 +58,12 @@ class FolderNeighbours:
         return contents
 
     def read(self, file: FoundFile, name: str) -> bytes | None:
-        """A file beside `file`; null if there is none."""
+        """A file beside `file`, or after `../` a file of the import in the folder above; null if there is
+        none."""
         folder = file.uri.rpartition("/")[0]
+        if name.startswith(ABOVE):
+            above = self._by_folder.get((folder.rpartition("/")[0], name.removeprefix(ABOVE)))
+            return None if above is None else self._content_of(above)
         found = self._by_folder.get((folder, name))
         if found is None:
             path = f"{file.path.rpartition('/')[0]}/{name}" if "/" in file.path else name
@@ -67,8 +72,9 @@ class FolderNeighbours:
                 return content
             same_run = self._by_run.get((_run(folder), name), [])
             found = same_run[0] if len(same_run) == 1 else None
-        if found is None:
-            return None
+        return None if found is None else self._content_of(found)
+
+    def _content_of(self, found: FoundFile) -> bytes | None:
         self.used.add(found.uri)
         return _content(found)
 
@@ -100,10 +106,13 @@ class ArchiveNeighbours:
     def read(self, source: Source, name: str) -> bytes | None:
         if not _is_plain_name(name):
             return None
+        folder = source.uri.rpartition("/")[0] if "/" in source.uri.removeprefix(self._prefix) else ""
+        if name.startswith(ABOVE):
+            name = name.removeprefix(ABOVE)
+            folder = folder.rpartition("/")[0] if "/" in folder.removeprefix(self._prefix) else ""
         if name not in self._by_name:
             self._by_name[name] = self._read_all(lambda path: path.rpartition("/")[2] == name)
         found = self._by_name[name]
-        folder = source.uri.rpartition("/")[0] if "/" in source.uri.removeprefix(self._prefix) else ""
         place = f"{folder}/{name}" if folder else f"{self._prefix}{name}"
         if place not in found:
             same_run = [each for each in found if _run(each.rpartition("/")[0]) == _run(folder)]
@@ -151,6 +160,7 @@ def _content(file: FoundFile) -> bytes | None:
 
 
 def _is_plain_name(name: str) -> bool:
+    name = name.removeprefix(ABOVE)
     return name not in ("", ".", "..") and not {"/", "\\", "\0", "!"} & set(name)
 
 

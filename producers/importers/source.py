@@ -166,7 +166,9 @@ class Source:
 
     def sibling(self, name: str) -> bytes | None:
         """A file in the same folder of the import or the archive; null if there is none. Where an archive put
-        every file in a separate folder: in the only folder with the same name and parent."""
+        every file in a separate folder: in the only folder with the same name and parent.
+
+        After `../`: a file of the import in the folder above, or a member of the archive there."""
         return self._neighbours.read(self, name)
 
     def below(self, folder: str, pattern: str) -> list[bytes]:

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import copy
 import json
+import zipfile
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.producers.importers.samples import of_kind, read_bytes, read_document, rollout
 from tests.producers.importers.samples_tau2 import tau2, tau2_index, tau2_simulation
+from tracelake.lake import Lake
+from tracelake.producers.importers.import_sources import import_sources
 from tracelake.producers.importers.importer import ImportedRollout, Refusal
-from tracelake.producers.importers.source import Source
+from tracelake.producers.importers.source import NoNeighbours, Source
 
 SIMULATION_FILE = "runs/one/simulations/simulation-2.json"
 
 
-class Index:
+class Index(NoNeighbours):
     """The folder of a run with an index."""
 
     def read(self, source: Source, name: str) -> bytes | None:
@@ -169,7 +173,7 @@ def test_ticks_without_words_are_refused():
     assert "without words" in refusal.reason
 
 
-def test_an_index_and_a_judges_verdicts_are_refused_with_a_reason():
+def test_an_index_and_files_of_verdicts_are_refused_with_a_reason():
     (index,) = read_bytes(tau2_index(), "runs/one/results.json")
     (verdicts,) = read_document({"total_judged": 1, "agree_count": 1, "disagree_count": 0, "entries": [{}]})
     assert isinstance(index, Refusal)
@@ -192,3 +196,20 @@ def test_results_of_several_calls_in_one_message_are_results_of_their_own():
     messages = document["simulations"][0]["messages"]
     messages[3] = {"role": "tool", "tool_messages": [messages[3]], "turn_idx": 3}
     assert of_kind(rollout(document), "tool_returned") == of_kind(rollout(tau2()), "tool_returned")
+
+
+def test_the_index_of_a_run_lies_in_the_folder_above_its_simulations(tmp_path: Path):
+    run = tmp_path / "traces" / "run"
+    (run / "simulations").mkdir(parents=True)
+    (run / "results.json").write_bytes(tau2_index())
+    (run / "simulations" / "simulation-2.json").write_text(json.dumps(tau2_simulation()))
+    with zipfile.ZipFile(tmp_path / "traces.zip", "w") as archive:
+        for file in ("run/results.json", "run/simulations/simulation-2.json"):
+            archive.write(tmp_path / "traces" / file, file)
+    lake = Lake.create(str(tmp_path / "lake"))
+    report = import_sources(lake, [tmp_path / "traces"])
+    assert (report.rollouts, [piece.reason[:18] for piece in report.refused]) == (1, ["the index of a run"])
+    lake.project()
+    assert lake.scan("rollout_started").collect()["model_requested"].to_list() == ["gpt-4.1-mini"]
+    again = import_sources(lake, [tmp_path / "traces.zip"])
+    assert (again.rollouts_by_outcome.known, again.conflicts) == (1, 0)
