@@ -29,7 +29,7 @@ from tracelake.producers.importers.conversion.message_graph import (
     values_by_node,
 )
 from tracelake.producers.importers.conversion.model_response import finish_fields
-from tracelake.producers.importers.conversion.record import Losses, Record
+from tracelake.producers.importers.conversion.record import Record
 from tracelake.producers.importers.conversion.rollout_builder import MAIN_REWARD, Ending
 from tracelake.producers.importers.conversion.tree_rollout import TreeRollout
 from tracelake.producers.importers.identity import Identities
@@ -40,6 +40,7 @@ from tracelake.producers.importers.importer import (
     Refusal,
     as_object,
 )
+from tracelake.producers.importers.losses import Losses
 from tracelake.producers.importers.source import Source, SourceRecord
 from tracelake.schemas.canonical import canonical_text, hash_of
 from tracelake.schemas.errors import SourceFormatError

@@ -166,4 +166,7 @@ def test_a_torn_file_is_refused_and_its_whole_records_are_not(name: str):
         for piece in pieces:
             if isinstance(piece, ImportedRollout):
                 same = [other for other in whole if other.rollout_id == piece.rollout_id]
+                if sample.is_one_recording and same:
+                    assert all(event in same[0].events for event in piece.events[:-1]), f"cut at byte {cut}"
+                    continue
                 assert [other.events for other in same] == [piece.events], f"cut at byte {cut}"
