@@ -10,11 +10,13 @@ from __future__ import annotations
 import math
 import re
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any, cast
 
 from tracelake.schemas.errors import SourceFormatError
 
 INT_64 = 2**63
+CACHED_KEY_LENGTH = 64
 SECONDS_MAX = 253402300799
 """The last second of the year 9999."""
 
@@ -140,7 +142,15 @@ def without_secrets(value: Any) -> Any:
 
 
 def _is_secret(key: str, value: object) -> bool:
-    return isinstance(value, (str, list, dict)) and bool(value) and _SECRET_KEY.search(key) is not None
+    if not value or not isinstance(value, (str, list, dict)):
+        return False
+    # The keys of a format repeat in each of its records.
+    return _names_secret(key) if len(key) <= CACHED_KEY_LENGTH else _SECRET_KEY.search(key) is not None
+
+
+@lru_cache(maxsize=4096)
+def _names_secret(key: str) -> bool:
+    return _SECRET_KEY.search(key) is not None
 
 
 def _wrong(value: object, where: str, expected: str) -> SourceFormatError:
