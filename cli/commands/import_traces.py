@@ -58,6 +58,12 @@ def import_traces(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Read and convert everything, and write nothing.")
     ] = False,
+    columns: Annotated[
+        str | None,
+        typer.Option(
+            help="With `--from chat-messages`: columns by their role, such as `messages=dialog,id=uid`."
+        ),
+    ] = None,
     verbose: Annotated[
         bool, typer.Option("--verbose", help="One line for each file, and every refusal.")
     ] = False,
@@ -72,7 +78,7 @@ def import_traces(
         raise typer.BadParameter(
             f"{source_format!r} is none of {', '.join((AUTO, *formats()))}", param_hint="--from"
         )
-    options = ImportOptions(run=run, distinct=distinct)
+    options = ImportOptions(run, distinct, _column_map(columns, source_format))
     opened = _open_or_create(lake, paths, follow_links=follow_links, dry_run=dry_run)
     report = _import(opened, paths, source_format, options, follow_links=follow_links, dry_run=dry_run)
     if output is Format.JSON:
@@ -87,6 +93,18 @@ def import_traces(
         raise typer.Exit(EXIT_INTERRUPTED)
     if not report.rollouts or report.named_without_rollouts:
         raise typer.Exit(EXIT_FAILED)
+
+
+def _column_map(text: str | None, source_format: str) -> tuple[tuple[str, str], ...]:
+    """(role, column) pairs of `messages=dialog,id=uid`."""
+    if text is None:
+        return ()
+    pairs = [pair.partition("=") for pair in text.split(",")]
+    if source_format != "chat-messages" or not all(role and column for role, _, column in pairs):
+        raise typer.BadParameter(
+            f"{text!r} needs `--from chat-messages`, and is written ROLE=COLUMN,…", param_hint="--columns"
+        )
+    return tuple((role, column) for role, _, column in pairs)
 
 
 def _import(
@@ -210,11 +228,11 @@ def _print_losses(report: ImportReport) -> None:
             print_text(f"not carried by {source_format}: {thing}")
         for dropped in losses.dropped[:LISTED_MAX]:
             print_text(f"left out by {source_format}: {dropped.path} ({dropped.count}): {dropped.reason}")
-        if losses.kept_in_extra_json_count:
-            paths = list(losses.kept_in_extra_json)
+        if losses.in_extra_json_count:
+            paths = list(losses.in_extra_json)
             more = f" and {len(paths) - 5} more" if len(paths) > 5 else ""
             print_text(
-                f"kept in extra_json by {source_format}: {losses.kept_in_extra_json_count} keys, "
+                f"kept in extra_json by {source_format}: {losses.in_extra_json_count} keys, "
                 f"{', '.join(paths[:5])}{more}"
             )
         for note, count in list(losses.notes.items())[:LISTED_MAX]:

@@ -62,7 +62,7 @@ def atif_document(rollout: Rollout) -> dict[str, Any]:
         "submission": ended.get("submission"),
         "metrics": parsed(ended.get("metrics_json")),
     }
-    steps_of_source = _steps(rollout)
+    steps_of_source = _entries(rollout)
     document = {
         "schema_version": SCHEMA_VERSION,
         "session_id": started["source_run"] or rollout.rollout_id,
@@ -89,7 +89,7 @@ def _final_metrics(rollout: Rollout) -> dict[str, Any]:
     )
 
 
-def _steps(rollout: Rollout) -> list[dict[str, Any]]:
+def _entries(rollout: Rollout) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = []
     previous: int | None = None
     # A reply that did not join the context has a sibling with the same messages and more.

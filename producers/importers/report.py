@@ -9,7 +9,7 @@ reason, and each format lists what it does not record, which keys were left out 
 from __future__ import annotations
 
 from collections import Counter
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict
 
@@ -101,10 +101,10 @@ class FormatLosses(_Frozen):
     not_carried: tuple[str, ...] = ()
     """Facts that the format does not record."""
     dropped_count: int = 0
-    kept_in_extra_json_count: int = 0
+    in_extra_json_count: int = 0
     """Keys that no field holds, and `extra_json` does."""
     dropped: tuple[DroppedKeys, ...] = ()
-    kept_in_extra_json: dict[str, int] = {}
+    in_extra_json: dict[str, int] = {}
     """Count by the path of the key."""
     notes: dict[str, int] = {}
     """What the importer assumed."""
@@ -114,12 +114,12 @@ class FormatLosses(_Frozen):
         return cls(
             not_carried=not_carried,
             dropped_count=losses.dropped.total(),
-            kept_in_extra_json_count=losses.extra.total(),
+            in_extra_json_count=losses.extra.total(),
             dropped=tuple(
                 DroppedKeys(path=_shown(path), reason=reason, count=count)
                 for (path, reason), count in losses.dropped.most_common(PATHS_LISTED_MAX)
             ),
-            kept_in_extra_json=_by_shown_path(losses.extra),
+            in_extra_json=_by_shown_path(losses.extra),
             notes=_by_shown_path(losses.notes),
         )
 

@@ -19,7 +19,16 @@ PREFIXES = ("attachment://", "tc://")
 ADDED_CHARACTERS_MAX = 256 * 2**20
 DEPTH_MAX = 200
 _OF_CALL = ("view", "parse_error", "type", "internal")
-_KEPT_OF_MESSAGE = ("id", "source", "model", "metadata", "internal", "tool_call_details", "function", "error")
+_EXTRA_OF_MESSAGE = (
+    "id",
+    "source",
+    "model",
+    "metadata",
+    "internal",
+    "tool_call_details",
+    "function",
+    "error",
+)
 
 
 class Attachments:
@@ -99,7 +108,7 @@ def message_record(value: Any, where: str, losses: Losses) -> Record:
     if isinstance(message.get("content"), list):
         _shape_parts(message, where)
     record = Record(message, where, losses)
-    record.keep(*_KEPT_OF_MESSAGE)
+    record.keep(*_EXTRA_OF_MESSAGE)
     return record
 
 

@@ -25,15 +25,15 @@ _REPEATS = "repeats the sample and its messages"
 # Logs that were converted have them where the original has not.
 _FOLLOWS = "follows from the times"
 _DEFAULTS = {"intermediate": False, "pending": False}
-_KEPT_OF_EVENT = (
+_EXTRA_OF_EVENT = (
     "uuid", "span_id", "tool_choice", "config", "retries", "cache", "metadata", "pending",
     "completed", "role", "role_ref", "traceback", "traceback_ansi",
 )  # fmt: skip
-_KEPT_OF_TOOL = (
+_EXTRA_OF_TOOL = (
     "uuid", "span_id", "timestamp", "type", "view", "events", "agent", "failed", "metadata",
     "pending", "completed", "message_id", "agent_span_id", "truncated", "internal",
 )  # fmt: skip
-_KEPT_OF_OUTPUT = ("metadata", "error", "time", "completion")
+_EXTRA_OF_OUTPUT = ("metadata", "error", "time", "completion")
 
 
 def policy_calls(events: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -170,8 +170,8 @@ class SampleTurns:
             event.has_read("tools")
         event.keep("tools")
         event.drop(_FOLLOWS, "working_start")
-        event.keep("timestamp", *_KEPT_OF_EVENT)
-        output.keep(*_KEPT_OF_OUTPUT)
+        event.keep("timestamp", *_EXTRA_OF_EVENT)
+        output.keep(*_EXTRA_OF_OUTPUT)
         if output.source.get("completion") == action["content"]:
             output.has_read("completion")
         return action, fields, reply
@@ -238,7 +238,7 @@ class SampleTurns:
         if tool.source.get("result") == fields["visible_output"]:
             tool.has_read("result")
         tool.drop(_FOLLOWS, "working_start")
-        tool.keep("result", "error", "arguments", *_KEPT_OF_TOOL)
+        tool.keep("result", "error", "arguments", *_EXTRA_OF_TOOL)
         tool.record("error").keep("type")
         self._rollout.add_tool_result(fields, tool)
 
@@ -256,8 +256,8 @@ class SampleTurns:
                 known = Record(event, "$.samples[].events[]", self._losses)
                 known.drop(_REPEATS, *event)
                 continue
-            kept = Record(event, "$.samples[].events[]", self._losses)
-            kept.drop(_FOLLOWS, "working_start")
+            extra = Record(event, "$.samples[].events[]", self._losses)
+            extra.drop(_FOLLOWS, "working_start")
             found.append(
                 {
                     key: value

@@ -27,14 +27,14 @@ Value = TypeVar("Value")
 class Record:
     """Reads one JSON object. `where` is its path in the source, for notes: `messages[].extra`."""
 
-    __slots__ = ("_added", "_children", "_kept", "_read", "losses", "source", "where")
+    __slots__ = ("_added", "_children", "_known", "_read", "losses", "source", "where")
 
     def __init__(self, source: dict[str, Any], where: str, losses: Losses) -> None:
         self.source = source
         self.where = where
         self.losses = losses
         self._read: set[str] = set()
-        self._kept: set[str] = set()
+        self._known: set[str] = set()
         self._added: list[tuple[str, Any]] = []
         self._children: dict[str, Record | list[Record]] = {}
 
@@ -128,7 +128,7 @@ class Record:
 
     def keep(self, *keys: str) -> None:
         """Leave known keys in the rest on purpose: they are not listed as unknown."""
-        self._kept.update(keys)
+        self._known.update(keys)
 
     def add_rest(self, key: str, unread: dict[str, Any]) -> None:
         """Put what a caller left unread of a nested value into the rest."""
@@ -144,7 +144,7 @@ class Record:
             for key, value in self.source.items():
                 if key not in self._read and value is not None:
                     found[key] = value
-                    if key not in self._kept:
+                    if key not in self._known:
                         self.losses.extra[f"{self.where}.{key}"] += 1
         for key, child in self._children.items():
             if isinstance(child, Record):

@@ -21,12 +21,12 @@ from tracelake.schemas.message import Message, canonical_arguments
 
 # What a message of a written conversation says of speech.
 _NO_SPEECH = {"is_audio": False, "is_final_chunk": True, "contains_speech": True}
-_KEPT_OF_MESSAGE = (
+_EXTRA_OF_MESSAGE = (
     "cost", "usage", "errors", "requestor", "context_truncation", "generation_time_seconds", "ticks",
     "audio_format", "audio_path", "audio_script_gold", "speech_effects", "source_effects", "channel_effects",
     "turn_taking_action", "utterance_ids", "chunk_id", "source", *_NO_SPEECH,
 )  # fmt: skip
-_KEPT_OF_REPLY = (
+_EXTRA_OF_REPLY = (
     "role", "content", "tool_calls", "function_call", "annotations", "audio", "images",
     "provider_specific_fields", "reasoning_content", "thinking_blocks",
 )  # fmt: skip
@@ -76,7 +76,7 @@ class Conversation:
             self.aside.append(message)
             return
         message.has_read(*(key for key, value in _NO_SPEECH.items() if message.source.get(key) is value))
-        message.keep(*_KEPT_OF_MESSAGE)
+        message.keep(*_EXTRA_OF_MESSAGE)
         role = message.source.get("role")
         if role == "tool":
             self._add_result(message)
@@ -188,7 +188,7 @@ def _response(message: Record, action: Message) -> Record:
         reply = choice.record("message")
         if _calls_of(reply.source) == _calls_of(action):
             reply.has_read("tool_calls")
-        reply.keep(*_KEPT_OF_REPLY)
+        reply.keep(*_EXTRA_OF_REPLY)
         choice.record("provider_specific_fields").keep("content_filter_result", "content_filter_results")
     return response
 
@@ -211,5 +211,5 @@ def _drop_copied_reply(message: Record) -> None:
     reply = raw.record("message")
     if reply.source.get("content") == message.source.get("content"):
         reply.has_read("content")
-    reply.keep(*_KEPT_OF_REPLY)
+    reply.keep(*_EXTRA_OF_REPLY)
     raw.keep(*raw.source)

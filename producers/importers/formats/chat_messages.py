@@ -53,11 +53,15 @@ COLUMN_NAMES: dict[str, tuple[str, ...]] = {
 }
 ROLES = {"human": "user", "gpt": "assistant", "bot": "assistant", "ai": "assistant", "observation": "tool"}
 """Names of roles in `from`, and in older datasets."""
+REQUEST_MARKS = {"temperature", "top_p", "max_tokens", "request_params", "stream"}
+"""A row with one of these is a request to a model, and no conversation that happened."""
 SHAPES = ({"role", "content"}, {"role", "text"}, {"from", "value"}, {"role", "tool_calls"})
 
 
 def claims(source: Source) -> bool:
     row = as_object(source.first)
+    if row.keys() & REQUEST_MARKS:
+        return False
     return any(_is_messages(row.get(name)) for name in COLUMN_NAMES["messages"])
 
 

@@ -71,7 +71,7 @@ _STOP_ENDINGS = {
     "model_length": Ending("max_tokens", True, "context_window"),
     "content_filter": Ending("unknown", True, "content_filter"),
 }
-_KEPT_OF_SAMPLE = (
+_EXTRA_OF_SAMPLE = (
     "store", "role_usage", "started_at", "completed_at", "invalidation", "error_retries", "timelines",
 )  # fmt: skip
 _OF_THE_RUN = "of the run, not of a rollout"
@@ -304,7 +304,7 @@ def _end(rollout: RolloutBuilder, sample: Record, rest: Record, message_count: i
     choices = as_object(source.get("output")).get("choices")
     reason = as_object(choices[0]).get("stop_reason") if isinstance(choices, list) and choices else None
     kind = as_object(limit).get("type")
-    sample.keep(*_KEPT_OF_SAMPLE)
+    sample.keep(*_EXTRA_OF_SAMPLE)
     if error is not None:
         ending = Ending("error", None)
     elif limit is not None:

@@ -46,7 +46,7 @@ from tracelake.schemas.message import tools_key
 FORMAT = "tau2-bench"
 INDEX = "../results.json"
 SIMULATION_KEYS = {"id", "task_id", "start_time", "termination_reason"}
-JUDGE_KEYS = {"total_judged", "agree_count", "entries"}
+VERDICT_KEYS = {"total_judged", "agree_count", "entries"}
 
 _ENDINGS: dict[str, Ending] = {
     "user_stop": Ending("completed", False),
@@ -60,7 +60,7 @@ _ENDINGS: dict[str, Ending] = {
     "unexpected_error": Ending("error", None),
     "context_window_exceeded": Ending("max_tokens", True, "context_window"),
 }
-_KEPT_OF_SIMULATION = (
+_EXTRA_OF_SIMULATION = (
     "seed", "speech_environment", "review", "user_only_review", "info", "auth_classification",
     "hallucination_retries_used", "hallucination_check", "provider_session_id", "effect_timeline",
 )  # fmt: skip
@@ -85,7 +85,7 @@ class Run(NamedTuple):
 
 def claims(source: Source) -> bool:
     document = as_object(source.first)
-    return _is_results(document) or _is_simulation(document) or document.keys() >= JUDGE_KEYS
+    return _is_results(document) or _is_simulation(document) or document.keys() >= VERDICT_KEYS
 
 
 def _is_results(document: dict[str, Any]) -> bool:
@@ -101,7 +101,7 @@ def read(source: Source, options: ImportOptions) -> Iterator[ImportedRollout | R
     losses = Losses()
     document = as_object(source.first)
     try:
-        if document.keys() >= JUDGE_KEYS:
+        if document.keys() >= VERDICT_KEYS:
             raise SourceFormatError(
                 "a judge's verdicts on simulations",
                 got=f"{len(sequence(document['entries'], 'entries'))} verdicts, without messages",
@@ -279,7 +279,7 @@ def _end(
     metrics = {name: simulation.take(name) for name in ("user_cost", "agent_usage") if name in simulation}
     if simulation.source.get("mode") == "half_duplex":
         simulation.has_read("mode")
-    simulation.keep("timestamp", "start_time", "end_time", "mode", *_KEPT_OF_SIMULATION)
+    simulation.keep("timestamp", "start_time", "end_time", "mode", *_EXTRA_OF_SIMULATION)
     return rollout.end(
         _ENDINGS.get(reason) or Ending("error" if failed else "unknown", None),
         simulation,

@@ -124,6 +124,11 @@ def long_rollout() -> Iterator[Event]:
         )
         state.add(action)
         whole = [*whole, *completion_ids]
+    yield from long_rollout_outcome()
+
+
+def long_rollout_outcome() -> Iterator[Event]:
+    """Its results, rewards, and two recordings of its end."""
     yield ToolReturned(
         rollout_id=LONG,
         turn_index=0,

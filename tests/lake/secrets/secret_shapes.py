@@ -114,7 +114,7 @@ def _joined(shape: Shape) -> str:
 
 PLACES: dict[str, Callable[[Shape], str]] = {
     "message": lambda s: f"Use this:\n{s.text}\nplease.",
-    "tool output": lambda s: f"$ env\nHOME=/root\n{s.text}\n$ ",
+    "tool output": lambda s: f"$ env\nPATH=/usr/bin\n{s.text}\n$ ",
     "nested JSON": lambda s: json.dumps({"log": json.dumps({"line": s.text})}),
     "heredoc": lambda s: f"cat > .env <<'EOF'\n{s.text}\nEOF",
     "diff line": lambda s: "@@ -1 +1,2 @@\n a = 1\n" + "\n".join("+" + line for line in s.text.splitlines()),

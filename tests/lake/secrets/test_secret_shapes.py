@@ -33,7 +33,7 @@ def test_36_shapes_are_planted() -> None:
     assert len(NAMED_SHAPES) + len(NOT_NAMED_SHAPES) == 36
 
 
-def test_a_made_up_token_saves_no_key() -> None:
+def test_an_invented_token_saves_no_key() -> None:
     shape = NAMED_SHAPES["GitHub PAT"](Random(1))
     for token in ("⟦secret:github⟧", f"⟦secret:x:{'0' * 32}⟧"):
         split = shape.text[:20] + token + shape.text[20:]

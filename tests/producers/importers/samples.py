@@ -9,9 +9,12 @@ from typing import Any, NamedTuple
 
 from tests.producers.importers import (
     samples_atif,
+    samples_claude_code,
     samples_datasets,
     samples_inspect,
     samples_nemo,
+    samples_openhands,
+    samples_responses,
     samples_tau2,
     samples_verifiers_traces,
 )
@@ -224,6 +227,8 @@ class Sample(NamedTuple):
     """A JSON value, which tests change."""
     encode: Callable[[Any], bytes] = as_json
     uri: str = "runs/one/trace.json"
+    is_one_recording: bool = False
+    """Its lines are one rollout: a torn file is a shorter recording of it."""
 
 
 def every_sample() -> dict[str, Sample]:
@@ -242,6 +247,10 @@ def every_sample() -> dict[str, Sample]:
         "inspect-ai": Sample(samples_inspect.inspect_log(), samples_inspect.as_eval, "logs/doors.eval"),
         "inspect-ai 2024": Sample(samples_inspect.inspect_log_of_2024()),
         "inspect-ai messages": Sample(samples_inspect.inspect_log_without_transcript()),
+        "openai-responses": Sample(samples_responses.batch_lines(), as_lines, "out/batch.jsonl"),
+        "openai-responses anthropic": Sample(samples_responses.anthropic_lines(), as_lines, "out/b.jsonl"),
+        "openai-responses log": Sample(samples_responses.logged_calls(), as_lines, "out/log.jsonl", True),
+        "openai-responses bare": Sample(samples_responses.bare_responses(), as_lines, "out/bare.jsonl"),
         "nemo-gym": Sample([samples_nemo.nemo_line()], as_lines, "data/example_rollouts.jsonl"),
         "tau2-bench": Sample(samples_tau2.tau2()),
         "tau2-bench ticks": Sample(samples_tau2.tau2_simulation()),
@@ -251,6 +260,10 @@ def every_sample() -> dict[str, Sample]:
             "rollouts/step_5/train/effective/traces.jsonl",
         ),
         "verifiers traces 0.2": Sample([samples_verifiers_traces.old_trace()], as_lines, "out/traces.jsonl"),
+        "openhands events": Sample(samples_openhands.sdk_events(), as_lines, "oh/events.jsonl", True),
+        "openhands output": Sample([samples_openhands.output_row()], as_lines, "oh/output.jsonl"),
+        "openhands output 0": Sample([samples_openhands.old_row()], as_lines, "oh/output.jsonl"),
+        "claude-code": Sample(samples_claude_code.session(), as_lines, "projects/p/s.jsonl", True),
     }
 
 

@@ -5,10 +5,46 @@ from __future__ import annotations
 from typing import Any
 
 
-def atif() -> dict[str, Any]:
-    """1.8: a call with token ids, parallel calls, a subagent, copied context."""
+def first_call() -> dict[str, Any]:
+    """An entry with token ids, parallel calls and their results."""
     call = {"tool_call_id": "c1", "function_name": "bash", "arguments": {"command": "ls"}, "extra": {"ui": 1}}
     other = {"tool_call_id": "c2", "function_name": "read", "arguments": {}}
+    return {
+        "step_id": 3,
+        "source": "agent",
+        "timestamp": "2026-01-02T03:04:05Z",
+        "model_name": "openai/gpt-4o-mini",
+        "reasoning_effort": "low",
+        "message": "I look.",
+        "reasoning_content": "First look.",
+        "tool_calls": [call, other],
+        "observation": {
+            "results": [
+                {"source_call_id": "c1", "content": "a.txt", "extra": {"exit": 0}},
+                {
+                    "source_call_id": "c2",
+                    "content": None,
+                    "subagent_trajectory_ref": [{"trajectory_id": "trajectory-2"}],
+                },
+            ]
+        },
+        "metrics": {
+            "prompt_tokens": 10,
+            "completion_tokens": 2,
+            "cached_tokens": 4,
+            "cost_usd": 0.5,
+            "prompt_token_ids": [1, 2, 3],
+            "completion_token_ids": [4, 5],
+            "logprobs": [-0.5, -0.25],
+            "extra": {"engine": "vllm"},
+        },
+        "llm_call_count": 1,
+        "extra": {"note": "first"},
+    }
+
+
+def atif() -> dict[str, Any]:
+    """1.8: a call with token ids, parallel calls, a subagent, copied context."""
     definitions = [{"type": "function", "function": {"name": "bash", "parameters": {}}}]
     return {
         "schema_version": "ATIF-v1.8",
@@ -24,38 +60,7 @@ def atif() -> dict[str, Any]:
         "steps": [
             {"step_id": 1, "source": "system", "message": "You use a shell."},
             {"step_id": 2, "source": "user", "message": [{"type": "text", "text": "Say hello."}]},
-            {
-                "step_id": 3,
-                "source": "agent",
-                "timestamp": "2026-01-02T03:04:05Z",
-                "model_name": "openai/gpt-4o-mini",
-                "reasoning_effort": "low",
-                "message": "I look.",
-                "reasoning_content": "First look.",
-                "tool_calls": [call, other],
-                "observation": {
-                    "results": [
-                        {"source_call_id": "c1", "content": "a.txt", "extra": {"exit": 0}},
-                        {
-                            "source_call_id": "c2",
-                            "content": None,
-                            "subagent_trajectory_ref": [{"trajectory_id": "trajectory-2"}],
-                        },
-                    ]
-                },
-                "metrics": {
-                    "prompt_tokens": 10,
-                    "completion_tokens": 2,
-                    "cached_tokens": 4,
-                    "cost_usd": 0.5,
-                    "prompt_token_ids": [1, 2, 3],
-                    "completion_token_ids": [4, 5],
-                    "logprobs": [-0.5, -0.25],
-                    "extra": {"engine": "vllm"},
-                },
-                "llm_call_count": 1,
-                "extra": {"note": "first"},
-            },
+            first_call(),
             {"step_id": 4, "source": "agent", "message": "Hello.", "metrics": {"cost_usd": None}},
         ],
         "notes": "A note.",

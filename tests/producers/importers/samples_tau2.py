@@ -130,14 +130,14 @@ def _result(
 
 def _reply(content: str | None, calls: list[tuple[str, str, str]] | None = None) -> dict[str, Any]:
     """The saved choice of a chat completion, and its usage."""
-    made = [
+    saved = [
         {"id": call_id, "type": "function", "function": {"name": name, "arguments": arguments}}
         for call_id, name, arguments in calls or ()
     ]
-    message = {"role": "assistant", "content": content, "tool_calls": made or None, "annotations": []}
+    message = {"role": "assistant", "content": content, "tool_calls": saved or None, "annotations": []}
     return {
         "usage": {"prompt_tokens": 3571, "completion_tokens": 34},
-        "raw_data": {"finish_reason": "tool_calls" if made else "stop", "index": 0, "message": message},
+        "raw_data": {"finish_reason": "tool_calls" if saved else "stop", "index": 0, "message": message},
     }
 
 

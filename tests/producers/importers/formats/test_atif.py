@@ -98,7 +98,7 @@ def test_rewards_come_from_the_result_of_the_trial():
     assert of_kind(invalid, "reward_assigned") == []
 
 
-def test_a_time_without_a_zone_is_kept_and_is_no_time():
+def test_a_time_without_a_zone_is_no_time_and_stays_in_extra_json():
     document = atif()
     document["steps"][2]["timestamp"] = "2026-01-02T03:04:05"
     turn = of_kind(read_document(document)[0], "turn_completed")[0]

@@ -46,7 +46,7 @@ def test_token_ids_are_those_of_the_completion_that_they_end():
     assert (second.sampling_logprobs, second.logprob_source) == ([-0.5, -0.25], "sampler")
 
 
-def test_two_completions_in_a_row_are_two_turns_if_token_ids_tell_them_apart():
+def test_two_completions_in_a_row_are_two_turns_if_their_token_ids_differ():
     ids = {"prompt_token_ids": [1], "generation_token_ids": [2], "generation_log_probs": [-0.5]}
     assert with_output(text_item("a", **ids), text_item("b", **ids)).turn_count == 2
     assert with_output(text_item("a"), text_item("b")).turn_count == 1
@@ -99,7 +99,7 @@ def test_a_rollout_without_a_response_has_no_turns_and_ended_in_error(usage: Any
         ({"truncated": True}, ("max_turns", True)),
     ],
 )
-def test_flags_of_the_harness_tell_the_ending(keys: dict[str, Any], ending: tuple[str, bool | None]):
+def test_flags_of_the_harness_give_the_ending(keys: dict[str, Any], ending: tuple[str, bool | None]):
     ended = of_kind(rollout(nemo_line(**keys)), "rollout_ended")[0]
     assert (ended.stop_reason, ended.truncated) == ending
 

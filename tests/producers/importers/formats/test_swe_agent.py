@@ -177,7 +177,7 @@ def test_thinking_of_the_history_is_in_the_action():
     assert action["thinking_blocks"][0]["signature"] == "s"
 
 
-def test_the_state_after_an_action_is_kept():
+def test_the_state_after_an_action_is_in_extra_json():
     assert "open_file" in of_kind(rollout(swe(), URI), "turn_completed")[0].extra_json
 
 
@@ -190,8 +190,6 @@ def test_a_history_without_a_trajectory_is_refused_with_the_reason():
 def test_what_queries_repeat_is_stored_once():
     document = swe()
     for index, entry in enumerate(document["trajectory"]):
-        entry["query"] = [
-            message | {"ui_note": "x" * 50} for message in document["history"][: 3 + 2 * index]
-        ]
+        entry["query"] = [message | {"ui_note": "x" * 50} for message in document["history"][: 3 + 2 * index]]
     turns = of_kind(rollout(document, URI), "turn_completed")
     assert [turn.extra_json.count("ui_note") for turn in turns] == [3, 2]

@@ -98,7 +98,7 @@ def test_what_was_not_scored_is_null():
     assert [reward.score for reward in of_kind(piece, "reward_assigned")[:2]] == [None, None]
 
 
-def test_a_call_without_a_reply_and_the_judges_usage_are_metrics():
+def test_a_call_without_a_reply_and_the_graders_usage_are_metrics():
     (ended,) = of_kind(only(episode(trace())), "rollout_ended")
     metrics = json.loads(ended.metrics_json)
     assert [each["error"]["message"] for each in metrics["calls_without_reply"]] == ["busy"]
@@ -125,10 +125,10 @@ def test_both_recordings_of_a_trace_are_one_rollout_and_advantages_are_facts_of_
 
 
 def test_agents_of_one_episode_are_rollouts_of_their_own_groups():
-    solver, judge = trace("t1"), trace("t2")
-    judge["agent"]["name"] = "judge"
-    assert groups(episode(solver, judge)) == ["g1/agent", "g1/judge"]
-    assert groups(episode(solver, judge, group=None)) == ["e1", "e1"]
+    solver, grader = trace("t1"), trace("t2")
+    grader["agent"]["name"] = "judge"
+    assert groups(episode(solver, grader)) == ["g1/agent", "g1/judge"]
+    assert groups(episode(solver, grader, group=None)) == ["e1", "e1"]
 
 
 def test_a_bare_trace_of_an_old_version_has_weighted_rewards_and_exact_logprobs():
