@@ -20,6 +20,8 @@ from tracelake.producers.importers.losses import Losses
 from tracelake.schemas.errors import SourceFormatError
 from tracelake.schemas.message import Message, canonical_arguments, tool_calls_of
 
+POOLED_MESSAGES_MAX = 300_000
+POOLED_CHARACTERS_MAX = 2**30
 _NO_CONTENT = ("span_begin", "span_end", "step", "state", "store", "sample_init")
 _REPEATS = "repeats the sample and its messages"
 # Logs that were converted have them where the original has not.
@@ -93,6 +95,7 @@ class SampleTurns:
         """Those of the rollout."""
         self._arguments: dict[str, Any] = {}
         """Of the latest turn's calls, by their ids."""
+        self._pooled_count, self._pooled_characters = 0, 0
         self._unseen: dict[str, Any] = {}
         """What is left of messages that no call stated."""
 
@@ -101,6 +104,7 @@ class SampleTurns:
         for call in self._calls:
             self._used.add(id(call))
             sources = pooled_messages(call, pool)
+            self._require_bounded(call, sources)
             context, records = self._new_messages(sources, "$.samples[].events[].input[]")
             event = Record(call, "$.samples[].events[]", self._losses)
             action, fields, reply = self._reply(event)
@@ -115,6 +119,20 @@ class SampleTurns:
         elif messages:
             self._losses.notes["the sample's messages do not continue its last model call"] += 1
         self._unseen = rests_of(records)
+
+    def _require_bounded(self, call: dict[str, Any], sources: list[Any]) -> None:
+        """Ranges of a pool are short, and what they stand for is not."""
+        if not call.get("input_refs"):
+            return
+        texts = (source.get("content") if isinstance(source, dict) else None for source in sources)
+        self._pooled_characters += sum(len(said) if isinstance(said, str) else 1000 for said in texts)
+        self._pooled_count += len(sources)
+        if self._pooled_count > POOLED_MESSAGES_MAX or self._pooled_characters > POOLED_CHARACTERS_MAX:
+            raise SourceFormatError(
+                "model calls whose contexts are too long together",
+                got=f"{self._pooled_count} messages, {self._pooled_characters} characters",
+                expected=f"{POOLED_MESSAGES_MAX} and {POOLED_CHARACTERS_MAX} at most",
+            )
 
     def _new_messages(self, sources: list[Any], where: str) -> tuple[list[Message], list[Record]]:
         """The whole context, and the records of the messages that were not stated before. Results of tools

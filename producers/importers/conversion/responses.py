@@ -80,7 +80,7 @@ def add_items(
         role = message["role"]
         if role == "assistant":
             fields = turn_fields(message, records)
-            rollout.add_turn(message, fields, *_as_one(records))
+            rollout.add_turn(message, fields, *as_one_record(records))
             names |= {call["id"]: call["function"]["name"] for call in message.get("tool_calls") or ()}
         elif role == "tool" and rollout.turn_count:
             fields = {
@@ -97,11 +97,11 @@ def add_items(
 def add_item_context(rollout: RolloutBuilder, items: list[Record]) -> None:
     """Items of a request, which nobody sampled in this rollout."""
     for message, records in item_messages(items):
-        [record] = _as_one(records)
+        [record] = as_one_record(records)
         rollout.add_context(message, record)
 
 
-def _as_one(records: list[Record]) -> list[Record]:
+def as_one_record(records: list[Record]) -> list[Record]:
     """One record, so that the rests of several items do not hide each other."""
     if len(records) == 1:
         return records

@@ -13,6 +13,7 @@ of the call, stands for it, so that its state equals no other.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 from tracelake.producers.importers.conversion.chat import read_message, read_messages, tools_text
@@ -25,6 +26,7 @@ from tracelake.producers.importers.conversion.model_response import (
 from tracelake.producers.importers.conversion.record import Record
 from tracelake.producers.importers.conversion.responses import (
     ItemMessage,
+    as_one_record,
     item_messages,
     item_records,
     items_message,
@@ -49,6 +51,8 @@ from tracelake.schemas.events.rollout_events import TurnCompleted
 from tracelake.schemas.message import Message, content_text, tools_key
 
 FORMAT = "openai-responses"
+CONTEXT_MESSAGES_MAX = 300_000
+"""Of all calls of one rollout, where calls branch."""
 SAMPLING = (
     "temperature", "top_p", "max_output_tokens", "max_tokens", "reasoning", "text", "tool_choice",
     "parallel_tool_calls", "truncation", "max_tool_calls", "service_tier", "thinking", "stop_sequences",
@@ -207,9 +211,7 @@ def _imported(identities: Identities, options: ImportOptions, chain: list[Call])
         sampling_json=canonical_text(without_secrets(sampling)) if sampling else None,
         task_json=canonical_text({"custom_id": first.name}),
     )
-    contexts: dict[str, list[Message]] = {}
-    for call in chain:
-        _add_call(rollout, call, contexts)
+    _add_calls(rollout, chain)
     return _end(rollout, chain)
 
 
@@ -219,32 +221,66 @@ def _tools_json(record: Record) -> str | None:
     return tools_text(tools) if nested else response_tools_text(tools)
 
 
-def _add_call(rollout: RolloutBuilder, call: Call, contexts: dict[str, list[Message]]) -> None:
-    """One call as a turn; `contexts` is what each response's successor has seen."""
-    request, response = call.request, call.response
-    previous = text(request.take("previous_response_id") or response.source.get("previous_response_id"), "id")
-    new = _request_messages(request)
-    context = [*contexts.get(previous or "", []), *(message for message, _ in new)]
-    if not context:
-        context = [{"role": "missing", "content": previous or call.name}]
-        request.note("the request is not in this file: its context is unknown")
-    records = [record for _, items in new for record in items]
-    if not response.source or call.error is not None:
-        return
-    replied = _reply(response)
-    if replied is None:
-        return
-    action, fields, items = replied
-    fields["model_requested"] = label(request.take("model"), "request.model") or fields.get("model_served")
-    request.has_read("input", "instructions", "tools", *SAMPLING)
-    if rollout.turn_count:
-        _add_results(rollout, new)
-    rollout.add_turn_at(
-        context, action, fields, call.line, request, response, *items, context_records=records
-    )
-    response_id = response.source.get("id")
-    if isinstance(response_id, str):
-        contexts[response_id] = [*context, action]
+def _add_calls(rollout: RolloutBuilder, chain: list[Call]) -> None:
+    """The calls as turns. A call sees its own instructions, what the response before it saw, its input."""
+    histories: dict[str, list[Message]] = {}
+    is_linear = _is_linear(chain)
+    message_count = 0
+    for call in chain:
+        request, response = call.request, call.response
+        previous = _previous(call) or ""
+        instructions = _instructions(request)
+        new = _input_messages(request)
+        history = histories.get(previous, [])
+        if not (instructions or history or new):
+            missing: Message = {"role": "missing", "content": previous or call.name}
+            new = [ItemMessage(missing, [Record({}, request.where, request.losses)])]
+            request.note("the request is not in this file: its context is unknown")
+        replied = _reply(response) if response.source and call.error is None else None
+        request.has_read("previous_response_id")
+        if replied is None:
+            continue
+        action, fields, items = replied
+        fields["model_requested"] = label(request.take("model"), "request.model") or fields.get(
+            "model_served"
+        )
+        request.has_read("input", "tools", *SAMPLING)
+        own = (call.line, request, response, *items)
+        if rollout.turn_count:
+            _add_results(rollout, new)
+        if is_linear:
+            for message, records in [*(instructions if not rollout.turn_count else []), *new]:
+                rollout.add_context(message, *as_one_record(records))
+            rollout.add_turn(action, fields, *own)
+            continue
+        history = [*history, *(message for message, _ in new)]
+        context = [*(message for message, _ in instructions), *history]
+        message_count += len(context)
+        if message_count > CONTEXT_MESSAGES_MAX:
+            raise SourceFormatError(
+                "calls whose contexts are too long together",
+                got=f"more than {CONTEXT_MESSAGES_MAX} messages",
+                cure="Split the file at calls that begin anew.",
+            )
+        said = [record for _, records in (*instructions, *new) for record in as_one_record(records)]
+        rollout.add_turn_at(context, action, fields, *own, context_records=said)
+        histories[str(response.source.get("id"))] = [*history, action]
+
+
+def _is_linear(chain: list[Call]) -> bool:
+    """Whether each call continues the one before it, under the same instructions."""
+    for before, call in pairwise(chain):
+        if _previous(call) is None or _previous(call) != before.response.source.get("id"):
+            return False
+        if call.request.source.get("instructions") != chain[0].request.source.get("instructions"):
+            return False
+    return all(call.error is None and call.response.source.get("output") for call in chain)
+
+
+def _previous(call: Call) -> str | None:
+    """The id of the response that a call continues."""
+    found = call.request.source.get("previous_response_id")
+    return text(found or call.response.source.get("previous_response_id"), "previous_response_id")
 
 
 def _add_results(rollout: RolloutBuilder, new: list[ItemMessage]) -> None:
@@ -257,15 +293,18 @@ def _add_results(rollout: RolloutBuilder, new: list[ItemMessage]) -> None:
             rollout.add_tool_result({"tool_call_id": call_id, "tool_name": name, "visible_output": visible})
 
 
-def _request_messages(request: Record) -> list[ItemMessage]:
+def _instructions(request: Record) -> list[ItemMessage]:
     found: list[ItemMessage] = []
     for key in ("instructions", "system"):
-        said = request.source.get(key)
-        if said:
+        if request.source.get(key):
             message = {"role": "system", "content": request.take(key)}
             system = Record(message, f"{request.where}.{key}", request.losses)
             found += [ItemMessage(each, [system]) for each in read_message(system)]
-    found += item_messages(item_records(request.take("input"), f"{request.where}.input", request.losses))
+    return found
+
+
+def _input_messages(request: Record) -> list[ItemMessage]:
+    found = item_messages(item_records(request.take("input"), f"{request.where}.input", request.losses))
     for record in request.records("messages"):
         found += [ItemMessage(message, [record]) for message in read_messages([record])]
     return found

@@ -64,7 +64,8 @@ def logged_calls() -> list[dict[str, Any]]:
         "tools": [TOOL],
         "temperature": 1,
     }
-    then = {"model": "gpt-5", "previous_response_id": "resp_1", "input": [result_item("c1", "a door")]}
+    asked = [result_item("c1", "a door")]
+    then = {**first, "previous_response_id": "resp_1", "input": asked}
     return [
         {"request": first, "response": response([call_item()], id="resp_1")},
         {

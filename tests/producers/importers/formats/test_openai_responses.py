@@ -114,3 +114,17 @@ def test_a_bad_line_costs_itself():
     ]
     pieces = read_bytes(as_lines(lines), "out/batch_output.jsonl")
     assert [type(piece) for piece in pieces] == [ImportedRollout, ImportedRollout, ImportedRollout, Refusal]
+
+
+def test_calls_that_branch_continue_what_they_saw():
+    again = {**logged_calls()[1], "response": response([text_item("A window.")], id="resp_3")}
+    (piece,) = read_lines([*logged_calls(), again])
+    assert [turn.parent_turn_index for turn in of_kind(piece, "turn_completed")] == [None, 0, 0]
+
+
+def test_instructions_are_those_of_the_call_alone():
+    lines = logged_calls()
+    del lines[1]["request"]["instructions"]
+    (piece,) = read_lines(lines)
+    second = of_kind(piece, "turn_completed")[1]
+    assert (second.parent_turn_index, second.context_length) == (None, 3)
