@@ -16,6 +16,7 @@ from typing import Any, cast
 from tracelake.schemas.errors import SourceFormatError
 
 INT_64 = 2**63
+FLOAT_32_MAX = 3.4e38
 CACHED_KEY_LENGTH = 64
 SECONDS_MAX = 253402300799
 """The last second of the year 9999."""
@@ -125,7 +126,10 @@ def logprobs(value: object, where: str) -> list[float] | None:
     found = sequence(value, where)
     if not found or any(item is None for item in found):
         return None
-    return [cast("float", number(item, where)) for item in found]
+    numbers = [cast("float", number(item, where)) for item in found]
+    if max(map(abs, numbers)) > FLOAT_32_MAX:
+        raise SourceFormatError(f"a number that is no log-probability in {where}", expected="32 bits")
+    return numbers
 
 
 def without_secrets(value: Any) -> Any:
