@@ -19,6 +19,7 @@ from tracelake.producers.importers.formats import (
     nemo_gym,
     openai_responses,
     openhands,
+    otel_genai,
     swe_agent,
     tau2_bench,
     tau_bench,
@@ -46,6 +47,7 @@ BUILT_IN: tuple[Importer, ...] = (
     verifiers_traces.IMPORTER,
     openhands.IMPORTER,
     claude_code.IMPORTER,
+    otel_genai.IMPORTER,
     trl_completions.IMPORTER,
     # The loosest, hence last.
     chat_messages.IMPORTER,

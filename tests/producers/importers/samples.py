@@ -14,6 +14,7 @@ from tests.producers.importers import (
     samples_inspect,
     samples_nemo,
     samples_openhands,
+    samples_otel,
     samples_responses,
     samples_tau2,
     samples_verifiers_traces,
@@ -264,6 +265,9 @@ def every_sample() -> dict[str, Sample]:
         "openhands output": Sample([samples_openhands.output_row()], as_lines, "oh/output.jsonl"),
         "openhands output 0": Sample([samples_openhands.old_row()], as_lines, "oh/output.jsonl"),
         "claude-code": Sample(samples_claude_code.session(), as_lines, "projects/p/s.jsonl", True),
+        "otel-genai": Sample(samples_otel.agent_trace()),
+        "otel-genai events": Sample(samples_otel.event_trace()),
+        "otel-genai flat": Sample(samples_otel.flat_trace()),
     }
 
 
