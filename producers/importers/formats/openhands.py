@@ -25,7 +25,14 @@ from tracelake.producers.importers.conversion.model_response import completion_f
 from tracelake.producers.importers.conversion.record import Record
 from tracelake.producers.importers.conversion.rollout_builder import MAIN_REWARD, Ending
 from tracelake.producers.importers.conversion.tree_rollout import NewMessage, TreeRollout
-from tracelake.producers.importers.formats.openhands_events import Item, read_item, time_of
+from tracelake.producers.importers.formats.openhands_events import (
+    Item,
+    is_finish,
+    read_item,
+    time_of,
+    tokens_by_reply,
+    unfinished_reply,
+)
 from tracelake.producers.importers.identity import Identities
 from tracelake.producers.importers.importer import (
     SHAPE_ERRORS,
@@ -184,6 +191,7 @@ def _imported(identities: Identities, options: ImportOptions, conversation: Conv
         task_key=f"{environment}:{conversation.task or hash_of(instruction)[:16]}",
         environment=environment,
         substrate=FORMAT,
+        substrate_version=_version(items),
         source_run=options.run,
         trial_index=None if attempt is None else attempt - 1,
         model_requested=llm.get("model") if type(llm.get("model")) is str else None,
@@ -198,6 +206,13 @@ def _imported(identities: Identities, options: ImportOptions, conversation: Conv
     replay.finish()
     _add_rewards(rollout, whole)
     return _end(rollout, conversation, replay)
+
+
+def _version(items: list[Item]) -> str | None:
+    """The event of the system prompt names it, before the SDK."""
+    args = as_object(items[0].record.source.get("args")) if items else {}
+    version = args.get("openhands_version")
+    return version if type(version) is str else None
 
 
 def _with_id(record: Record, index: int) -> Item:
@@ -240,21 +255,30 @@ class _Replay:
         self._new_from = 0
         self._parent: int | None = None
         self._reply: list[Item] = []
+        """The reply that is a turn as soon as another event follows it."""
+        self._replies: dict[str, list[Item]] = {}
+        """All actions of each reply: before the SDK, results lay between them."""
+        for item in items:
+            if item.type == "action":
+                self._replies.setdefault(item.response_id or item.id, []).append(item)
+        self._is_waiting = False
+        """Whether the last reply was left out."""
         self._usages = _by_response(metrics.records("token_usages"))
         self._latencies = _by_response(metrics.records("response_latencies"))
         costs = metrics.records("costs")
         usages = list(self._usages)
         # Costs have no response id.
         self._costs = dict(zip(usages, costs, strict=True)) if len(costs) == len(usages) else {}
-        self._tokens = _tokens_by_reply(items)
-        self._last_reply = _unfinished_reply(items, self._tokens) if may_grow else None
+        self._tokens = tokens_by_reply(items)
+        self._last_reply = unfinished_reply(items, self._tokens) if may_grow else None
         self._turn_count = 0
 
     def add(self, item: Item) -> None:
         if item.type == "action" and item.message is not None:
-            if self._reply and (item.response_id is None or self._reply[0].response_id != item.response_id):
+            reply = self._replies.get(item.response_id or item.id, [])
+            if reply and reply[0] is item:
                 self._add_turn()
-            self._reply.append(item)
+                self._reply = reply
             return
         if item.type == "tokens" and any(tokens is item.record for tokens in self._tokens.values()):
             return
@@ -262,7 +286,9 @@ class _Replay:
             self.other_events.append({**item.record.take_all()})
             return
         self._add_turn()
-        if item.type == "condensation":
+        if self._is_waiting:
+            self.other_events.append({**item.record.take_all()})
+        elif item.type == "condensation":
             self._condense(item)
         elif item.type == "error":
             self.errors.append(f"{item.record.text('code')}: {item.record.text('detail')}")
@@ -295,6 +321,7 @@ class _Replay:
         first = reply[0]
         if first.id == self._last_reply:
             self.other_events += [{**item.record.take_all()} for item in reply]
+            self._is_waiting = True
             return
         action: Message = {**(first.message or {})}
         calls = [call for item in reply for call in (item.message or {}).get("tool_calls") or []]
@@ -322,7 +349,7 @@ class _Replay:
     def _note_finish(self, item: Item) -> None:
         source = item.record.source
         action, args = as_object(source.get("action")), as_object(source.get("args"))
-        if source.get("tool_name") == "finish" or source.get("action") == "finish":
+        if is_finish(item):
             said = action.get("message") or args.get("final_thought") or args.get("thought") or ""
             self.is_finished = said if type(said) is str else canonical_text(said)
 
@@ -371,44 +398,6 @@ class _Replay:
             self.other_events.append(item.record.rest())
         self._context = [each for each in self._context if each[1]]
         self._parent, self._new_from = None, 0
-
-
-def _replies(items: list[Item]) -> Iterator[tuple[str, list[Item]]]:
-    """The id of each reply's first event, with all events from it to the next reply."""
-    first: Item | None = None
-    found: list[Item] = []
-    for item in items:
-        if item.type == "action" and (
-            first is None or first.response_id is None or item.response_id != first.response_id
-        ):
-            if first is not None:
-                yield first.id, found
-            first, found = item, []
-        found.append(item)
-    if first is not None:
-        yield first.id, found
-
-
-def _tokens_by_reply(items: list[Item]) -> dict[str, Record]:
-    """The first token ids after each reply, by the id of its first event."""
-    found: dict[str, Record] = {}
-    for event_id, events in _replies(items):
-        tokens = next((item.record for item in events if item.type == "tokens"), None)
-        if tokens is not None:
-            found[event_id] = tokens
-    return found
-
-
-def _unfinished_reply(items: list[Item], tokens: dict[str, Record]) -> str | None:
-    """The last reply, if more of it may follow: its calls have no result, or its token ids are missing."""
-    last = next(reversed(list(_replies(items))), None)
-    if last is None:
-        return None
-    event_id, events = last
-    has_calls = any((item.message or {}).get("tool_calls") for item in events if item.type == "action")
-    is_answered = any(item.type != "action" for item in events)
-    is_whole = (is_answered or not has_calls) and (not tokens or event_id in tokens)
-    return None if is_whole else event_id
 
 
 def _merged(records: list[Record]) -> list[Record]:
@@ -486,6 +475,7 @@ IMPORTER = Importer(
         "log-probabilities",
         "token ids, unless the server was asked for them",
         "prompts of the calls that wrote summaries",
+        "before the SDK: what the program added to results and prompts",
         "raw tool output apart from what the model saw",
         "times with a zone in most versions",
         "reward, unless the harness graded the patch",

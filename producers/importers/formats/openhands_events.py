@@ -6,10 +6,12 @@ class in `kind`, and that before it, whose events have an `action` or an `observ
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, Literal, NamedTuple
 
 from tracelake.producers.importers.conversion.fields import any_moment, mapping, sequence
 from tracelake.producers.importers.conversion.record import Record
+from tracelake.producers.importers.importer import as_object
 from tracelake.schemas.canonical import canonical_text
 from tracelake.schemas.errors import SourceFormatError
 from tracelake.schemas.message import Message
@@ -174,6 +176,7 @@ def _old_item(record: Record, event_id: str) -> Item:
     args.keep("final_thought", "task_completed", "outputs")
     kind = record.text("action")
     if kind == "system":
+        args.keep("openhands_version", "agent_class")
         message: Message = {"role": "system", "content": args.text("content")}
         return Item("message", event_id, record, message, tools=args.take("tools"))
     if kind == "condensation":
@@ -236,12 +239,17 @@ def _old_action(args: Record, response: Record, kind: str, call_id: str | None, 
 
 def _old_result(record: Record, event_id: str, call_id: str | None, name: str | None) -> Item:
     observation = record.text("observation")
-    if observation in ("agent_state_changed", "null", None):
+    if observation == "recall":
+        record.note("context that a recall added to the prompt is not recorded as the model saw it")
+    if observation in ("agent_state_changed", "recall", "null", None):
         record.keep("content", "extras", "observation")
         return Item("other", event_id, record)
     extras = record.record("extras")
     content = record.text("content") or ""
-    code = extras.record("metadata").integer("exit_code")
+    metadata = extras.record("metadata")
+    metadata.keep("pid", "username", "hostname", "working_dir", "py_interpreter_path", "prefix", "suffix")
+    record.record("tool_call_metadata").drop("as in the action", "model_response")
+    code = metadata.integer("exit_code")
     result = {
         "tool_call_id": call_id,
         "tool_name": name or observation,
@@ -249,9 +257,55 @@ def _old_result(record: Record, event_id: str, call_id: str | None, name: str | 
         "return_code": extras.integer("exit_code") if code is None else code,
     }
     extras.keep("command", "metadata", "path", "command_id", "hidden")
-    if call_id is None and observation in ("recall", "agent_thought"):
-        return Item("message", event_id, record, {"role": "user", "content": content})
     if call_id is None and record.source.get("source") == "user":
         return Item("message", event_id, record, {"role": "user", "content": content})
     message: Message = {"role": "tool", "content": content, "tool_call_id": call_id}
     return Item("result", event_id, record, message, result=result)
+
+
+def replies(items: list[Item]) -> Iterator[tuple[str, list[Item]]]:
+    """The id of each reply's first event, with all events from it to the next reply."""
+    first: Item | None = None
+    found: list[Item] = []
+    for item in items:
+        if item.type == "action" and (
+            first is None or first.response_id is None or item.response_id != first.response_id
+        ):
+            if first is not None:
+                yield first.id, found
+            first, found = item, []
+        found.append(item)
+    if first is not None:
+        yield first.id, found
+
+
+def tokens_by_reply(items: list[Item]) -> dict[str, Record]:
+    """The first token ids after each reply, by the id of its first event."""
+    found: dict[str, Record] = {}
+    for event_id, events in replies(items):
+        tokens = next((item.record for item in events if item.type == "tokens"), None)
+        if tokens is not None:
+            found[event_id] = tokens
+    return found
+
+
+def unfinished_reply(items: list[Item], tokens: dict[str, Record]) -> str | None:
+    """The last reply, if more of it may follow: its calls have no result, or its token ids are missing."""
+    last = next(reversed(list(replies(items))), None)
+    if last is None:
+        return None
+    event_id, events = last
+    actions = [item for item in events if item.type == "action"]
+    has_calls = any((item.message or {}).get("tool_calls") for item in actions)
+    is_answered = len(actions) < len(events) or any(is_finish(item) for item in actions)
+    metadata = as_object(actions[0].record.source.get("tool_call_metadata"))
+    call_count = metadata.get("total_calls_in_response")
+    # Before the SDK each action waited for the result of the one before it.
+    has_all = is_answered or not has_calls if type(call_count) is not int else call_count <= len(actions)
+    is_whole = has_all and (not tokens or event_id in tokens)
+    return None if is_whole else event_id
+
+
+def is_finish(item: Item) -> bool:
+    source = item.record.source
+    return source.get("tool_name") == "finish" or source.get("action") == "finish"

@@ -120,6 +120,33 @@ def test_events_before_the_sdk_have_the_response_and_the_harness_its_report():
     assert of_kind(piece, "rollout_ended")[0].stop_reason == "completed"
 
 
+def test_before_the_sdk_results_lay_between_the_actions_of_one_reply():
+    events = old_row()["history"]
+    first, result = events[2], events[3]
+    response = first["tool_call_metadata"]["model_response"]
+    calls = response["choices"][0]["message"]["tool_calls"]
+    calls.append({**calls[0], "id": "c2"})
+    for event_ in (first, result):
+        event_["tool_call_metadata"]["total_calls_in_response"] = 2
+    second = {**first, "id": 6, "tool_call_metadata": {**first["tool_call_metadata"], "tool_call_id": "c2"}}
+    other = {**result, "id": 7, "tool_call_metadata": {**result["tool_call_metadata"], "tool_call_id": "c2"}}
+    whole = only(*events[:4], second, other, events[4])
+    turns = of_kind(whole, "turn_completed")
+    assert [turn.tool_call_count for turn in turns] == [2, 1]
+    results = of_kind(whole, "tool_returned")
+    assert [(each.turn_index, each.tool_call_id) for each in results] == [(0, "c1"), (0, "c2")]
+    assert len(json.loads(turns[1].new_messages_json)) == 2
+    assert only(*events[:4]).turn_count == 0
+
+
+def test_a_file_of_events_before_the_sdk_ends_with_its_finish():
+    events = old_row()["history"][:5]
+    events[0]["args"]["openhands_version"] = "0.58.0"
+    piece = only(*events)
+    assert (piece.turn_count, of_kind(piece, "rollout_ended")[0].stop_reason) == (2, "completed")
+    assert of_kind(piece, "rollout_started")[0].substrate_version == "0.58.0"
+
+
 def test_a_row_that_failed_before_its_first_event_is_a_rollout_of_zero_turns():
     row = output_row() | {"history": [], "error": "RuntimeError: no runtime", "metrics": None}
     piece = only(row)
