@@ -12,9 +12,10 @@ from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 from tracelake.producers.importers.conversion.chat import call_names
-from tracelake.producers.importers.conversion.record import Losses, Record, extra_text
+from tracelake.producers.importers.conversion.record import Record, extra_text
 from tracelake.producers.importers.conversion.rollout_builder import RolloutBuilder, event_of
 from tracelake.producers.importers.identity import RolloutIdentity
+from tracelake.producers.importers.losses import Losses
 from tracelake.schemas.events.rollout_events import ToolReturned
 from tracelake.schemas.message import Message, StateHasher
 

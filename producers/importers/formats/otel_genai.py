@@ -41,7 +41,7 @@ from tracelake.schemas.message import Message, content_text, tools_key
 FORMAT = "otel-genai"
 CALLS = ("chat", "text_completion", "generate_content")
 _REQUEST = "gen_ai.request."
-_KEPT = (
+_UNMAPPED = (
     "gen_ai.operation.name", "gen_ai.provider.name", "gen_ai.system", "gen_ai.conversation.id",
     "gen_ai.agent.name", "gen_ai.agent.id", "gen_ai.agent.version", "gen_ai.agent.description",
     "server.address", "server.port", "gen_ai.output.type", "gen_ai.usage.cache_creation.input_tokens",
@@ -194,7 +194,7 @@ def _add_result(
         raw = result if result is None or type(result) is str else canonical_text(result)
         failed = status.take("code") in (2, "STATUS_CODE_ERROR")
         attributes.has_read("gen_ai.tool.call.id", "gen_ai.operation.name", "gen_ai.tool.name")
-        attributes.keep("gen_ai.tool.call.arguments", "gen_ai.tool.type", "gen_ai.tool.description", *_KEPT)
+        attributes.keep("gen_ai.tool.call.arguments", "gen_ai.tool.type", "gen_ai.tool.description", *_UNMAPPED)
         said = status.text("message")
         fields |= {
             "raw_output": raw,
@@ -216,7 +216,7 @@ def _turn_fields(span: Span, sampling: dict[str, Any]) -> dict[str, Any]:
     model = attributes.text("gen_ai.request.model")
     if _sampling(span) == sampling:
         attributes.has_read(*(key for key in attributes.source if key.startswith(_REQUEST)))
-    attributes.keep(*_KEPT, *(key for key in attributes.source if key.startswith(_REQUEST)))
+    attributes.keep(*_UNMAPPED, *(key for key in attributes.source if key.startswith(_REQUEST)))
     attributes.has_read("gen_ai.tool.definitions")
     prompt, completion = "gen_ai.usage.prompt_tokens", "gen_ai.usage.completion_tokens"
     input_count = attributes.integer("gen_ai.usage.input_tokens")
