@@ -97,7 +97,10 @@ def tokens_of(nodes: list[Node], node: Node) -> NodeTokens | None:
     path = path_to(nodes, node)
     prompt_ids: list[int] | None = None
     if all(each.token_ids for each in path if each.is_sampled):
-        prompt_ids = [token for each in path for token in each.token_ids] + node.token_ids[:start]
+        prompt_ids = []
+        for each in path:
+            prompt_ids += each.token_ids
+        prompt_ids += node.token_ids[:start]
         for each in path:
             each.record.has_read("token_ids")
             if not each.is_sampled and True not in (each.record.source.get("mask") or ()):

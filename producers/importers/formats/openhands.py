@@ -20,7 +20,13 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from tracelake.producers.importers.conversion.chat import result_text, tools_text
-from tracelake.producers.importers.conversion.fields import mapping, sequence, token_ids, without_secrets
+from tracelake.producers.importers.conversion.fields import (
+    mapping,
+    milliseconds,
+    sequence,
+    token_ids,
+    without_secrets,
+)
 from tracelake.producers.importers.conversion.model_response import completion_fields
 from tracelake.producers.importers.conversion.record import Record
 from tracelake.producers.importers.conversion.rollout_builder import MAIN_REWARD, Ending
@@ -371,7 +377,7 @@ class _Replay:
         if latency is not None:
             seconds = latency.number("latency")
             latency.has_read("response_id", "model")
-            fields["latency_ms"] = None if seconds is None else seconds * 1000
+            fields["latency_ms"] = milliseconds(seconds)
         cost = self._costs.get(response_id) if response_id else None
         if cost is not None:
             fields["cost_usd"] = cost.number("cost")

@@ -194,7 +194,10 @@ def _old_item(record: Record, event_id: str) -> Item:
     if not by_agent or (kind != "message" and not metadata.source and kind in _NOT_SAID):
         return Item("other", event_id, record)
     message = _old_action(args, response, kind, call_id, name)
-    return Item("action", event_id, record, message, response.source.get("id"), response)
+    response_id = response.source.get("id")
+    return Item(
+        "action", event_id, record, message, response_id if type(response_id) is str else None, response
+    )
 
 
 # Actions of the agent's controller and not of the model.

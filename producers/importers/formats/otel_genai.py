@@ -194,7 +194,8 @@ def _add_result(
         raw = result if result is None or type(result) is str else canonical_text(result)
         failed = status.take("code") in (2, "STATUS_CODE_ERROR")
         attributes.has_read("gen_ai.tool.call.id", "gen_ai.operation.name", "gen_ai.tool.name")
-        attributes.keep("gen_ai.tool.call.arguments", "gen_ai.tool.type", "gen_ai.tool.description", *_UNMAPPED)
+        attributes.keep("gen_ai.tool.call.arguments", "gen_ai.tool.type", *_UNMAPPED)
+        attributes.keep("gen_ai.tool.description")
         said = status.text("message")
         fields |= {
             "raw_output": raw,

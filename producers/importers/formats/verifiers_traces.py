@@ -19,7 +19,13 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from tracelake.producers.importers.conversion.chat import result_text, tools_text
-from tracelake.producers.importers.conversion.fields import mapping, number, sequence, without_secrets
+from tracelake.producers.importers.conversion.fields import (
+    mapping,
+    milliseconds,
+    number,
+    sequence,
+    without_secrets,
+)
 from tracelake.producers.importers.conversion.many_rollouts import read_parts
 from tracelake.producers.importers.conversion.message_graph import (
     Node,
@@ -442,7 +448,7 @@ def _error_text(error: Record) -> str:
 
 def _span_ms(span: Record) -> float | None:
     start, end = span.number("start"), span.number("end")
-    return (end - start) * 1000 if start and end and end >= start else None
+    return milliseconds(end - start) if start and end and end >= start else None
 
 
 def _tools(tools: Any) -> str | None:
