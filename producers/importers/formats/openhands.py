@@ -22,7 +22,6 @@ from typing import Any, NamedTuple
 from tracelake.producers.importers.conversion.chat import result_text, tools_text
 from tracelake.producers.importers.conversion.fields import (
     mapping,
-    milliseconds,
     sequence,
     token_ids,
     without_secrets,
@@ -375,9 +374,8 @@ class _Replay:
             records.append(usage)
         latency = self._latencies.get(response_id) if response_id else None
         if latency is not None:
-            seconds = latency.number("latency")
             latency.has_read("response_id", "model")
-            fields["latency_ms"] = milliseconds(seconds)
+            fields["latency_ms"] = latency.milliseconds("latency")
         cost = self._costs.get(response_id) if response_id else None
         if cost is not None:
             fields["cost_usd"] = cost.number("cost")

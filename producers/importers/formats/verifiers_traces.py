@@ -21,7 +21,6 @@ from typing import Any, NamedTuple
 from tracelake.producers.importers.conversion.chat import result_text, tools_text
 from tracelake.producers.importers.conversion.fields import (
     mapping,
-    milliseconds,
     number,
     sequence,
     without_secrets,
@@ -447,8 +446,8 @@ def _error_text(error: Record) -> str:
 
 
 def _span_ms(span: Record) -> float | None:
-    start, end = span.number("start"), span.number("end")
-    return milliseconds(end - start) if start and end and end >= start else None
+    start, end = span.milliseconds("start"), span.milliseconds("end")
+    return end - start if start and end and end >= start else None
 
 
 def _tools(tools: Any) -> str | None:
