@@ -14,7 +14,6 @@ from pydantic import BaseModel, ConfigDict
 
 from tracelake.schemas.canonical import hash_of
 
-
 NEVER_LANDED = "empty"
 """In place of a digest among the inputs of a derived table: no event of the kind had landed."""
 

@@ -58,9 +58,7 @@ def _experiment(experiment_id: str, registrations: pl.DataFrame) -> AnyExperimen
     return parse_experiment_fields(orjson.loads(registrations["spec_json"][0]), name=experiment_id)
 
 
-def _ab_verdict(
-    lake: Lake, experiment_id: str, registrations: pl.DataFrame, selection: Selection
-) -> Verdict:
+def _ab_verdict(lake: Lake, experiment_id: str, registrations: pl.DataFrame, selection: Selection) -> Verdict:
     """By the newest registration that was trained."""
     started = load_events(lake, "training_started", selection).frame.filter(
         pl.col("experiment_id") == experiment_id

@@ -30,7 +30,6 @@ MESSAGE_KEYS = (
     "role", "content", "tool_calls", "function_call", "refusal", "annotations", "audio", "images",
     "reasoning", "reasoning_content", "reasoning_details", "thinking_blocks", "provider_specific_fields",
 )  # fmt: skip
-_FOLLOWS = "follows from other fields"
 # Keys that servers are known to add; no field holds them.
 _KNOWN = ("service_tier", "provider", "kv_transfer_params", "citations", "_hidden_params")
 _KNOWN_OF_CHOICE = ("stop_reason", "matched_stop", "native_finish_reason", "error")
@@ -71,7 +70,7 @@ def completion_fields(response: Record, recorded: dict[str, Any] | None = None) 
         spoken = message.source
         if spoken.get("content") or spoken.get("tool_calls"):
             fields["completion_token_count"] = None
-    choice.drop(_FOLLOWS, "index")
+    choice.has_read("index")
     choice.keep(*_KNOWN_OF_CHOICE)
     _add_tokens(fields, response, choice)
     return fields
@@ -118,10 +117,10 @@ def _fields(response: Record, prompt: str, completion: str, finish_reason: str |
         "cost_usd": usage.number("cost"),
         "occurred_at": response.moment("created") or response.moment("created_at"),
     }
-    usage.drop(_FOLLOWS, "total_tokens", "prompt_cache_miss_tokens")
+    usage.has_read("total_tokens", "prompt_cache_miss_tokens")
     for record in (usage, prompt_details, completion_details):
         record.keep(*_KNOWN_OF_USAGE)
-    response.drop(_FOLLOWS, "object")
+    response.has_read("object")
     response.drop("repeated with every prompt", "prompt_logprobs")
     response.keep(*_KNOWN)
     return fields

@@ -13,7 +13,7 @@ value stays in the rest. Fields without which a record means nothing go through 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, TypeVar, cast
 
 from tracelake.producers.importers.conversion import fields
@@ -22,25 +22,30 @@ from tracelake.schemas.canonical import canonical_text
 from tracelake.schemas.errors import SourceFormatError
 
 Value = TypeVar("Value")
+SMALL_INT = 2**62
 
 
 class Record:
     """Reads one JSON object. `where` is its path in the source, for notes: `messages[].extra`."""
 
-    __slots__ = ("_added", "_children", "_known", "_read", "losses", "source", "where")
+    __slots__ = ("_added", "_children", "_is_spent", "_known", "_read", "losses", "source", "where")
 
     def __init__(self, source: dict[str, Any], where: str, losses: Losses) -> None:
         self.source = source
         self.where = where
         self.losses = losses
         self._read: set[str] = set()
-        self._known: set[str] = set()
+        self._known: list[tuple[str, ...]] = []
         self._added: list[tuple[str, Any]] = []
         self._children: dict[str, Record | list[Record]] = {}
+        self._is_spent = False
+        """`rest` has been taken."""
 
     def __contains__(self, key: str) -> bool:
         """Whether the key has a value; null counts as none."""
         return self.source.get(key) is not None
+
+    # The getters are the inner loop of every import: hence their fast paths before the call that checks.
 
     def text(self, key: str) -> str | None:
         value = self.source.get(key)
@@ -57,6 +62,10 @@ class Record:
         return self._read_as(fields.number, key)
 
     def integer(self, key: str) -> int | None:
+        value = self.source.get(key)
+        if value is None or (type(value) is int and abs(value) < SMALL_INT):
+            self._read.add(key)
+            return value
         return self._read_as(fields.integer, key)
 
     def flag(self, key: str) -> bool | None:
@@ -68,21 +77,27 @@ class Record:
 
     def moment(self, key: str) -> datetime | None:
         """Seconds since 1970, or a date and time of ISO 8601 with a zone."""
+        value = self.source.get(key)
+        if type(value) is float and 0 < value < fields.SECONDS_MAX:
+            self._read.add(key)
+            return datetime.fromtimestamp(value, UTC)
         return self._read_as(fields.any_moment, key)
 
     def record(self, key: str) -> Record:
         """A nested object; empty if it is missing or null, and if it is something else."""
         known = self._children.get(key)
-        if isinstance(known, Record):
-            return known
+        if known.__class__ is Record:
+            return cast("Record", known)
         value = self.source.get(key)
-        child = Record(value if type(value) is dict else {}, f"{self.where}.{key}", self.losses)
-        self._children[key] = child
         if type(value) is dict:
+            child = self._children[key] = Record(value, f"{self.where}.{key}", self.losses)
             self._read.add(key)
-        elif value is not None:
+            return child
+        if value is None:
+            self._read.add(key)
+        else:
             self._note_wrong_type(key, "an object")
-        return child
+        return Record({}, self.where, self.losses)
 
     def records(self, key: str) -> list[Record]:
         """A list of objects; empty if it is missing or null. Raises SourceFormatError if it is something
@@ -90,9 +105,13 @@ class Record:
         known = self._children.get(key)
         if isinstance(known, list):
             return known
-        value = fields.sequence(self.source.get(key), f"{self.where}.{key}")
         where = f"{self.where}.{key}[]"
-        children = [Record(fields.mapping(item, where), where, self.losses) for item in value]
+        value = fields.sequence(self.source.get(key), where)
+        losses = self.losses
+        children = [
+            Record(item if type(item) is dict else fields.mapping(item, where), where, losses)
+            for item in value
+        ]
         self._read.add(key)
         self._children[key] = children
         return children
@@ -122,13 +141,15 @@ class Record:
         for key in keys:
             value = self.source.get(key)
             if value is not None:
-                for path in _paths(value, f"{self.where}.{key}"):
+                self._read.add(key)
+                where = f"{self.where}.{key}"
+                paths = _paths(value, where) if type(value) is dict or type(value) is list else (where,)
+                for path in paths:
                     self.losses.dropped[path, reason] += 1
-        self._read.update(keys)
 
     def keep(self, *keys: str) -> None:
         """Leave known keys in the rest on purpose: they are not listed as unknown."""
-        self._known.update(keys)
+        self._known.append(keys)
 
     def add_rest(self, key: str, unread: dict[str, Any]) -> None:
         """Put what a caller left unread of a nested value into the rest."""
@@ -137,27 +158,26 @@ class Record:
             self.losses.extra[f"{self.where}.{key}.{name}"] += 1
 
     def rest(self) -> dict[str, Any]:
-        """Every key that was not read, those of nested records under theirs; nulls are left out. Afterwards
-        all keys count as read."""
+        """Every key that was not read, those of nested records under theirs; nulls are left out. A second
+        call returns nothing: the rest is in one event."""
+        if self._is_spent:
+            return {}
+        self._is_spent = True
         found: dict[str, Any] = {}
-        if not self.source.keys() <= self._read:
+        unread = self.source.keys() - self._read
+        if unread:
+            known = {key for keys in self._known for key in keys}
             for key, value in self.source.items():
-                if key not in self._read and value is not None:
+                if key in unread and value is not None:
                     found[key] = value
-                    if key not in self._known:
+                    if key not in known:
                         self.losses.extra[f"{self.where}.{key}"] += 1
         for key, child in self._children.items():
-            if isinstance(child, Record):
-                nested: Any = child.rest()
-            else:
-                rests = ((str(index), item.rest()) for index, item in enumerate(child))
-                nested = {index: rest for index, rest in rests if rest}
+            nested = child.rest() if isinstance(child, Record) else rests_of(child)
             if nested:
                 found[key] = nested
-        for key, unread in self._added:
-            found.setdefault(key, []).append(unread)
-        self._added = []
-        self._read.update(self.source)
+        for key, unplaced in self._added:
+            found.setdefault(key, []).append(unplaced)
         return found
 
     def note(self, text: str) -> None:
@@ -206,5 +226,9 @@ def extra_text(*records: Record, **named: dict[str, Any]) -> str | None:
 
 def rests_of(records: Iterable[Record]) -> dict[str, Any]:
     """The rests of a list of records by their position; records without a rest are left out."""
-    rests = {str(index): record.rest() for index, record in enumerate(records)}
-    return cast("dict[str, Any]", {index: rest for index, rest in rests.items() if rest})
+    found: dict[str, Any] = {}
+    for index, record in enumerate(records):
+        rest = record.rest()
+        if rest:
+            found[str(index)] = rest
+    return found

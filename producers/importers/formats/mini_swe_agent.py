@@ -197,13 +197,13 @@ def _imported(trajectory: Trajectory) -> ImportedRollout:
                 response.drop("the same as the message", "output")
             [action] = read_message(message)
             message.keep("provider_specific_fields", "annotations", "audio", "images")
-            extra.drop("the same as the calls", "actions")
+            _read_actions(extra)
             rollout.add_turn(action, _turn_fields(trajectory, index, extra, fields), message)
             may_observe = True
         elif source.get("object") == "response":
             fields = response_fields(message)
             action = response_message(message)
-            extra.drop("the same as the calls", "actions")
+            _read_actions(extra)
             rollout.add_turn(action, _turn_fields(trajectory, index, extra, fields), message)
             may_observe = True
         elif _reply_of(message):
@@ -216,6 +216,12 @@ def _imported(trajectory: Trajectory) -> ImportedRollout:
             rollout.read_context(message)
             may_observe = False
     return _end(rollout, trajectory, last, dropped_count)
+
+
+def _read_actions(extra: Record) -> None:
+    """What the calls of the message say too."""
+    for action in extra.records("actions"):
+        action.has_read("command", "tool_call_id")
 
 
 def _start(rollout: RolloutBuilder, trajectory: Trajectory) -> None:

@@ -167,7 +167,9 @@ def _identity(identities: Identities, line: Record, response: Record, task_key: 
         created_at = response.source.get("created_at")
         return identities.first_call(name, task_key, indices, response_id, created_at, first)
     patch = line.source.get("model_patch")
-    return identities.content(name, task_key, indices, response.source, patch, is_unique=bool(output or patch))
+    return identities.content(
+        name, task_key, indices, response.source, patch, is_unique=bool(output or patch)
+    )
 
 
 def _add_turns(rollout: RolloutBuilder, response: Record, model: str | None) -> None:
