@@ -69,10 +69,11 @@ class Lake:
         """Raises LakeExistsError, also over the files of a lake without its marker, and StoreUnsupportedError
         for a remote store that ignores conditions."""
         store = open_store(uri)
+        if not is_local(store):
+            # Before the listing: some servers have no bucket to list until something was written.
+            check_conditional_writes(store)
         if not store.exists(MARKER):
             _refuse_remains(store)
-        if not is_local(store):
-            check_conditional_writes(store)
         if not store.put_new(MARKER, json.dumps(_marker()).encode()):
             raise LakeExistsError(
                 "there is a lake here already", got=uri, cure="Open it, or choose another place."

@@ -21,7 +21,6 @@ from tracelake.producers.importers.content import WHOLE_BYTES_MAX, Content
 from tracelake.producers.importers.dry_run import EventSink
 from tracelake.producers.importers.file_pieces import NOT_A_TRACE_NAME, FilePiece, file_pieces
 from tracelake.producers.importers.find_files import FoundFile
-from tracelake.producers.importers.format_registry import importer_for
 from tracelake.producers.importers.importer import (
     LFS_POINTER,
     SHAPE_ERRORS,
@@ -37,6 +36,7 @@ from tracelake.producers.importers.json_lines import json_lines
 from tracelake.producers.importers.losses import Losses
 from tracelake.producers.importers.open_files import OpenedFile
 from tracelake.producers.importers.parallel_import import NewFactIds
+from tracelake.producers.importers.recognise import importer_for
 from tracelake.producers.importers.report import EventCounts, FileTally, Outcome
 from tracelake.producers.importers.source import EXCERPT_BYTES, Source, path_parts
 from tracelake.producers.importers.swebench_reports import (

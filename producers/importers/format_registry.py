@@ -1,6 +1,5 @@
-"""All formats that can be imported, and the search for the format of a file.
+"""All formats that can be imported.
 
-**The content decides**: each importer examines the parsed content, never the file's name alone.
 **Another package adds its own** through the entry point group `tracelake.importers`, whose objects are
 `Importer`s; one that cannot be loaded is an error that names it, and no silent loss of a format.
 """
@@ -28,8 +27,7 @@ from tracelake.producers.importers.formats import (
     verifiers_traces,
 )
 from tracelake.producers.importers.importer import Importer
-from tracelake.producers.importers.source import Source
-from tracelake.schemas.errors import BadInputError, SourceFormatError
+from tracelake.schemas.errors import BadInputError
 
 AUTO = "auto"
 ENTRY_POINTS = "tracelake.importers"
@@ -76,24 +74,6 @@ def formats() -> tuple[str, ...]:
     return tuple(importer.format for importer in importers())
 
 
-def importer_for(source: Source, format: str = AUTO) -> Importer:
-    """The first importer, of a format or of any, that claims a source. Raises SourceFormatError if there is
-    none; the message names a format that would fit.
-
-    The format `chat-messages` claims whatever a user names: its column map may have any names."""
-    if format == chat_messages.FORMAT:
-        return chat_messages.IMPORTER
-    for importer in importers():
-        if format in (AUTO, importer.format) and importer.claims(source):
-            return importer
-    looks_like = [importer.format for importer in importers() if importer.claims(source)]
-    raise SourceFormatError(
-        "not a trace of a known format" if format == AUTO else "not a trace of the named format",
-        got=f"looks like {looks_like[0]}" if looks_like else _shape(source),
-        expected=", ".join(formats()) if format == AUTO else format,
-    )
-
-
 def _loaded(point: EntryPoint) -> Importer:
     try:
         found = point.load()
@@ -111,16 +91,3 @@ def _loaded(point: EntryPoint) -> Importer:
             expected="tracelake.producers.importers.importer.Importer",
         )
     return found
-
-
-def _shape(source: Source) -> str:
-    """A few words about the content, for a message."""
-    value = source.first
-    kind = {"jsonl": "JSON lines", "parquet": "Parquet rows", "zip": "a zip file"}.get(
-        source.container, "JSON"
-    )
-    if isinstance(value, dict):
-        return f"{kind} with keys {', '.join(map(str, sorted(value)))[:200]}"
-    if isinstance(value, list):
-        return f"a {kind} list of {len(value)}"
-    return f"{kind} {type(value).__name__}"

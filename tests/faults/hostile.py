@@ -19,8 +19,8 @@ from tests.faults.children import side_by_side
 from tests.faults.s3_faults import flip_bit
 from tests.faults.scenario import Context, Counts, FaultFoundError, join_counts
 from tests.producers.importers.samples import SAMPLES, mini_text
-from tracelake.producers.importers.format_registry import importer_for
 from tracelake.producers.importers.importer import ImportedRollout, ImportOptions, Refusal
+from tracelake.producers.importers.recognise import importer_for
 from tracelake.producers.importers.source import source_of_bytes
 from tracelake.schemas.errors import SourceFormatError
 from tracelake.schemas.events.event import event_identity

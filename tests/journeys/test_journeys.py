@@ -73,7 +73,9 @@ sampling = { temperature = 0.0, max_tokens = 1024 }
 NOTIFICATIONS = {
     # The first chunk of a stream is an event of the loop: it lands while the rest of the answer is awaited.
     Edge("producers/calling/call.py", "producers/teachers/run/teacher_run.py"),
-    # Progress is shown while the run goes on.
+    # Progress is shown while an import or a replay goes on.
+    Edge("producers/importers/file_importer.py", "producers/importers/import_sources.py"),
+    Edge("producers/importers/import_sources.py", "cli/commands/import_traces.py"),
     Edge("producers/teachers/run/replay_run.py", "cli/commands/replay.py"),
 }
 """Calls back to an earlier stage that only report what has happened."""

@@ -7,6 +7,7 @@ RolloutEnded.
 **A row is one rollout.** A hosted export names it; else its content and its times do, since ids repeat within
 a file and differ between runs of one environment. Equal rows of one file are numbered.
 **Statistics of the run are no facts of a rollout**: they change when a run is resumed.
+**A run has the name that the user or the export gives it**, else one made from its first row.
 **The same question with the same reference answer is the same task**, even under another id.
 **A text completion is no chat**: its prompt joins the context under the role `text`, so that its state never
 equals that of a chat.
@@ -98,9 +99,8 @@ class Run(NamedTuple):
     environment: str | None
     model: str | None
     name: str
-    """Environment and model: `wiki-search--gpt-5`."""
-    chosen_name: str | None
-    """The user's name for the run."""
+    """The user's name for the run, else environment, model and a digest of the first row:
+    `wiki-search--gpt-5--1f0c9a77`."""
     note: str | None
 
 
@@ -149,10 +149,14 @@ def _run(source: Source, options: ImportOptions, losses: Losses) -> Run:
         without_secrets(configuration),
         environment,
         model,
-        "--".join(part for part in (environment or FORMAT, model) if part),
-        options.run,
+        options.run or "--".join(part for part in (environment or FORMAT, model, _anchor(first)) if part),
         None if found is not None else missing,
     )
+
+
+def _anchor(first: dict[str, Any]) -> str:
+    """A digest of the first row's content: a resumed run has the same, and a copy of the file too."""
+    return hash_of([_example_id(first), first.get("prompt"), first.get("completion")])[:8]
 
 
 def _without_json_text(row: dict[str, Any]) -> dict[str, Any]:
@@ -222,14 +226,13 @@ def _start(rollout: RolloutBuilder, run: Run, row: Record, trial_index: int, too
         "task": row.take("task"),
         "info": info or None,
     }
-    run_name = run.chosen_name or label(row.source.get("run_id"), "run_id")
-    group = f"{run_name or run.name}/{example}"
+    run_name = label(row.source.get("run_id"), "run_id") or run.name
     rollout.start(
         task_key=f"{environment}:{task_hash[:16]}",
         environment=environment,
         substrate=FORMAT,
         source_run=run_name,
-        group_id=group if example else None,
+        group_id=f"{run_name}/{example}" if example else None,
         trial_index=trial_index if example else None,
         model_requested=run.model,
         policy_version=row.integer("step") if "run_id" in row else None,

@@ -20,8 +20,8 @@ from tracelake.consumers.exports.atif import file_name
 from tracelake.consumers.exports.atif_document import SCHEMA_VERSION
 from tracelake.consumers.exports.export import export
 from tracelake.lake import Lake
-from tracelake.producers.importers.format_registry import importer_for
 from tracelake.producers.importers.importer import ImportedRollout, ImportOptions
+from tracelake.producers.importers.recognise import importer_for
 from tracelake.producers.importers.source import source_of_bytes
 from tracelake.schemas.canonical import canonical_text
 from tracelake.schemas.events.rollout_events import RolloutEnded, RolloutStarted, TurnCompleted

@@ -19,8 +19,8 @@ from tests.producers.importers import (
     samples_tau2,
     samples_verifiers_traces,
 )
-from tracelake.producers.importers.format_registry import importer_for
 from tracelake.producers.importers.importer import ImportedRollout, ImportOptions, Refusal
+from tracelake.producers.importers.recognise import importer_for
 from tracelake.producers.importers.source import Neighbours, source_of_bytes
 from tracelake.schemas.events.event import Event
 

@@ -13,9 +13,10 @@ from typing import Any
 import pytest
 
 from tests.producers.importers.samples import Sample, every_sample
-from tracelake.producers.importers.format_registry import BUILT_IN, importer_for
+from tracelake.producers.importers.format_registry import BUILT_IN
 from tracelake.producers.importers.importer import ImportedRollout, ImportOptions, Refusal
 from tracelake.producers.importers.losses import Losses
+from tracelake.producers.importers.recognise import importer_for
 from tracelake.producers.importers.source import source_of_bytes
 from tracelake.schemas.errors import SourceFormatError
 from tracelake.schemas.events.event import event_identity

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.producers.importers.samples import SAMPLES, mini_text, read_document, swe
-from tracelake.producers.importers.format_registry import importer_for
 from tracelake.producers.importers.importer import SHAPE_ERRORS, ImportedRollout, ImportOptions, Refusal
+from tracelake.producers.importers.recognise import importer_for
 from tracelake.producers.importers.source import source_of_bytes
 from tracelake.schemas.errors import SourceFormatError
 from tracelake.schemas.events.event import event_identity

@@ -9,9 +9,9 @@ import pytest
 
 from tests.producers.importers.samples import as_lines, of_kind, read_bytes
 from tests.producers.importers.samples_datasets import as_parquet, chat_rows, sharegpt_rows, trl_rows
-from tracelake.producers.importers.format_registry import importer_for
 from tracelake.producers.importers.formats import chat_messages
 from tracelake.producers.importers.importer import ImportedRollout, ImportOptions, Refusal
+from tracelake.producers.importers.recognise import importer_for
 from tracelake.producers.importers.source import source_of_bytes
 
 
