@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
 EXIT_INTERRUPTED = 130
 LISTED_MAX = 20
+LOSSES_LISTED_MAX = 8
+"""Of each format."""
 KILOBYTE = 1000
 
 
@@ -176,7 +178,6 @@ def _open_or_create(uri: str, paths: list[str], *, follow_links: bool, dry_run: 
 
 def _print_report(report: ImportReport, *, verbose: bool) -> None:
     _print_totals(report)
-    _print_losses(report)
     listed_max = None if verbose else LISTED_MAX
     unread = [f"not read {each.path}: {each.reason}" for each in report.unread]
     refused = [
@@ -187,8 +188,9 @@ def _print_report(report: ImportReport, *, verbose: bool) -> None:
         f"{', '.join(each.differing) or 'no field that is there'}. {each.cure or ''}".rstrip()
         for each in report.conflict_list
     ]
-    for lines in (refused, unread, conflicts):
+    for lines in (conflicts, refused, unread):
         _print_lines(lines, listed_max)
+    _print_losses(report, verbose=verbose)
     if verbose:
         rows = [file.model_dump(mode="json") for file in report.file_reports]
         print_rows(rows, ["path", "format", "rollouts", "turns", "tool_results", "refused"], title="Read")
@@ -215,19 +217,30 @@ def _print_totals(report: ImportReport) -> None:
     )
     if report.weak_identities:
         print_text(
-            f"{report.weak_identities} rollouts are known only by what they contain, so an equal one counts "
-            "as the same: --distinct keeps those of different paths apart, --run NAME those of a run"
+            f"{report.weak_identities} rollouts have a weak identity: nothing in them is unique, so their "
+            "place in the file or the file's name decides. --distinct keeps those of different paths apart, "
+            "--run NAME those of a run"
         )
     for reason, count in report.skipped.items():
         print_text(f"skipped {count} files: {reason}")
 
 
-def _print_losses(report: ImportReport) -> None:
+def _print_losses(report: ImportReport, *, verbose: bool) -> None:
     for source_format, losses in report.losses.items():
         for thing in losses.not_carried:
             print_text(f"not carried by {source_format}: {thing}")
-        for dropped in losses.dropped[:LISTED_MAX]:
-            print_text(f"left out by {source_format}: {dropped.path} ({dropped.count}): {dropped.reason}")
+        paths = {dropped.path for dropped in losses.dropped}
+        # Keys inside a key that was left out are in the JSON report.
+        outermost = [
+            each for each in losses.dropped if not any(_is_inside(each.path, path) for path in paths)
+        ]
+        _print_lines(
+            [
+                f"left out by {source_format}: {each.path} ({each.count}): {each.reason}"
+                for each in (losses.dropped if verbose else outermost)
+            ],
+            None if verbose else LOSSES_LISTED_MAX,
+        )
         if losses.in_extra_json_count:
             paths = list(losses.in_extra_json)
             more = f" and {len(paths) - 5} more" if len(paths) > 5 else ""
@@ -239,6 +252,10 @@ def _print_losses(report: ImportReport) -> None:
             print_text(f"note: {note} ({count})")
     for note in report.notes:
         print_text(f"note: {note}")
+
+
+def _is_inside(path: str, outer: str) -> bool:
+    return path.startswith((f"{outer}.", f"{outer}["))
 
 
 def _print_lines(lines: list[str], listed_max: int | None) -> None:

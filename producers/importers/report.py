@@ -161,7 +161,7 @@ class ImportReport(_Frozen):
     rollouts: int
     rollouts_by_outcome: RolloutOutcomes = RolloutOutcomes()
     weak_identities: int = 0
-    """Rollouts known only by their content: an equal one counts as the same."""
+    """Rollouts with nothing unique in them: the place in the file, or the file's name, identifies them."""
     turns: int
     other_turns: int
     tool_results: int
