@@ -78,8 +78,8 @@ def test_a_compressed_file_is_the_same_rollout_as_the_plain_one(
     ("name", "data"),
     [
         ("runs.tar", tar_of(RUN)),
-        ("runs.tar.gz", gzip.compress(tar_of(RUN))),
-        ("runs.tgz", gzip.compress(tar_of(RUN))),
+        ("runs.tar.gz", gzip.compress(tar_of(RUN), mtime=0)),
+        ("runs.tgz", gzip.compress(tar_of(RUN), mtime=0)),
         ("runs.tar.zst", zstd(tar_of(RUN))),
         ("runs.tar.xz", lzma.compress(tar_of(RUN))),
         ("runs.tar.bz2", bz2.compress(tar_of(RUN))),
@@ -145,9 +145,13 @@ def test_a_bomb_is_refused_by_name(fresh_lake: Lake, traces: Path, name: str, da
     ("name", "data", "reason"),
     [
         ("nested.zip", zip_of({"inner.zip": zip_of(RUN)}), "an archive in an archive"),
-        ("nested.tar", tar_of({"inner.tar.gz": gzip.compress(tar_of(RUN))}), "an archive in an archive"),
-        ("twice.json.gz", gzip.compress(gzip.compress(b"{}")), "compressed twice"),
-        ("torn.json.gz", gzip.compress(b'{"a": 1}')[:-4], "damaged gzip data"),
+        (
+            "nested.tar",
+            tar_of({"inner.tar.gz": gzip.compress(tar_of(RUN), mtime=0)}),
+            "an archive in an archive",
+        ),
+        ("twice.json.gz", gzip.compress(gzip.compress(b"{}", mtime=0), mtime=0), "compressed twice"),
+        ("torn.json.gz", gzip.compress(b'{"a": 1}', mtime=0)[:-4], "damaged gzip data"),
         ("torn.tar.xz", lzma.compress(tar_of(RUN))[:-30], "damaged"),
         ("torn.zip", zip_of(RUN)[:-30], "damaged zip file"),
     ],
