@@ -1,7 +1,8 @@
 """Records which files of the product a run enters, in which order, and which file calls which.
 
 **Only calls count**: comprehensions, lambdas, class bodies and resumed coroutines enter no file.
-**Opening is not part of a journey**: a lake, a writer or a client that is built, or collected, enters no file.
+**Opening is not part of a journey**: a lake, a writer or a client that is built or collected enters no
+file.
 **`schemas` is left out**: it is the vocabulary of every stage.
 **`Lake` is passed through**: each of its methods forwards a call, which counts as its caller's.
 """
