@@ -7,7 +7,7 @@ RolloutEnded.
 **A row is one rollout.** A hosted export names it; else its content and its times do, since ids repeat within
 a file and differ between runs of one environment. Equal rows of one file are numbered.
 **Statistics of the run are no facts of a rollout**: they change when a run is resumed.
-**A run has the name that the user or the export gives it**, else one made from its first row.
+**The other rows of a file are no facts of a row**: a part of a file, in another order, has the same rollouts.
 **The same question with the same reference answer is the same task**, even under another id.
 **A text completion is no chat**: its prompt joins the context under the role `text`, so that its state never
 equals that of a chat.
@@ -17,7 +17,6 @@ with its own name in addition to the one that counts.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -99,8 +98,9 @@ class Run(NamedTuple):
     environment: str | None
     model: str | None
     name: str
-    """The user's name for the run, else environment, model and a digest of the first row:
-    `wiki-search--gpt-5--1f0c9a77`."""
+    """The user's name for the run, else environment and model: `wiki-search--gpt-5`."""
+    chosen_name: str | None
+    """The user's name for the run."""
     note: str | None
 
 
@@ -117,14 +117,10 @@ def read(source: Source, options: ImportOptions) -> Iterator[ImportedRollout | R
         yield refusal_of(error, format=FORMAT)
         return
     identities = Identities("vf", source, options)
-    trials: Counter[str] = Counter()
 
     def convert(record: SourceRecord) -> ImportedRollout:
         row = Record(_without_json_text(mapping(record.value, "row")), "$", Losses())
-        example = _example_id(row.source)
-        # A refused row counts as a trial too: repairing it must not renumber the others.
-        trials[example] += 1
-        return _imported(run, identities, record.position, row, trials[example] - 1)
+        return _imported(run, identities, record.position, row)
 
     for index, piece in enumerate(read_records(source, FORMAT, convert)):
         if index == 0 and isinstance(piece, ImportedRollout):
@@ -149,14 +145,10 @@ def _run(source: Source, options: ImportOptions, losses: Losses) -> Run:
         without_secrets(configuration),
         environment,
         model,
-        options.run or "--".join(part for part in (environment or FORMAT, model, _anchor(first)) if part),
+        options.run or "--".join(part for part in (environment or FORMAT, model) if part),
+        options.run,
         None if found is not None else missing,
     )
-
-
-def _anchor(first: dict[str, Any]) -> str:
-    """A digest of the first row's content: a resumed run has the same, and a copy of the file too."""
-    return hash_of([_example_id(first), first.get("prompt"), first.get("completion")])[:8]
 
 
 def _without_json_text(row: dict[str, Any]) -> dict[str, Any]:
@@ -173,7 +165,7 @@ def _without_json_text(row: dict[str, Any]) -> dict[str, Any]:
     return parsed
 
 
-def _imported(run: Run, identities: Identities, line: int, row: Record, trial_index: int) -> ImportedRollout:
+def _imported(run: Run, identities: Identities, line: int, row: Record) -> ImportedRollout:
     prompt, completion = row.source["prompt"], row.source["completion"]
     example = _example_id(row.source)
     name_part = f"{run.environment or FORMAT}-{example}"
@@ -188,7 +180,7 @@ def _imported(run: Run, identities: Identities, line: int, row: Record, trial_in
     rollout = RolloutBuilder(identity, row.losses, tools_json, position=line)
     if run.note:
         row.note(run.note)
-    _start(rollout, run, row, trial_index, tools_json)
+    _start(rollout, run, row, tools_json)
     if type(prompt) is str:
         row.has_read("prompt")
         rollout.add_context({"role": "text", "content": prompt})
@@ -206,7 +198,7 @@ def _imported(run: Run, identities: Identities, line: int, row: Record, trial_in
     return _end(rollout, row, other_turn_count=int(is_text))
 
 
-def _start(rollout: RolloutBuilder, run: Run, row: Record, trial_index: int, tools_json: str | None) -> None:
+def _start(rollout: RolloutBuilder, run: Run, row: Record, tools_json: str | None) -> None:
     question = _question(row.source["prompt"])
     answer = row.take("answer")
     environment = run.environment or text(row.source.get("env_name"), "env_name") or FORMAT
@@ -226,14 +218,14 @@ def _start(rollout: RolloutBuilder, run: Run, row: Record, trial_index: int, too
         "task": row.take("task"),
         "info": info or None,
     }
-    run_name = label(row.source.get("run_id"), "run_id") or run.name
+    run_name = run.chosen_name or label(row.source.get("run_id"), "run_id")
     rollout.start(
         task_key=f"{environment}:{task_hash[:16]}",
         environment=environment,
         substrate=FORMAT,
         source_run=run_name,
-        group_id=f"{run_name}/{example}" if example else None,
-        trial_index=trial_index if example else None,
+        group_id=f"{run_name or run.name}/{example}" if example else None,
+        trial_index=row.integer("sample_id") if "run_id" in row else None,
         model_requested=run.model,
         policy_version=row.integer("step") if "run_id" in row else None,
         tools_json=tools_json,

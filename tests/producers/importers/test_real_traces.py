@@ -81,7 +81,7 @@ def test_verifiers(imported):
     assert lake.scan("event_rejected").collect().height == 39
     started = lake.scan("rollout_started").collect()
     assert started["model_requested"].null_count() == 0
-    assert started["source_run"].n_unique() == 36
+    assert started["source_uri"].n_unique() == 36
 
 
 def test_verifiers_questions_are_joined_over_the_runs(imported):

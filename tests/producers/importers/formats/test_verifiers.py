@@ -87,10 +87,9 @@ def test_one_prompt_with_another_answer_is_another_task():
     assert keys[0] != keys[1]
 
 
-def test_trials_of_an_example_are_numbered_and_rows_are_different_rollouts():
+def test_trials_of_an_example_are_a_group_of_different_rollouts():
     pieces = read_rows([verifiers_row(), verifiers_row(), verifiers_row(example_id=4)])
     starts = [of_kind(piece, "rollout_started")[0] for piece in pieces]
-    assert [start.trial_index for start in starts] == [0, 1, 0]
     assert starts[0].group_id == starts[1].group_id != starts[2].group_id
     assert len({piece.rollout_id for piece in pieces}) == 3
 
@@ -176,6 +175,17 @@ def test_a_resumed_run_adds_rows_and_changes_none():
     assert [piece.events for piece in first] == [piece.events for piece in resumed[:2]]
     assert len({piece.rollout_id for piece in resumed}) == 4
     assert any("avg_reward" in path for path, _ in first[0].losses.dropped)
+
+
+def test_a_part_of_a_file_in_another_order_has_the_same_events():
+    rows = [verifiers_row(example_id=number % 2, generation_ms=12.5 + number) for number in range(4)]
+    whole = {
+        piece.rollout_id: piece.events for piece in read_rows(rows) if isinstance(piece, ImportedRollout)
+    }
+    for part in (rows[::-1], rows[1:3], rows[3:]):
+        for piece in read_rows(part):
+            assert isinstance(piece, ImportedRollout)
+            assert piece.events == whole[piece.rollout_id]
 
 
 def test_two_runs_with_one_layout_are_apart_and_a_copy_is_not():
@@ -284,10 +294,3 @@ def test_a_broken_line_does_not_affect_its_neighbours():
     assert "not JSON text" in refusals[0].reason
     assert "reward" in refusals[1].reason
     assert len(pieces) == 4
-    trials = [
-        of_kind(piece, "rollout_started")[0].trial_index
-        for piece in pieces
-        if isinstance(piece, ImportedRollout)
-    ]
-    # A repaired line 4 would be trial 1: the last keeps its number.
-    assert trials == [0, 2]
