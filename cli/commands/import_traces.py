@@ -245,7 +245,7 @@ def _print_losses(report: ImportReport, *, verbose: bool) -> None:
             paths = list(losses.in_extra_json)
             more = f" and {len(paths) - 5} more" if len(paths) > 5 else ""
             print_text(
-                f"kept in extra_json by {source_format}: {losses.in_extra_json_count} keys, "
+                f"in extra_json of {source_format}: {losses.in_extra_json_count} keys, "
                 f"{', '.join(paths[:5])}{more}"
             )
         for note, count in list(losses.notes.items())[:LISTED_MAX]:

@@ -47,7 +47,7 @@ class FolderNeighbours:
         return FileNeighbours(self, file)
 
     def read_below(self, file: FoundFile, folder: str, pattern: str) -> list[bytes]:
-        """The files of the import in a folder beside `file` whose names match, sorted by name."""
+        """The files of the import in a folder next to `file` whose names match, sorted by name."""
         inside = f"{file.uri.rpartition('/')[0]}/{folder}"
         contents: list[bytes] = []
         for name in sorted(self._names.get(inside, ())):
@@ -58,7 +58,7 @@ class FolderNeighbours:
         return contents
 
     def read(self, file: FoundFile, name: str) -> bytes | None:
-        """A file beside `file`, or after `../` a file of the import in the folder above; null if there is
+        """A file next to `file`, or after `../` a file of the import in the folder above; null if there is
         none."""
         folder = file.uri.rpartition("/")[0]
         if name.startswith(ABOVE):

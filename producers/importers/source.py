@@ -172,7 +172,7 @@ class Source:
         return self._neighbours.read(self, name)
 
     def below(self, folder: str, pattern: str) -> list[bytes]:
-        """The files of the import in a folder beside this source whose names match, sorted by name."""
+        """The files of the import in a folder next to this source whose names match, sorted by name."""
         return self._neighbours.read_below(self, folder, pattern)
 
     def open(self) -> BinaryIO:

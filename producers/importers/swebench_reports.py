@@ -54,7 +54,7 @@ class InstanceReport(NamedTuple):
     """Folder of the summary; empty for a report."""
     details_json: str | None = None
     patch_digest: str | None = None
-    """Of the patch that was graded; null if it does not lie beside the report."""
+    """Of the patch that was graded; null if it does not lie next to the report."""
 
 
 class ReportedReward(NamedTuple):

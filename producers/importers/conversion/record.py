@@ -191,14 +191,14 @@ class Record:
         try:
             found = read(value, key)
         except SourceFormatError as error:
-            self.note(f"{self.where}: {error}; kept in extra_json")
+            self.note(f"{self.where}: {error}; it is in extra_json")
             return None
         self._read.add(key)
         return found
 
     def _note_wrong_type(self, key: str, expected: str) -> None:
         got = type(self.source[key]).__name__
-        self.note(f"{self.where}.{key} is {got} and not {expected}: kept in extra_json")
+        self.note(f"{self.where}.{key} is {got} and not {expected}: it is in extra_json")
 
 
 def _paths(value: Any, where: str) -> set[str]:

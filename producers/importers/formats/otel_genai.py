@@ -326,7 +326,7 @@ IMPORTER = Importer(
     claims,
     read,
     not_carried=(
-        "messages, unless the instrumentation was told to record them",
+        "messages, unless the instrumentation was set to record them",
         "cost",
         "token ids and logprobs",
         "reward, unless evaluations were recorded",

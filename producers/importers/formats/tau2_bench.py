@@ -173,7 +173,7 @@ def _run(document: Record) -> Run:
 
 
 def _tools_text(environment: Record) -> str | None:
-    """tau2 describes a tool by its signature; null if the run was told not to save them."""
+    """tau2 describes a tool by its signature; null if the run did not save them."""
     found = environment.take("tool_defs")
     shaped: list[Any] = []
     for item in sequence(list(found.values()) if isinstance(found, dict) else found, "tool_defs"):
