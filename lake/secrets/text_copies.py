@@ -2,7 +2,7 @@
 
 **A place in a copy is a place in the text**: a secret is replaced where it stands, with all its codes.
 **Work is bounded**: two levels of percent-encoding, one of base64, every letter decoded four times at most.
-**Base64 counts from `BASE64_LENGTH_MIN` letters**, also in lines. Shorter ones cannot be distinguished from names and
+**Base64 counts from `BASE64_LENGTH_MIN` letters**, also in lines. Shorter ones look like names and
 paths at the speed that clean text needs (decision 0007).
 """
 
